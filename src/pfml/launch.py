@@ -1,0 +1,92 @@
+"""`make repro`: runs what DVC says is out of date, independent runs side by side, and lets DVC do the rest.
+
+DVC itself runs one stage after the other. Several `dvc --wait-for-lock repro -s <stage>` work side by side in one
+workspace once everything upstream of them is done, so: data stages, then trainings, then evaluations, then the rest.
+Which stages there are and which are stale is DVC's own answer (`dvc status`); nothing of its graph is repeated here.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+DATA = ("fetch", "split", "noise")
+WAVES = (("train", "ablate_"), ("evaluate",))
+DVC = (sys.executable, "-m", "dvc")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make repro", description=__doc__.splitlines()[0])
+    parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time (default: one per core)")
+    jobs = parser.parse_args().jobs or max(1, (os.cpu_count() or 1))
+    # One thread a process: cells share the cores, and train.threads sets those of torch.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    started = time.perf_counter()
+    try:
+        stale = stale_stages()
+        if any(stage_group(name) in DATA for name in stale):
+            run([[*DVC, "repro", *DATA]], 1)
+            stale = stale_stages()
+        for number, groups in enumerate(WAVES):
+            names = [name for name in stale if stage_group(name).startswith(groups)]
+            if len(names) > 1:
+                print(f"{len(names)} stages to run ({groups[0]} ...), {jobs} at a time", flush=True)
+                run([[*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item", name] for name in names], jobs)
+                if number + 1 < len(WAVES):
+                    stale = stale_stages()
+        run([[*DVC, "repro"]], 1)
+    except KeyboardInterrupt:
+        print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"failed: {' '.join(error.cmd[2:])}; what is finished is kept", file=sys.stderr)
+        return error.returncode
+    print(f"done in {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+def stage_group(name: str) -> str:
+    """train@glyphs-pfml-0.0-0 -> train."""
+    return name.split("@")[0]
+
+
+def stale_stages() -> list[str]:
+    """Names of the stages that DVC would run, in the order of dvc.yaml."""
+    found = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True)
+    if found.returncode:
+        sys.stderr.write(found.stderr)
+        raise subprocess.CalledProcessError(found.returncode, [*DVC, "status"])
+    return list(json.loads(found.stdout.splitlines()[-1]))
+
+
+def run(commands: list[list[str]], jobs: int) -> None:
+    """Run commands, `jobs` at a time. After a failure those under way are finished and no further one is started.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed.
+    """
+    waiting, running, failed = list(commands), [], None
+    try:
+        while running or (waiting and not failed):
+            while waiting and not failed and len(running) < jobs:
+                running.append(subprocess.Popen(waiting.pop(0)))
+            for process in [p for p in running if p.poll() is not None]:
+                running.remove(process)
+                if process.returncode:
+                    failed = failed or subprocess.CalledProcessError(process.returncode, process.args)
+            time.sleep(0.05)
+    finally:
+        for process in running:  # only after an interrupt: the trainers notice that their DVC is gone
+            process.terminate()
+        for process in running:
+            process.wait()
+    if failed:
+        raise failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

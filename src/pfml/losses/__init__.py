@@ -1,0 +1,51 @@
+"""Every loss by name. `build_loss("pfml", num_classes=100, embedding_dim=64, alpha=4.0)` gives a torch module with
+`loss(embeddings, labels)` -> scalar; modules with proxies have them as `loss.proxies` (classes, M, D).
+
+To add one: a module or builder here, its settings in pfml.schema.LOSS_SETTINGS, its section in params.yaml.
+"""
+
+import difflib
+import inspect
+
+from pfml.losses import baselines
+from pfml.losses.contrastive_field import ContrastiveFieldLoss
+from pfml.losses.potential_field import PotentialFieldLoss
+
+LOSSES = {
+    "pfml": PotentialFieldLoss,
+    "cpml": ContrastiveFieldLoss,
+    "proxy_anchor": baselines.proxy_anchor,
+    "proxy_nca": baselines.proxy_nca,
+    "soft_triple": baselines.soft_triple,
+    "multi_similarity": baselines.multi_similarity,
+    "triplet": baselines.triplet,
+    "contrastive": baselines.contrastive,
+}
+
+
+def build_loss(name: str, num_classes: int, embedding_dim: int, **settings):
+    """The loss called `name`.
+
+    Args:
+        name: a key of LOSSES.
+        num_classes: number of training classes.
+        embedding_dim: D of the embeddings that it will be given.
+        settings: the loss's own keyword arguments.
+
+    Raises:
+        ValueError: unknown name or setting; tells the nearest valid one.
+    """
+    if name not in LOSSES:
+        near = difflib.get_close_matches(name, LOSSES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"name: unknown loss {name!r}{hint} (valid: {', '.join(LOSSES)})")
+    valid = list(inspect.signature(LOSSES[name]).parameters)[2:]
+    for key in settings:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{key}: not a setting of {name!r}{hint} (valid: {', '.join(valid)})")
+    return LOSSES[name](num_classes, embedding_dim, **settings)
+
+
+__all__ = ["LOSSES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss"]

@@ -1,0 +1,61 @@
+"""Input checks shared by the field losses: each message names the argument, what was found and what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+
+def check_option(name: str, value: object, options: Collection[str]) -> None:
+    if value not in options:
+        raise ValueError(f"{name}={value!r} is not an option; expected one of {', '.join(options)}")
+
+
+def check_number(name: str, value: float, *, above: float | None = None, at_least: float | None = None) -> None:
+    """A finite number > `above` or >= `at_least`."""
+    bound = f"> {above:g}" if above is not None else f">= {at_least:g}"
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    if good:
+        good = value > above if above is not None else value >= at_least
+    if not good:
+        raise ValueError(f"{name}={value!r}; expected a finite number {bound}")
+
+
+def check_count(name: str, value: int, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"{name}={value!r}; expected an integer >= {at_least}")
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    values = values.detach()
+    if values.numel() and not values.abs().max() < float("inf"):
+        bad = ~torch.isfinite(values)
+        where = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(f"{name} has {int(bad.sum())} values that are NaN or infinite, the first at {where}; "
+                         "expected finite numbers (a diverged network or proxy: lower the learning rate or clip)")
+
+
+def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, embedding_dim: int, least: int) -> None:
+    """embeddings (B, D) finite floats, labels (B,) integers in [0, num_classes), B >= least."""
+    if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
+        found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise ValueError(f"embeddings are {found}; expected a floating point tensor of shape (B, {embedding_dim})")
+    if embeddings.dim() != 2 or embeddings.shape[1] != embedding_dim:
+        raise ValueError(f"embeddings have shape {tuple(embeddings.shape)}; expected (B, {embedding_dim})")
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex() \
+            or labels.dtype == torch.bool:
+        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"labels are {found}; expected an integer tensor of shape (B,)")
+    if labels.shape != embeddings.shape[:1]:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({len(embeddings)},), "
+                         "one for each embedding")
+    if len(embeddings) < least:
+        raise ValueError(f"embeddings hold a batch of {len(embeddings)}; expected at least {least}")
+    if len(labels):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"labels lie in [{low}, {high}]; expected [0, {num_classes - 1}] "
+                             f"(num_classes={num_classes})")
+    check_finite("embeddings", embeddings)

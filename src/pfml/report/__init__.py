@@ -1,0 +1,1 @@
+"""Tables and figures of finished runs. Reads files that stages wrote and the published numbers, nothing else."""

@@ -1,0 +1,170 @@
+"""One-line readings of the tables, every word of them computed: ranks, gaps, and whether the paper's order holds."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from pfml import paper
+from pfml.report.ledger import Summary
+from pfml.report.style import dataset_name, method_name
+
+FIELD_METHODS = ("pfml", "pfml_tuned", "cpml")  # the paper's own; every other method is a baseline
+READING_ERROR = 0.1  # points; two digitised values of Figure 3 nearer than this have no order
+
+
+def ordinal(rank: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th") if rank % 100 not in (11, 12, 13) else "th"
+    return f"{rank}{ending}"
+
+
+def superlative(place: int, word: str) -> str:
+    """`the smallest`, `2nd smallest`."""
+    return f"the {word}" if place == 1 else f"{ordinal(place)} {word}"
+
+
+def rank(values: Mapping[str, float], method: str, highest: bool = True) -> int:
+    """1 for the best; equal values share the better rank."""
+    better = (lambda v: v > values[method]) if highest else (lambda v: v < values[method])
+    return 1 + sum(map(better, values.values()))
+
+
+def means(row: Mapping[str, Summary]) -> dict[str, float]:
+    return {method: summary.mean for method, summary in row.items() if summary.mean is not None}
+
+
+def standing(row: Mapping[str, Summary], method: str, what: str = "R@1") -> str:
+    """`PFML is 4th of 9 in R@1 (71.2 %), 3.0 points behind the best baseline, Proxy Anchor.` Row: fractions."""
+    values = means(row)
+    name = method_name(method)
+    if method not in values:
+        return f"{name} has no finished run yet, so nothing can be said of its rank."
+    text = f"{name} is {ordinal(rank(values, method))} of {len(values)} in {what} ({100 * values[method]:.1f} %)"
+    baselines = {m: v for m, v in values.items() if m not in FIELD_METHODS}
+    if not baselines:
+        return text + "; no baseline is finished."
+    best = max(baselines, key=baselines.get)
+    gap = 100 * (values[method] - baselines[best])
+    return (
+        f"{text}, {abs(gap):.1f} points {'ahead of' if gap >= 0 else 'behind'} the best baseline, {method_name(best)}."
+    )
+
+
+def seeds_note(row: Mapping[str, Summary]) -> str:
+    """How much the row's differences are worth, told from its number of seeds."""
+    counts = {summary.n for summary in row.values() if summary.n}
+    if not counts:
+        return ""
+    if max(counts) == 1:
+        return " One seed each: how far a repeated run would fall from these numbers is not measured."
+    spread = max(summary.std for summary in row.values() if summary.std is not None)
+    return f" The largest standard deviation over seeds is {100 * spread:.1f} points."
+
+
+def pair_order(row: Mapping[str, Summary], first: str, second: str, table: int, **wanted) -> str:
+    """Whether `first` > `second` in R@1 here, beside the published gaps of a table's columns."""
+    values = means(row)
+    gaps = {
+        p.dataset: p.value - paper.published_value(table, **{**wanted, "dataset": p.dataset, "key": second})
+        for p in paper.published(table, key=first, **wanted)
+    }
+    published = ", ".join(f"{gap:+.1f} {dataset_name(dataset)}" for dataset, gap in gaps.items())
+    claim = f"{method_name(first)} > {method_name(second)} (published: {published} points)"
+    if first not in values or second not in values:
+        return f"The paper's {claim} cannot be checked yet."
+    gap = 100 * (values[first] - values[second])
+    holds = "holds here" if gap > 0 else "does not hold here"
+    return f"The paper's {claim} {holds} ({gap:+.1f} points)."
+
+
+def noise_drop(clean: Mapping[str, Summary], noisy: Mapping[str, Summary], method: str) -> str:
+    """Rank of a method's loss of R@1 through noise, smallest first."""
+    before, after = means(clean), means(noisy)
+    drops = {m: 100 * (before[m] - after[m]) for m in before if m in after}
+    if method not in drops:
+        return f"{method_name(method)}'s drop needs a clean and a noisy run; one is missing."
+    least = min(drops, key=drops.get)
+    place = superlative(rank(drops, method, highest=False), "smallest")
+    other = "" if least == method else f"; the smallest is {method_name(least)}'s, {drops[least]:.1f}"
+    return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {place} of {len(drops)}{other}."
+
+
+def published_noise_order() -> str:
+    """What the paper's Tables 1 and 2 say of the drop, per dataset."""
+    parts = []
+    for dataset in ("cub200", "cars196"):
+        drops = published_drops(dataset)
+        place = superlative(rank(drops, "pfml", highest=False), "smallest")
+        parts.append(f"{dataset_name(dataset)} {drops['pfml']:.1f} ({place} of {len(drops)})")
+    return "Published drop of PFML: " + ", ".join(parts) + "."
+
+
+def published_drops(dataset: str) -> dict[str, float]:
+    """R@1 points lost at 20 % noise, for the methods that Table 1 (ResNet-50) and Table 2 share."""
+    where = {"dataset": dataset, "metric": "recall@1", "backbone": "resnet50"}
+    clean = {p.key: p.value for p in paper.published(1, **where) if p.key}
+    return {p.key: clean[p.key] - p.value for p in paper.published(2, **where) if clean.get(p.key) is not None}
+
+
+def w2_order(row: Mapping[str, Summary], what: str) -> str:
+    """Rank of PFML's proxy distance (smaller is better), its ratio to SoftTriple's, its side of CPML's."""
+    values = means(row)
+    if "pfml" not in values:
+        return f"{what}: no finished run of PFML yet."
+    text = f"{what}: PFML's is {superlative(rank(values, 'pfml', highest=False), 'smallest')} of {len(values)}"
+    other = paper.statements(3)[0].other
+    if other in values:
+        text += f", {values['pfml'] / values[other]:.3f} of {method_name(other)}'s"
+    if "cpml" in values:
+        text += f", {'below' if values['pfml'] < values['cpml'] else 'not below'} CPML's"
+    return text + "."
+
+
+def published_w2() -> str:
+    """What the paper says of Table 3 in words."""
+    s = paper.statements(3)[0]
+    return f"Published, on {dataset_name(s.dataset)}: {s.text} (ratio {s.value:.3f}); CPML's is higher (Corollary 1)."
+
+
+def published_leads(table: int) -> str:
+    """In how many printed columns of a table PFML is best."""
+    columns: dict = {}
+    for p in paper.published(table):
+        if isinstance(p.value, int | float):
+            columns.setdefault((p.backbone, p.dim, p.dataset, p.metric), []).append(p)
+    held = [c for c in columns.values() if any(p.key == "pfml" for p in c)]
+    leads = sum(max(c, key=lambda p: p.value).key == "pfml" for c in held)
+    if not held:
+        return "PFML's own numbers are not recovered; the text states: " + "; ".join(
+            f"{s.text} ({metric_words(s)})" for s in paper.statements(table)
+        ) + "."  # fmt: skip
+    return f"Published, PFML is best in {leads} of {len(held)} columns."
+
+
+def metric_words(statement: paper.Statement) -> str:
+    return f"R@1, {statement.dim} dimensions" if statement.dim else statement.metric
+
+
+def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis: str) -> str:
+    """Best value and range of one ablation, and how many pairs of values the paper orders the same way."""
+    ours = {round(value, 6): 100 * s.mean for value, s in points if s.mean is not None}
+    if len(ours) < 2:
+        return f"{len(ours)} of {len(points)} points finished: nothing to compare yet."
+    best = max(ours, key=ours.get)
+    text = f"best at {best:g} ({ours[best]:.1f} %), range {max(ours.values()) - min(ours.values()):.1f} points"
+    if round(default, 6) in ours:
+        text += f"; the default {default:g} has {ours[round(default, 6)]:.1f} %"
+    for dataset in ("cub200", "cars196"):
+        theirs = {round(float(p.at), 6): p.value for p in paper.figure3(axis) if p.dataset == dataset}
+        peak = max(theirs, key=theirs.get)
+        text += (f". Published {dataset_name(dataset)}: best at {peak:g}, "
+                 f"range {max(theirs.values()) - min(theirs.values()):.1f}{agreement(ours, theirs)}")  # fmt: skip
+    return text[0].upper() + text[1:] + "."
+
+
+def agreement(ours: Mapping[float, float], theirs: Mapping[float, float]) -> str:
+    """`, 8 of 10 pairs of values ordered as here`, over the values that both have and that the plot tells apart."""
+    pairs = [
+        (ours[a] - ours[b]) * (theirs[a] - theirs[b]) > 0
+        for a, b in combinations(sorted(set(ours) & set(theirs)), 2)
+        if abs(theirs[a] - theirs[b]) > READING_ERROR + 1e-9
+    ]
+    return f", {sum(pairs)} of {len(pairs)} pairs of values ordered as here" if pairs else ""

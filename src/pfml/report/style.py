@@ -1,0 +1,109 @@
+"""How the report looks: names and colours of methods, number formats, Markdown tables, the one figure style."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+MISSING = "–"
+NAMES = {
+    "pfml": "PFML", "pfml_tuned": "PFML tuned", "cpml": "CPML", "proxy_anchor": "Proxy Anchor",
+    "proxy_nca": "ProxyNCA", "soft_triple": "SoftTriple", "multi_similarity": "Multi-Similarity",
+    "triplet": "Triplet", "contrastive": "Contrastive", "hist": "HIST", "hyp": "Hyp", "hier": "HIER",
+}  # fmt: skip
+DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
+METRICS = {
+    "map@r": "MAP@R", "r_precision": "R-Prec.", "nmi": "NMI", "w2": "W2", "w2_relative": "relative W2",
+    "best_recall@1": "best R@1", "seconds_per_epoch": "s per epoch",
+}  # fmt: skip
+
+# Okabe and Ito's colour-blind-safe colours; a dash sets the second user of a hue apart.
+LINES = {
+    "pfml": ("#D55E00", "-"), "pfml_tuned": ("#D55E00", "--"), "cpml": ("#CC79A7", "-"),
+    "proxy_anchor": ("#0072B2", "-"), "proxy_nca": ("#56B4E9", "-"), "soft_triple": ("#009E73", "-"),
+    "multi_similarity": ("#000000", "-"), "triplet": ("#E69F00", "-"), "contrastive": ("#7F7F7F", "-"),
+    "hist": ("#0072B2", "--"), "hyp": ("#009E73", "--"), "hier": ("#000000", "--"),
+    "cub200": ("#009E73", "-"), "cars196": ("#D55E00", "-"),
+}  # fmt: skip
+RIGHT, WRONG = "#009E73", "#D55E00"
+
+FIGURE_STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
+    "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 130,
+}  # fmt: skip
+
+
+def method_name(method: str) -> str:
+    return NAMES.get(method, method)
+
+
+def dataset_name(dataset: str) -> str:
+    return DATASETS.get(dataset, dataset)
+
+
+def metric_name(metric: str) -> str:
+    """Column heading of a measured number: recall@1 -> R@1."""
+    return METRICS.get(metric, metric.replace("recall@", "R@"))
+
+
+def line_style(name: str) -> dict:
+    """Colour, dash and weight of a method's (or published dataset's) line; an unknown name is a thin dotted grey."""
+    colour, dash = LINES.get(name, ("#AAAAAA", ":"))
+    return {"color": colour, "linestyle": dash, "linewidth": 2.4 if name.startswith("pfml") else 1.5}
+
+
+def number(mean: float | None, std: float | None = None, digits: int = 1) -> str:
+    """`12.3` or `12.3 ± 0.4`; a dash where there is no number."""
+    if mean is None:
+        return MISSING
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def share(fraction: float) -> str:
+    """0.2 -> `20 %`."""
+    return f"{100 * fraction:g} %"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], notes: int = 1) -> str:
+    """A Markdown table; the first `notes` columns hold words (left), the rest numbers (right)."""
+    marks = [":---" if i < notes else "---:" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))
+
+
+def bold_best(texts: Sequence[str], values: Sequence[float | None], highest: bool = True) -> list[str]:
+    """`texts` of one column with the best value bold (all that print the same as it); one value alone stays plain."""
+    present = [v for v in values if v is not None]
+    if len(present) < 2:
+        return list(texts)
+    best = (max if highest else min)(present)
+    label = texts[list(values).index(best)].split(" ± ")[0]
+    return [f"**{t}**" if v is not None and t.split(" ± ")[0] == label else t for t, v in zip(texts, values)]
+
+
+def new_figure(width: float, height: float):
+    """A figure (inches) with the Agg canvas, outside pyplot's global state. Use inside `figure_style()`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextmanager
+def figure_style():
+    """Context in which every figure is drawn and saved: matplotlib's defaults under ours, whatever a user has set."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(FIGURE_STYLE)
+        yield
+
+
+def save_png(figure, path: str | Path) -> None:
+    """Write a PNG without program name or date, so that equal numbers give equal bytes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", metadata={"Software": None})

@@ -1,0 +1,192 @@
+"""A cell as a process: resumes from its checkpoint, logs to its tracker, writes its files, and never outlives the
+pipeline that started it.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from pfml.config import Cell
+from pfml.schema import Params
+from pfml.tracking import git_commit, project_root, tracked_run
+
+# Code whose change makes a half-finished run's checkpoint worthless.
+NUMERIC_CODE = (
+    "training.py", "models.py", "data/loader.py", "losses/potential_field.py", "losses/contrastive_field.py",
+    "losses/field_kernel.py", "losses/baselines.py",
+)  # fmt: skip
+
+
+def run_cell(cell: Cell, params: Params) -> None:
+    """Train a cell and write models/<cell>/: model.safetensors, loss.safetensors, embeddings.npz, history.csv, run.json.
+
+    A killed run goes on from its last finished epoch when it is started again with the same configuration, data and
+    code. Exit code 130 when interrupted.
+    """
+    stop = stopper()
+    import torch
+
+    from pfml.data.loader import load_run_data
+    from pfml.training import Interrupted, train
+
+    folder = project_root() / ".checkpoints" / cell.digest
+    with single_writer(folder, cell.name, stop):
+        data = load_run_data(cell)
+        dataset_digest = json.loads(Path("data/raw", cell.dataset, "meta.json").read_text())["digest"][:32]
+        fingerprint = work_fingerprint(cell)
+        state = load_state(folder / "state.pt", fingerprint)
+        if state:
+            say(cell, f"goes on after epoch {len(state['history'])}")
+        tracking = (
+            tracked_run(cell, params.tracking.experiment, dataset_digest, folder / "mlflow_run")
+            if params.tracking.enabled
+            else nullcontext()
+        )
+        with tracking as tracker:
+            progress = Progress(cell, len(state["history"]) if state else 0)
+
+            def report(history: list[dict]) -> None:
+                progress(history)
+                if tracker:
+                    tracker.log_history(history)
+
+            def save(state: dict) -> None:
+                write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
+
+            try:
+                trained = train(cell, data, state, save, report, stop)
+            except Interrupted as interruption:
+                print(interruption, file=sys.stderr)
+                sys.exit(130)
+            run = {
+                "cell": cell.name, "digest": cell.digest, "config": cell.config, "dataset_digest": dataset_digest,
+                "git_commit": git_commit(), "mlflow_run": tracker.run_id if tracker else "",
+                "epochs": len(trained.history), "seconds": round(trained.history[-1]["seconds"], 1),
+            }  # fmt: skip
+            write_outputs(cell.paths().model, trained, data, run)
+        for name in ("state.pt", "mlflow_run"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def write_outputs(folder: Path, trained, data, run: dict) -> None:
+    """The files of a finished run; embeddings of both halves in evaluation mode, as float32 and not normalised."""
+    import numpy as np
+    import pandas as pd
+    from safetensors.torch import save_file
+
+    from pfml.training import embed
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("model", "loss"):
+        tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(trained, name).state_dict().items()}
+        save_file(tensors, folder / f"{name}.safetensors")
+    proxies = getattr(trained.loss, "proxies", None)
+    np.savez(
+        folder / "embeddings.npz",
+        test=embed(trained.model, data.test.images).numpy(), test_labels=data.test.labels.numpy(),
+        train=embed(trained.model, data.train.images).numpy(), train_labels=data.train.labels.numpy(),
+        proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
+    )  # fmt: skip
+    pd.DataFrame(trained.history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    (folder / "run.json").write_text(json.dumps(run, indent=1, default=str) + "\n")
+
+
+def work_fingerprint(cell: Cell) -> str:
+    """Digest of what a checkpoint continues: configuration, the cell's labels, the code that makes the numbers."""
+    package = Path(__file__).parent
+    parts = [cell.digest.encode(), cell.paths().manifest.read_bytes()]
+    parts += [(package / name).read_bytes() for name in NUMERIC_CODE]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def load_state(path: Path, fingerprint: str) -> dict | None:
+    """The checkpoint, or None when there is none or it belongs to other data or code. Never unpickles objects."""
+    import torch
+
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=True)
+    return state if state.pop("work") == fingerprint else None
+
+
+def write_atomically(path: Path, write) -> None:
+    """`write` a neighbouring file and move it over `path`, so that a kill at any moment leaves the old or the new one."""
+    partial = path.with_suffix(".partial")
+    write(partial)
+    os.replace(partial, path)
+
+
+@contextmanager
+def single_writer(folder: Path, name: str, stop):
+    """One process at a time per configuration; a second one waits for the first to end."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            print(f"{name}: waits for another process that trains the same configuration", flush=True)
+            if stop():
+                sys.exit(130)
+            time.sleep(4)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stopper():
+    """A function that tells whether to stop: after SIGTERM or Ctrl-C, or when the pipeline above has died.
+
+    DVC killed alone leaves its stages running; such an orphan would train beside the next `dvc repro`.
+    """
+    asked = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.append(True))
+    parents = []
+    if "DVC_STAGE" in os.environ:
+        import psutil
+
+        # The shell of the stage's command (absent where it replaced itself by this process) and DVC above it.
+        for process in psutil.Process().parents():
+            parents.append(process)
+            if "python" in process.name() or "dvc" in process.name():
+                break
+
+    def stop() -> bool:
+        if not asked and not all(process.is_running() for process in parents):
+            print("the pipeline that started this run is gone", file=sys.stderr)
+            asked.append(True)
+        return bool(asked)
+
+    return stop
+
+
+def say(cell: Cell, text: str) -> None:
+    print(f"{cell.name:<34} {text}", flush=True)
+
+
+class Progress:
+    """One line per epoch: epoch, loss, R@1, time spent, time left."""
+
+    def __init__(self, cell: Cell, done: int):
+        self.cell, self.done, self.started = cell, done, time.perf_counter()
+
+    def __call__(self, history: list[dict]) -> None:
+        row, epochs = history[-1], self.cell.train["epochs"]
+        spent = time.perf_counter() - self.started
+        left = spent / (len(history) - self.done) * (epochs - len(history))
+        recall = row.get("recall@1", row.get("val_recall@1"))
+        measured = "" if recall is None else f"  R@1 {100 * recall:5.1f} %"
+        say(
+            self.cell,
+            f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:<10.4g}{measured}  {spent:4.0f} s, {left:4.0f} s left",
+        )

@@ -1,0 +1,60 @@
+"""How far a class's proxies are from the training data that they stand for (paper, Table 3 and supplement)."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+
+def class_wasserstein(proxies: np.ndarray, embeddings: np.ndarray) -> float:
+    """W2 between M proxies (M, D) and the M-subset of embeddings (n, D) that is nearest to them in that distance.
+
+    Choosing the best subset and the best pairing together is one rectangular assignment: the minimum over injections
+    s of sqrt(mean_k ||p_k - z_s(k)||^2). M = 1 gives the distance to the nearest embedding (footnote of Table 3).
+
+    Raises:
+        ValueError: fewer embeddings than proxies.
+    """
+    if len(embeddings) < len(proxies):
+        raise ValueError(f"a class has {len(embeddings)} embeddings, fewer than its {len(proxies)} proxies")
+    cost = cdist(proxies, embeddings, "sqeuclidean")
+    return float(np.sqrt(cost[linear_sum_assignment(cost)].mean()))
+
+
+def proxy_wasserstein(proxies, embeddings, labels) -> float:
+    """Mean over classes of `class_wasserstein`.
+
+    Args:
+        proxies: (N, M, D), of the same scale as the embeddings (both L2-normalised in the paper's setting).
+        embeddings: (n, D). labels: (n,) integers in [0, N).
+
+    Raises:
+        ValueError: shapes do not fit, no proxies, or a class with some but too few embeddings. A class with none is
+            left out; if that is so for all, a ValueError too.
+    """
+    proxies, embeddings, labels = (np.asarray(a) for a in (proxies, embeddings, labels))
+    _check(proxies, embeddings, labels)
+    present = [c for c in range(len(proxies)) if (labels == c).any()]
+    if not present:
+        raise ValueError("labels: no class of the proxies has an embedding")
+    return float(np.mean([class_wasserstein(proxies[c], embeddings[labels == c]) for c in present]))
+
+
+def spread(embeddings, labels) -> float:
+    """Mean over classes of the root mean squared distance of a class's embeddings to their centre: W2's natural unit.
+
+    Embeddings in a narrow cone have a small W2 by scale alone; W2 / spread is free of that.
+    """
+    embeddings, labels = np.asarray(embeddings, dtype=np.float64), np.asarray(labels)
+    groups = [embeddings[labels == c] for c in np.unique(labels)]
+    return float(np.mean([np.sqrt(((g - g.mean(0)) ** 2).sum(1).mean()) for g in groups]))
+
+
+def _check(proxies, embeddings, labels) -> None:
+    if proxies.ndim != 3 or proxies.shape[1] < 1:
+        raise ValueError(f"proxies: expected (classes, proxies per class >= 1, dimension), found {proxies.shape}")
+    if embeddings.ndim != 2 or embeddings.shape[1] != proxies.shape[2]:
+        raise ValueError(f"embeddings: expected (n, {proxies.shape[2]}), found {embeddings.shape}")
+    if labels.shape != embeddings.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: expected {len(embeddings)} integers, found {labels.dtype} of shape {labels.shape}")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(proxies)):
+        raise ValueError(f"labels: expected 0 to {len(proxies) - 1}, found {labels.min()} to {labels.max()}")

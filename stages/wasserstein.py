@@ -1,0 +1,17 @@
+"""wasserstein <dataset>: distances between proxies and data, reports/wasserstein/<study>/<dataset>.csv."""
+
+import sys
+from pathlib import Path
+
+from pfml.config import grid_cells, run_stage
+
+
+def main(params):
+    from pfml.evaluation import measure_wasserstein, write_wasserstein
+
+    name = sys.argv[1]
+    rows = measure_wasserstein([cell for cell in grid_cells(params) if cell.dataset == name])
+    write_wasserstein(rows, Path("reports/wasserstein", params.study, f"{name}.csv"))
+
+
+run_stage(main)

@@ -1,0 +1,50 @@
+"""A small real configuration and small real data for tests of everything above the maths."""
+
+import copy
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+TINY = {
+    "study": "tiny",
+    "grid": {"field": ["pfml", "cpml"], "baseline": ["contrastive", "proxy_nca"], "noise": [0.0, 0.2], "seed": [0]},
+    "train": {"epochs": 2, "steps_per_epoch": 3, "batch": 40},
+    "loss": {"proxies_per_class": 2},
+    "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
+}
+
+
+def merge(base: dict, changes: dict) -> dict:
+    for key, value in changes.items():
+        base[key] = merge(base[key], value) if isinstance(value, dict) else copy.deepcopy(value)
+    return base
+
+
+@pytest.fixture
+def raw() -> dict:
+    """The committed params.yaml as a plain dict, free to change."""
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.fixture
+def tiny(raw) -> dict:
+    """A study of seconds: two field methods, two baselines, two ablation points."""
+    return merge(raw, TINY)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a dict as params.yaml into the test's folder and return the path."""
+
+    def _write(raw: dict, folder: Path = tmp_path) -> Path:
+        path = folder / "params.yaml"
+        path.write_text(yaml.safe_dump(raw, sort_keys=False))
+        return path
+
+    return _write

@@ -1,0 +1,228 @@
+"""The fast sum takes one of several paths through a tile; all give the values and gradients of the double loop."""
+
+import math
+
+import pytest
+import torch
+from oracle import assert_agrees, double_loop, power_law, quadratic_law
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pfml.losses import field_kernel
+from pfml.losses.contrastive_field import ContrastiveFieldLoss
+from pfml.losses.field_kernel import Screen, field_energy, squared_radius
+from pfml.losses.potential_field import PotentialFieldLoss, PowerLaw
+
+
+@pytest.fixture
+def paths(monkeypatch):
+    """Counts the calls of each path through a tile."""
+    seen = {"_dense": 0, "_list": 0, "_screened_tile": 0, "float64": 0}
+
+    def spy(name):
+        method = getattr(field_kernel._Repulsion, name)
+
+        def counted(self, first, *rest):
+            seen[name] += 1
+            seen["float64"] += name == "_dense" and first.dtype == torch.float64
+            return method(self, first, *rest)
+
+        monkeypatch.setattr(field_kernel._Repulsion, name, counted)
+
+    for name in ("_dense", "_list", "_screened_tile"):
+        spy(name)
+    return seen
+
+
+def scene(kind, dim=8, classes=4, proxies=4, batch=12, seed=0):
+    """(embeddings, labels, proxies): a narrow cone, a wide cloud, tight classes, or classes on top of each other."""
+    g = torch.Generator().manual_seed(seed)
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=g) / math.sqrt(dim)
+
+    labels = torch.arange(batch) % classes
+    if kind == "cone":
+        centre = randn(1, dim) * 3
+        return centre + 0.4 * randn(batch, dim), labels, centre + 0.4 * randn(classes, proxies, dim)
+    if kind == "cloud":
+        return randn(batch, dim), labels, randn(classes, proxies, dim)
+    centres = randn(classes, dim)
+    if kind == "merged":
+        centres[:] = centres[:1]
+    return centres[labels] + 0.02 * randn(batch, dim), labels, centres[:, None] + 0.02 * randn(classes, proxies, dim)
+
+
+FORCED = {
+    "as it comes": {},
+    "always a list": {"SHORT_LIST": 1.0},
+    "lists in pieces": {"SHORT_LIST": 1.0, "LIST_ELEMENTS": 40},
+    "always dense": {"SHORT_LIST": 0.0},
+    "small tiles": {"TILE": {"cpu": 5}},
+    "small dense tiles": {"SHORT_LIST": 0.0, "TILE": {"cpu": 5}},
+}
+
+
+@pytest.mark.parametrize("forced", FORCED)
+@pytest.mark.parametrize("kind", ["cone", "cloud", "tight", "merged"])
+@pytest.mark.parametrize("method", ["pfml", "pfml steep", "cpml"])
+def test_every_path_equals_the_double_loop(method, kind, forced, monkeypatch):
+    for name, value in FORCED[forced].items():
+        monkeypatch.setattr(field_kernel, name, value)
+    embeddings, labels, proxies = scene(kind)
+    delta, delta_rep = 0.2, 0.5
+    if method == "cpml":
+        loss, law = ContrastiveFieldLoss(4, 8, 4, delta, delta_rep), quadratic_law("squared_hinge", delta, delta_rep)
+    else:
+        alpha = 3.0 if method == "pfml" else 6.5
+        loss, law = PotentialFieldLoss(4, 8, 4, alpha, delta, delta_rep), power_law(alpha, delta, delta_rep)
+    loss.proxies.data = proxies
+    assert_agrees(loss, embeddings, labels, law)
+
+
+def test_the_paths_are_taken(paths, monkeypatch):
+    loss = PotentialFieldLoss(4, 8, 4, delta_rep=0.5)
+    embeddings, labels, loss.proxies.data = scene("cone")
+    loss(embeddings, labels)
+    assert paths["_dense"] > 0, "a narrow cone fills the tile"
+    monkeypatch.setattr(field_kernel, "SHORT_LIST", 1.0)
+    before = paths["_dense"]
+    loss(embeddings, labels)
+    assert paths["_list"] > 0 and paths["_dense"] == before
+    assert paths["float64"] == 0
+    monkeypatch.setattr(field_kernel, "SHORT_LIST", 0.02)
+    embeddings, labels, loss.proxies.data = scene("merged")
+    loss(embeddings + torch.tensor([1.0, -1.0] * 6)[:, None], labels)  # two clumps: close for their mutual distance
+    assert paths["float64"] > 0
+
+
+@pytest.mark.parametrize("distance", [0.1, 0.01, 0.002, 0.0011, 0.0009, 0.0])
+def test_a_close_pair_in_a_dense_tile_of_distant_ones(distance, monkeypatch):
+    """There float32's 2 - 2 cos would leave one digit of d^2 or none."""
+    monkeypatch.setattr(field_kernel, "SHORT_LIST", 0.0)
+    embeddings, labels, _ = scene("cloud", batch=20, seed=3)
+    embeddings[1] = embeddings[0] / embeddings[0].norm()
+    embeddings[1, 0] += distance
+    loss = PotentialFieldLoss(4, 8, 0, delta=0.3, delta_rep=1.2)
+    assert labels[0] != labels[1]
+    assert_agrees(loss, embeddings, labels, power_law(3.0, 0.3, 1.2))
+
+
+def test_float64_throughout():
+    embeddings, labels, proxies = scene("cone")
+    loss = PotentialFieldLoss(4, 8, 4, delta=0.2, delta_rep=0.5).double()
+    loss.proxies.data = proxies.double()
+    assert_agrees(loss, embeddings.double(), labels, power_law(3.0, 0.2, 0.5), rtol=1e-12)
+
+
+def test_large_floor_and_large_radius():
+    embeddings, labels, proxies = scene("cone")
+    for delta_rep, eps in ((0.5, 0.3), (3.0, 1e-3)):
+        loss = PotentialFieldLoss(4, 8, 4, delta=0.2, delta_rep=delta_rep, eps=eps)
+        loss.proxies.data = proxies
+        assert_agrees(loss, embeddings, labels, power_law(3.0, 0.2, delta_rep, eps))
+
+
+def test_free_points_far_from_the_origin():
+    embeddings, labels, proxies = scene("cone")
+    loss = PotentialFieldLoss(4, 8, 4, delta=0.2, delta_rep=0.5, normalize_proxies=False)
+    loss.proxies.data = proxies + 100
+    assert_agrees(loss, embeddings, labels, power_law(3.0, 0.2, 0.5), normalize_proxies=False)
+
+
+@pytest.mark.parametrize("dim", [16, 40])
+@pytest.mark.parametrize("kind", ["cone", "cloud", "tight", "merged"])
+def test_the_screen_changes_nothing(kind, dim, paths, monkeypatch):
+    monkeypatch.setattr(Screen, "rank", 4)
+    monkeypatch.setattr(Screen, "steps", 3)
+    monkeypatch.setattr(field_kernel, "TILE", {"cpu": 9})
+    plain, screened = (PotentialFieldLoss(6, dim, 4, delta_rep=0.25) for _ in range(2))
+    plain._screen = None
+    for seed in range(7):  # the points move, the basis stays for some steps
+        embeddings, labels, proxies = scene(kind, dim, 6, seed=seed)
+        found = []
+        for loss in (plain, screened):
+            loss.proxies.data = proxies
+            loss.proxies.grad = None
+            z = embeddings.clone().requires_grad_()
+            value = loss(z, labels)
+            value.backward()
+            found.append((value.detach(), z.grad, loss.proxies.grad))
+        for a, b in zip(*found):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+    assert paths["_screened_tile"] > 0
+    basis = screened._screen.basis
+    torch.testing.assert_close(basis.T @ basis, torch.eye(4), rtol=0, atol=1e-5)
+
+
+def test_low_dimensions_are_not_screened(paths):
+    loss = PotentialFieldLoss(40, 64, 10)
+    loss(torch.randn(20, 64), torch.arange(20))
+    assert paths["_screened_tile"] == 0
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the number of elements of the largest tensor that any operation returned."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for out in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(out, torch.Tensor):
+                self.largest = max(self.largest, out.numel())
+        return result
+
+
+@pytest.mark.parametrize("kind", ["cone", "tight", "merged"])
+@pytest.mark.parametrize("classes", [1, 25])
+def test_nothing_of_size_n_squared_is_formed(kind, classes, monkeypatch):
+    """Also with all points in one class, and when every pair is near: all arrays stay linear in n."""
+    monkeypatch.setattr(field_kernel, "TILE", {"cpu": 32})
+    monkeypatch.setattr(field_kernel, "LIST_ELEMENTS", 2**12)
+    largest = {}
+    for batch in (200, 800):
+        embeddings, labels, _ = scene(kind, 8, classes, 0, batch)
+        loss = PotentialFieldLoss(classes, 8, 0)
+        with LargestTensor() as seen:
+            loss(embeddings.requires_grad_(), labels).backward()
+        largest[batch] = seen.largest
+    assert largest[800] <= max(4 * largest[200], 800 * 8, 2**12, 2 * 32**2)
+
+
+def test_pairs_within_the_tail_can_be_left_out():
+    points = torch.randn(9, 3, dtype=torch.float64)
+    classes = torch.tensor([0, 1, 2, 0, 0, 1, 1, 2, 2])
+    law = PowerLaw(2.0, 0.3, 5.0, 1e-3)
+
+    def energy(chosen, **options):
+        return float(field_energy(points[chosen], classes[chosen], law, dtype=torch.float64, **options))
+
+    everything, tail = list(range(9)), list(range(3, 9))
+    without = energy(everything, heads=3, tail_attraction=False, tail_repulsion=False)
+    assert without == pytest.approx(energy(everything) - energy(tail), rel=1e-12)
+    attraction_only = energy(everything, heads=3, tail_repulsion=False)
+    repulsion_only = energy(everything, heads=3, tail_attraction=False)
+    assert attraction_only + repulsion_only == pytest.approx(energy(everything) + without, rel=1e-12)
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.2, 0.3, 1.0, math.sqrt(2), math.sqrt(0.8), 1e-3])
+def test_squared_radius_keeps_the_order(radius):
+    t = squared_radius(radius)
+    assert math.sqrt(t) >= radius > math.sqrt(math.nextafter(t, 0))
+
+
+def test_order_of_the_points_does_not_matter():
+    embeddings, labels, proxies = scene("cone")
+    loss = PotentialFieldLoss(4, 8, 4, delta_rep=0.5)
+    loss.proxies.data = proxies
+    shuffle = torch.randperm(len(labels))
+    a, b = loss(embeddings, labels), loss(embeddings[shuffle], labels[shuffle])
+    assert float(a.detach()) == pytest.approx(float(b.detach()), rel=1e-6)
+
+
+def test_double_loop_is_the_literal_equation_by_hand():
+    z = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    value, grad, _ = double_loop(z, torch.tensor([0, 0, 1]), torch.empty(2, 0, 2), power_law(2, 0.5, 1.8))
+    # d^2 = 2 within class 0; d^2 = 2 and d = 2 > 1.8 across
+    assert value == pytest.approx(2 * (1 / 0.25 - 1 / 2) + 2 * (1 / 2 - 1 / 1.8**2))
+    assert grad.shape == (3, 2)

@@ -1,0 +1,155 @@
+import subprocess
+import sys
+
+import pytest
+
+from pfml.config import (
+    ConfigError,
+    ablation_base,
+    ablation_cells,
+    find_cell,
+    grid_cells,
+    load_params,
+)
+from pfml.losses import LOSSES
+from pfml.schema import LOSS_SETTINGS
+from tests.conftest import ROOT
+
+
+def put(raw: dict, key: str, value) -> dict:
+    *path, last = key.split(".")
+    section = raw
+    for part in path:
+        section = section[part]
+    section[last] = value
+    return raw
+
+
+# key, value, and what the one-line message must contain
+BAD = [
+    ("loss.alpha", -1, ["loss.alpha", "-1", "greater than or equal to 0"]),
+    ("loss.alpha", "oops", ["loss.alpha", "'oops'", "number"]),
+    ("loss.alpha", float("nan"), ["loss.alpha", "finite"]),
+    ("loss.alhpa", 3, ["loss.alhpa", "unknown key", "did you mean alpha?"]),
+    ("loss.delta", 0, ["loss.delta", "greater than 0"]),
+    ("loss.delta_rep", -0.1, ["loss.delta_rep", "greater than 0"]),
+    ("loss.proxies_per_class", -1, ["loss.proxies_per_class", "-1"]),
+    ("loss.proxy_init", "zeros", ["loss.proxy_init", "'zeros'", "'data'"]),
+    ("grid.noise", [1.0], ["grid.noise", "[0, 1)", "1.0"]),
+    ("grid.noise", [-0.1], ["grid.noise", "-0.1"]),
+    ("grid.noise", [], ["grid.noise", "empty list"]),
+    ("grid.seed", [], ["grid.seed", "empty list"]),
+    ("grid.seed", [0, 0], ["grid.seed", "twice"]),
+    ("grid.dataset", ["glyph"], ["grid.dataset", "'glyph'", "glyphs"]),
+    ("grid.baseline", ["proxy_anchr"], ["grid.baseline", "'proxy_anchr'", "did you mean proxy_anchor?"]),
+    ("grid.field", ["pfmll"], ["grid.field", "'pfmll'", "did you mean pfml"]),
+    ("baseline.triplet.loss.margn", 1.0, ["baseline.triplet.loss.margn", "did you mean margin?"]),
+    ("field.cpml.train.lr", 0, ["field.cpml.train.lr", "greater than 0"]),
+    ("field.pfml.los", {}, ["field.pfml.los", "did you mean loss?"]),
+    ("train.epochs", 1.5, ["train.epochs", "integer", "1.5"]),
+    ("train.epochs", True, ["train.epochs", "integer"]),
+    ("train.batch", 101, ["batch (101)", "images_per_class (4)"]),
+    ("ablation.alpha", [-1], ["ablation.alpha", "-1"]),
+    ("ablation.delta", [0.1, 0.1], ["ablation.delta", "once"]),
+    ("ablation.noise", 0.5, ["ablation", "0.5", "grid.noise"]),
+    ("evaluate.recall_at", [2], ["evaluate.recall_at", "1"]),
+    ("lss", {}, ["lss", "did you mean loss?"]),
+    ("train", None, ["train"]),
+    ("study", "a/b", ["study", "a/b"]),
+]
+
+
+@pytest.mark.parametrize("key, value, expected", BAD, ids=[f"{k}={v}" for k, v, _ in BAD])
+def test_bad_settings_are_refused_with_one_clear_line(raw, write, key, value, expected):
+    with pytest.raises(ConfigError) as error:
+        load_params(write(put(raw, key, value)))
+    message = str(error.value)
+    assert "\n" not in message
+    for text in ["params.yaml", *expected]:
+        assert text in message
+
+
+def test_a_missing_key_is_named(raw, write):
+    del raw["loss"]["delta"]
+    with pytest.raises(ConfigError, match=r"loss\.delta: missing"):
+        load_params(write(raw))
+
+
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_params(tmp_path / "nowhere.yaml")
+    (tmp_path / "broken.yaml").write_text("loss: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_params(tmp_path / "broken.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(ConfigError, match="NoneType"):
+        load_params(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize("stage", sorted(p.name for p in (ROOT / "stages").glob("*.py")))
+def test_every_stage_ends_with_exit_code_2_before_it_touches_anything(raw, write, tmp_path, stage):
+    write(put(raw, "loss.alpha", -1))
+    found = subprocess.run(
+        [sys.executable, ROOT / "stages" / stage, "glyphs", "0.0", "0"], cwd=tmp_path, capture_output=True, text=True,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+    )  # fmt: skip
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1 and "loss.alpha" in found.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_the_digest_follows_what_decides_the_numbers(raw, write):
+    def digest(**changes):
+        changed = {key.replace("__", "."): value for key, value in changes.items()}
+        for key, value in changed.items():
+            put(raw, key, value)
+        cells = grid_cells(load_params(write(raw)))
+        return {cell.method: cell.digest for cell in cells if cell.noise == 0}
+
+    base = digest()
+    assert len(set(base.values())) == len(base)
+    assert digest(study="other") == base, "the study's name decides nothing"
+    assert digest(evaluate__nmi=False) == base
+    assert digest(loss__alpha=3) == base, "3 and 3.0 are one value"
+    assert digest(loss__delta_rep=0.2) == base, "delta_rep null means delta"
+    moved = digest(loss__alpha=4)
+    assert {m for m in base if moved[m] != base[m]} == {"pfml"}, "cpml has no alpha, pfml_tuned its own, baselines none"
+    assert all(moved[m] != d for m, d in digest(train__weight_decay=0.5).items())
+
+
+def test_ablation_cells_move_one_setting(raw, write):
+    params = load_params(write(raw))
+    base = find_cell(grid_cells(params), "glyphs-pfml-0.0-0")
+    for cell in ablation_cells(params):
+        moved = {k for k in base.config["loss"] if cell.config["loss"][k] != base.config["loss"][k]}
+        expected = {"delta": {"delta", "delta_rep"}, "delta_gap": {"delta_rep"}}.get(cell.axis, {cell.axis})
+        assert moved == expected and cell.train == base.train
+    value, cells = ablation_base(params, "delta_gap")
+    assert value == 0 and cells == [base]
+    gap = next(c for c in ablation_cells(params) if c.axis == "delta_gap" and c.value == 0.1)
+    assert gap.config["loss"]["delta_rep"] == pytest.approx(0.3)
+
+
+def test_seeds_multiply_grid_and_ablations(raw, write):
+    one = load_params(write(raw))
+    three = load_params(write(put(raw, "grid.seed", [0, 1, 2])))
+    assert len(grid_cells(three)) == 3 * len(grid_cells(one))
+    assert len(ablation_cells(three)) == 3 * len(ablation_cells(one))
+    names = [c.name for c in grid_cells(three) + ablation_cells(three)]
+    assert len(set(names)) == len(names)
+
+
+def test_an_unknown_cell_names_the_nearest(raw, write):
+    with pytest.raises(ConfigError, match="glyphs-pfml-0.2-0"):
+        find_cell(grid_cells(load_params(write(raw))), "glyphs-pfml-0.2-7")
+
+
+def test_every_loss_has_settings_and_every_setting_a_loss():
+    assert set(LOSSES) == set(LOSS_SETTINGS)
+
+
+def test_every_row_of_the_grid_builds_its_loss(raw, write):
+    from pfml.losses import build_loss
+
+    for cell in grid_cells(load_params(write(raw))):
+        assert build_loss(cell.loss_name, 5, 8, **cell.loss) is not None

@@ -1,0 +1,57 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from pfml.wasserstein import class_wasserstein, proxy_wasserstein, spread
+
+
+def brute_force(proxies, embeddings):
+    """Minimum over all injections of proxies into embeddings."""
+    return min(
+        np.sqrt(np.mean([((p - embeddings[j]) ** 2).sum() for p, j in zip(proxies, places)]))
+        for places in permutations(range(len(embeddings)), len(proxies))
+    )
+
+
+def test_by_hand():
+    # Proxies at 0 and 1, data at 0, 0.1 and 3: nearest neighbours would be 0 and 0.1 for both; the matching is
+    # 0 -> 0 and 1 -> 0.1, mean squared distance (0 + 0.81) / 2.
+    proxies, data = np.array([[0.0], [1.0]]), np.array([[0.0], [0.1], [3.0]])
+    assert class_wasserstein(proxies, data) == pytest.approx(np.sqrt(0.81 / 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_the_search_over_all_injections(seed):
+    rng = np.random.default_rng(seed)
+    proxies, embeddings = rng.normal(size=(3, 4)), rng.normal(size=(6, 4))
+    assert class_wasserstein(proxies, embeddings) == pytest.approx(brute_force(proxies, embeddings))
+
+
+def test_one_proxy_gives_the_nearest_embedding_and_classes_are_averaged():
+    rng = np.random.default_rng(0)
+    proxies, embeddings = rng.normal(size=(4, 1, 5)), rng.normal(size=(40, 5))
+    labels = np.arange(40) % 4
+    nearest = [np.linalg.norm(embeddings[labels == c] - proxies[c, 0], axis=1).min() for c in range(4)]
+    assert proxy_wasserstein(proxies, embeddings, labels) == pytest.approx(np.mean(nearest))
+
+
+def test_only_the_own_class_counts_and_absent_classes_are_left_out():
+    proxies = np.array([[[0.0]], [[10.0]], [[5.0]]])
+    embeddings, labels = np.array([[1.0], [10.0], [0.0]]), np.array([0, 1, 1])
+    assert proxy_wasserstein(proxies, embeddings, labels) == pytest.approx(0.5)
+
+
+def test_spread_by_hand():
+    assert spread(np.array([[0.0], [2.0], [5.0], [5.0]]), np.array([0, 0, 1, 1])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "proxies, embeddings, labels, what",
+    [((3, 2), (4, 2), [0, 0, 1, 1], "proxies"), ((2, 0, 2), (4, 2), [0, 0, 1, 1], "proxies"),
+     ((2, 1, 2), (4, 3), [0, 0, 1, 1], "embeddings"), ((2, 1, 2), (4, 2), [0, 0, 1], "labels"),
+     ((2, 1, 2), (4, 2), [0, 0, 1, 2], "labels"), ((2, 3, 2), (4, 2), [0, 0, 1, 1], "fewer than its 3 proxies")],
+)  # fmt: skip
+def test_bad_input_is_refused(proxies, embeddings, labels, what):
+    with pytest.raises(ValueError, match=what):
+        proxy_wasserstein(np.zeros(proxies), np.zeros(embeddings), np.array(labels))
