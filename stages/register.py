@@ -1,15 +1,18 @@
 """register: every result of the study has a finished MLflow run, also one that DVC restored from its cache."""
 
-from pfml.config import ablation_cells, grid_cells, run_stage
+from pfml.config import run_stage
 
 
 def main(params):
     if not params.tracking.enabled:
         return
-    from pfml.evaluation import read_results
+    from pfml.report.ledger import read_history
+    from pfml.report.study import read_study
     from pfml.tracking import register
 
-    results = read_results(grid_cells(params) + ablation_cells(params))
+    study = read_study(params)
+    found = [(cell, study.ledger.find(cell)) for cell in study.cells]
+    results = [(cell, r.numbers, read_history(r.path.with_suffix(".csv"))) for cell, r in found if r]
     counts = register(results, params.tracking.experiment, params.study)
     print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))
 

@@ -102,20 +102,28 @@ def write_wasserstein(rows: list[dict], path: Path) -> None:
         writer.writerows(rows)
 
 
-def read_results(cells: list[Cell]) -> list[tuple[Cell, dict, list[dict]]]:
-    """(cell, result with its proxy distances, history rows) of every cell that has a result of its present digest."""
-    distances = {}
-    for path in sorted(Path("reports/wasserstein").glob("*/*.csv")):
-        distances |= {row["digest"]: row for row in csv.DictReader(path.open())}
-    found = []
-    for cell in cells:
-        path = cell.paths().result
-        result = json.loads(path.read_text()) if path.exists() else {}
-        if result.get("digest") != cell.digest:
-            continue
-        row = distances.get(cell.digest, {})
-        result |= {name: float(row[name]) for name in ("w2", "w2_relative") if row.get(name)}
-        rows = csv.DictReader(cell.paths().history.open())
-        history = [{name: float(value) for name, value in row.items() if value} for row in rows]
-        found.append((cell, result, [row | {"epoch": int(row["epoch"])} for row in history]))
-    return found
+
+def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
+    """Test images for a picture of a cell's retrieval: one query from each of evenly spaced test classes.
+
+    Returns:
+        images (memory map of the whole dataset), query indices (q,), neighbour indices (q, k), labels per index.
+    """
+    import pandas as pd
+    import torch
+
+    from pfml.data.catalogue import load_images
+    from pfml.retrieval import nearest_neighbours
+
+    read_run(cell)
+    saved = np.load(cell.paths().model / "embeddings.npz")
+    labels = saved["test_labels"]
+    classes = np.unique(labels)
+    chosen = classes[np.linspace(0, len(classes) - 1, min(queries, len(classes))).astype(int)]
+    asked = torch.tensor([int(np.flatnonzero(labels == c)[0]) for c in chosen])
+    _, found = next(nearest_neighbours(torch.from_numpy(saved["test"]), asked, neighbours))
+    split = pd.read_csv(f"data/split/{cell.dataset}.csv")
+    items = split.loc[split["split"] == "test", "item"].to_numpy()
+    of_item = np.full(len(split), -1)
+    of_item[items] = labels
+    return load_images(Path("data/raw", cell.dataset)), items[asked.numpy()], items[found.numpy()], of_item

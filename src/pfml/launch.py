@@ -12,10 +12,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 DATA = ("fetch", "split", "noise")
 WAVES = (("train", "ablate_"), ("evaluate",))
 DVC = (sys.executable, "-m", "dvc")
+
+
+class Busy(RuntimeError):
+    """Another pipeline holds this folder."""
 
 
 def main() -> int:
@@ -27,6 +32,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
     try:
+        await_predecessors()
         stale = stale_stages()
         if any(stage_group(name) in DATA for name in stale):
             run([[*DVC, "repro", *DATA]], 1)
@@ -42,6 +48,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
+    except Busy as busy:
+        print(f"error: {busy}", file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         print(f"failed: {' '.join(error.cmd[2:])}; what is finished is kept", file=sys.stderr)
         return error.returncode
@@ -52,6 +61,43 @@ def main() -> int:
 def stage_group(name: str) -> str:
     """train@glyphs-pfml-0.0-0 -> train."""
     return name.split("@")[0]
+
+
+def await_predecessors(patience: float = 15.0) -> None:
+    """Wait for DVC processes of an earlier, killed pipeline to end, then drop the locks that they could not release.
+
+    DVC clears a lock only once its process number is gone, and fails for one that is still dying or was given to
+    another program.
+
+    Raises:
+        Busy: a DVC process works on in this folder.
+    """
+    import psutil
+
+    locks = Path(".dvc/tmp/rwlock")
+
+    def holders() -> set[int]:
+        try:
+            entries = json.loads(locks.read_text() or "{}")
+        except (OSError, ValueError):
+            return set()
+        infos = [*entries.get("write", {}).values(), *(i for found in entries.get("read", {}).values() for i in found)]
+        return {info["pid"] for info in infos}
+
+    def works(pid: int) -> bool:
+        try:
+            process = psutil.Process(pid)
+            return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in arg for arg in process.cmdline())
+        except psutil.Error:
+            return False
+
+    deadline = time.monotonic() + patience
+    while working := [pid for pid in holders() if works(pid)]:
+        if time.monotonic() > deadline:
+            raise Busy(f"another pipeline is at work in this folder (process {', '.join(map(str, working))}); stop it first")
+        time.sleep(0.2)
+    if holders():
+        locks.unlink(missing_ok=True)
 
 
 def stale_stages() -> list[str]:

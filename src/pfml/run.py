@@ -16,10 +16,7 @@ from pfml.schema import Params
 from pfml.tracking import git_commit, project_root, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
-NUMERIC_CODE = (
-    "training.py", "models.py", "data/loader.py", "losses/potential_field.py", "losses/contrastive_field.py",
-    "losses/field_kernel.py", "losses/baselines.py",
-)  # fmt: skip
+NUMERIC_CODE = ("training.py", "models.py", "data/loader.py", "losses/*.py")
 
 
 def run_cell(cell: Cell, params: Params) -> None:
@@ -100,7 +97,7 @@ def work_fingerprint(cell: Cell) -> str:
     """Digest of what a checkpoint continues: configuration, the cell's labels, the code that makes the numbers."""
     package = Path(__file__).parent
     parts = [cell.digest.encode(), cell.paths().manifest.read_bytes()]
-    parts += [(package / name).read_bytes() for name in NUMERIC_CODE]
+    parts += [path.read_bytes() for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -151,18 +148,20 @@ def stopper():
     asked = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.append(True))
-    parents = []
-    if "DVC_STAGE" in os.environ:
-        import psutil
+    import psutil
 
-        # The shell of the stage's command (absent where it replaced itself by this process) and DVC above it.
-        for process in psutil.Process().parents():
-            parents.append(process)
-            if "python" in process.name() or "dvc" in process.name():
-                break
+    def pipeline(process: psutil.Process) -> bool:
+        return any(Path(argument).name in ("dvc", "pfml.launch") for argument in process.cmdline())
+
+    parents = psutil.Process().parents() if "DVC_STAGE" in os.environ else []
+    while parents and not pipeline(parents[-1]):  # what is above the pipeline (make, a terminal) may go
+        parents.pop()
+
+    def alive(process: psutil.Process) -> bool:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
     def stop() -> bool:
-        if not asked and not all(process.is_running() for process in parents):
+        if not asked and not all(alive(process) for process in parents):
             print("the pipeline that started this run is gone", file=sys.stderr)
             asked.append(True)
         return bool(asked)

@@ -20,11 +20,16 @@ def project_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
-def git_commit(root: Path | None = None) -> str:
-    """The commit that is checked out, with "-dirty" behind it if tracked code differs; "" outside Git."""
-    command = ["git", "-C", str(root or Path()), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return found.stdout.strip() if found.returncode == 0 else ""
+def git_commit() -> str:
+    """The commit of the code that runs, with "-dirty" behind it if src/ or stages/ differ from it; "" outside Git."""
+
+    def git(*arguments: str) -> str | None:
+        found = subprocess.run(["git", *arguments], capture_output=True, text=True)
+        return found.stdout.strip() if found.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    # Only the code: the pipeline itself writes into reports/ while it runs.
+    return "" if commit is None else commit + ("-dirty" if git("status", "--porcelain", "--", "src", "stages") else "")
 
 
 def open_store(experiment: str):

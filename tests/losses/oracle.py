@@ -1,4 +1,7 @@
-"""The field as the paper writes it: a double loop over points, literal potentials, float64 autograd. Slow on purpose."""
+"""The field as the paper writes it: a double loop over points, literal potentials, float64 autograd.
+
+Slow on purpose, and shares nothing with what it judges.
+"""
 
 import math
 
@@ -12,12 +15,12 @@ def power_law(alpha, delta, delta_rep=None, eps=E):
     delta_rep = delta if delta_rep is None else delta_rep
 
     def attraction(d):
-        return -(delta ** -alpha) if d < delta else -(d ** -alpha)
+        return -(delta**-alpha) if d < delta else -(d**-alpha)
 
     def repulsion(d):
-        return eps ** -alpha if d < eps else d ** -alpha if d < delta_rep else delta_rep ** -alpha
+        return eps**-alpha if d < eps else d**-alpha if d < delta_rep else delta_rep**-alpha
 
-    return attraction, repulsion, -(delta ** -alpha), delta_rep ** -alpha
+    return attraction, repulsion, -(delta**-alpha), delta_rep**-alpha
 
 
 def zero_law(form, delta, delta_rep=None, eps=E):
@@ -43,18 +46,20 @@ def quadratic_law(form, delta, delta_rep=None, eps=E):
     delta_rep = delta if delta_rep is None else delta_rep
 
     def attraction(d):
-        return d ** 2 if d >= delta else delta ** 2
+        return d**2 if d >= delta else delta**2
 
     def repulsion(d):
         d = eps if d < eps else d
         if form == "mirror":
-            return -(d ** 2) if d < delta_rep else -(delta_rep ** 2)
+            return -(d**2) if d < delta_rep else -(delta_rep**2)
         return (delta_rep - d) ** 2 if d < delta_rep else 0.0
 
-    return attraction, repulsion, delta ** 2, -(delta_rep ** 2) if form == "mirror" else 0.0
+    return attraction, repulsion, delta**2, -(delta_rep**2) if form == "mirror" else 0.0
 
 
-def double_loop(embeddings, labels, proxies, law, *, proxy_proxy="all", normalize_proxies=True, absent_proxies=True):
+def double_loop(
+    embeddings, labels, proxies, law, *, proxy_proxy="all", normalize_proxies=True, absent_proxies=True
+):
     """Eq. 6 and its gradients: (excess energy, d/d embeddings, d/d proxies), all float64.
 
     The literal energy minus that of a force-free configuration, counted pair by pair.
@@ -93,4 +98,20 @@ def assert_agrees(loss, embeddings, labels, law, rtol=1e-5, **options):
     for name, found, wanted in (("embeddings", embeddings.grad, grad_z), ("proxies", found_p, grad_p)):
         assert torch.isfinite(found).all(), name
         error = float((found - wanted).norm())
-        assert error <= rtol * float(wanted.norm()) + 1e-7 * rtol * scale + 1e-12, (name, error, float(wanted.norm()))
+        assert error <= rtol * float(wanted.norm()) + 1e-7 * rtol * scale + 1e-12, (
+            name,
+            error,
+            float(wanted.norm()),
+        )
+
+
+def random_batch(seed, batch, dim, classes, spread=1.0, duplicates=False):
+    """Points in a cone of half-angle about `spread`; with `duplicates` some coincide exactly."""
+    g = torch.Generator().manual_seed(seed)
+    axis = torch.nn.functional.normalize(torch.randn(1, dim, generator=g), dim=1)
+    embeddings = axis + spread * torch.randn(batch, dim, generator=g) / math.sqrt(dim)
+    embeddings *= 10 ** (4 * torch.rand(batch, 1, generator=g) - 2)
+    labels = torch.randint(classes, (batch,), generator=g)
+    if duplicates:
+        embeddings[1::2] = embeddings[:1]
+    return embeddings, labels, axis

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import assert_agrees, quadratic_law
 
 from pfml.losses.contrastive_field import REPULSIONS, ContrastiveFieldLoss
+from tests.losses.oracle import assert_agrees, quadratic_law
 
 
 def on_circle(*degrees):
@@ -28,7 +28,9 @@ def test_attraction_grows_with_distance_unlike_pfml():
     forces = []
     for degrees in (60, 120):
         embeddings = on_circle(0, degrees).requires_grad_()
-        ContrastiveFieldLoss(1, 2, proxies_per_class=0, delta=0.5)(embeddings, torch.tensor([0, 0])).backward()
+        ContrastiveFieldLoss(1, 2, proxies_per_class=0, delta=0.5)(
+            embeddings, torch.tensor([0, 0])
+        ).backward()
         forces.append(float(embeddings.grad[0].norm()))
     # U = 2 d^2, d^2 = 2 - 2 cos: dU/d angle = 4 sin
     assert forces == pytest.approx([4 * math.sin(math.pi / 3)] * 2, rel=1e-5)
@@ -36,9 +38,18 @@ def test_attraction_grows_with_distance_unlike_pfml():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), batch=st.integers(2, 7), dim=st.integers(2, 12), classes=st.integers(1, 4),
-       proxies=st.integers(0, 3), form=st.sampled_from(REPULSIONS), delta=st.floats(0.05, 0.6),
-       ratio=st.sampled_from([1.0, 0.5, 2.0]), spread=st.sampled_from([1.0, 0.3, 0.05]), duplicates=st.booleans())
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.integers(2, 7),
+    dim=st.integers(2, 12),
+    classes=st.integers(1, 4),
+    proxies=st.integers(0, 3),
+    form=st.sampled_from(REPULSIONS),
+    delta=st.floats(0.05, 0.6),
+    ratio=st.sampled_from([1.0, 0.5, 2.0]),
+    spread=st.sampled_from([1.0, 0.3, 0.05]),
+    duplicates=st.booleans(),
+)
 def test_equals_the_double_loop(seed, batch, dim, classes, proxies, form, delta, ratio, spread, duplicates):
     g = torch.Generator().manual_seed(seed)
     axis = torch.randn(dim, generator=g)
@@ -49,16 +60,26 @@ def test_equals_the_double_loop(seed, batch, dim, classes, proxies, form, delta,
     loss = ContrastiveFieldLoss(classes, dim, proxies, delta, ratio * delta, repulsion=form)
     with torch.no_grad():
         loss.proxies.mul_(spread).add_(axis)
-    assert_agrees(loss, embeddings, torch.randint(classes, (batch,), generator=g),
-                  quadratic_law(form, delta, ratio * delta))
+    assert_agrees(
+        loss,
+        embeddings,
+        torch.randint(classes, (batch,), generator=g),
+        quadratic_law(form, delta, ratio * delta),
+    )
 
 
 def test_shares_the_switches_of_pfml():
     torch.manual_seed(0)
     embeddings, labels = torch.randn(8, 4), torch.arange(8) % 2
     loss = ContrastiveFieldLoss(3, 4, 2, proxy_proxy="none", absent_proxies=False, delta_rep=1.0)
-    assert_agrees(loss, embeddings, labels, quadratic_law("squared_hinge", 0.2, 1.0),
-                  proxy_proxy="none", absent_proxies=False)
+    assert_agrees(
+        loss,
+        embeddings,
+        labels,
+        quadratic_law("squared_hinge", 0.2, 1.0),
+        proxy_proxy="none",
+        absent_proxies=False,
+    )
     data = ContrastiveFieldLoss(3, 4, 2, proxy_init="data")
     with pytest.raises(RuntimeError, match="initialise_proxies"):
         data(embeddings, labels)
@@ -73,13 +94,16 @@ def test_gradcheck(form):
     embeddings = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 1, 0, 1, 1])
     assert torch.autograd.gradcheck(
-        lambda z, p: torch.func.functional_call(loss, {"proxies": p}, (z, labels)), (embeddings, loss.proxies))
+        lambda z, p: torch.func.functional_call(loss, {"proxies": p}, (z, labels)), (embeddings, loss.proxies)
+    )
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match="repulsion='hinge'.*squared_hinge, mirror"):
+    with pytest.raises(ValueError, match=r"repulsion='hinge'.*squared_hinge, mirror"):
         ContrastiveFieldLoss(2, 3, repulsion="hinge")
-    with pytest.raises(ValueError, match="delta=0.*> 0"):
+    with pytest.raises(ValueError, match=r"delta=0.*> 0"):
         ContrastiveFieldLoss(2, 3, delta=0)
+    with pytest.raises(ValueError, match="delta='wide'"):
+        ContrastiveFieldLoss(2, 3, delta="wide")
     with pytest.raises(TypeError, match="alpha"):
         ContrastiveFieldLoss(2, 3, alpha=3.0)

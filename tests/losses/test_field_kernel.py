@@ -1,16 +1,16 @@
-"""The fast sum takes one of several paths through a tile; all give the values and gradients of the double loop."""
+"""The fast sum takes one of several paths through a tile; all agree with the double loop."""
 
 import math
 
 import pytest
 import torch
-from oracle import assert_agrees, double_loop, power_law, quadratic_law
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pfml.losses import field_kernel
 from pfml.losses.contrastive_field import ContrastiveFieldLoss
 from pfml.losses.field_kernel import Screen, field_energy, squared_radius
 from pfml.losses.potential_field import PotentialFieldLoss, PowerLaw
+from tests.losses.oracle import assert_agrees, double_loop, power_law, quadratic_law
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def paths(monkeypatch):
 
 
 def scene(kind, dim=8, classes=4, proxies=4, batch=12, seed=0):
-    """(embeddings, labels, proxies): a narrow cone, a wide cloud, tight classes, or classes on top of each other."""
+    """(embeddings, labels, proxies): narrow cone, wide cloud, tight classes, or classes on one spot."""
     g = torch.Generator().manual_seed(seed)
 
     def randn(*shape):
@@ -49,7 +49,11 @@ def scene(kind, dim=8, classes=4, proxies=4, batch=12, seed=0):
     centres = randn(classes, dim)
     if kind == "merged":
         centres[:] = centres[:1]
-    return centres[labels] + 0.02 * randn(batch, dim), labels, centres[:, None] + 0.02 * randn(classes, proxies, dim)
+    return (
+        centres[labels] + 0.02 * randn(batch, dim),
+        labels,
+        centres[:, None] + 0.02 * randn(classes, proxies, dim),
+    )
 
 
 FORCED = {
@@ -71,7 +75,10 @@ def test_every_path_equals_the_double_loop(method, kind, forced, monkeypatch):
     embeddings, labels, proxies = scene(kind)
     delta, delta_rep = 0.2, 0.5
     if method == "cpml":
-        loss, law = ContrastiveFieldLoss(4, 8, 4, delta, delta_rep), quadratic_law("squared_hinge", delta, delta_rep)
+        loss, law = (
+            ContrastiveFieldLoss(4, 8, 4, delta, delta_rep),
+            quadratic_law("squared_hinge", delta, delta_rep),
+        )
     else:
         alpha = 3.0 if method == "pfml" else 6.5
         loss, law = PotentialFieldLoss(4, 8, 4, alpha, delta, delta_rep), power_law(alpha, delta, delta_rep)
@@ -91,7 +98,9 @@ def test_the_paths_are_taken(paths, monkeypatch):
     assert paths["float64"] == 0
     monkeypatch.setattr(field_kernel, "SHORT_LIST", 0.02)
     embeddings, labels, loss.proxies.data = scene("merged")
-    loss(embeddings + torch.tensor([1.0, -1.0] * 6)[:, None], labels)  # two clumps: close for their mutual distance
+    loss(
+        embeddings + torch.tensor([1.0, -1.0] * 6)[:, None], labels
+    )  # two clumps: close for their mutual distance
     assert paths["float64"] > 0
 
 
@@ -152,6 +161,37 @@ def test_the_screen_changes_nothing(kind, dim, paths, monkeypatch):
     assert paths["_screened_tile"] > 0
     basis = screened._screen.basis
     torch.testing.assert_close(basis.T @ basis, torch.eye(4), rtol=0, atol=1e-5)
+
+
+def nearest_strangers(points, labels):
+    """Distances of the other-class pairs, in float64, ascending."""
+    x = torch.nn.functional.normalize(points.double(), dim=1)
+    a, b = torch.triu_indices(len(x), len(x), 1)
+    return (x[a] - x[b]).norm(dim=1)[labels[a] != labels[b]].sort().values
+
+
+@pytest.mark.parametrize("side", [-1e-9, 1e-9])
+def test_a_pair_on_the_edge_of_a_dense_tile(side, monkeypatch):
+    """The force jumps at delta_rep, so a pair a hair from it must not be judged by a rounded distance."""
+    monkeypatch.setattr(field_kernel, "SHORT_LIST", 0.0)
+    for seed in range(8):
+        embeddings, labels, _ = scene("cloud", seed=seed)
+        delta_rep = float(nearest_strangers(embeddings, labels)[10]) * (1 + side)
+        loss = PotentialFieldLoss(4, 8, 0, delta_rep=delta_rep)
+        assert_agrees(loss, embeddings, labels, power_law(3.0, 0.2, delta_rep))
+
+
+def test_the_screen_keeps_a_pair_just_inside_the_edge(paths, monkeypatch):
+    """Points in the span of the basis: the bound is the distance itself."""
+    monkeypatch.setattr(Screen, "rank", 4)
+    g = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(40, 4, generator=g) @ torch.randn(4, 16, generator=g)
+    labels = torch.arange(40) % 20
+    delta_rep = float(nearest_strangers(embeddings, labels)[3]) * (1 + 1e-9)
+    loss = PotentialFieldLoss(20, 16, 0, delta_rep=delta_rep)
+    assert_agrees(loss, embeddings, labels, power_law(3.0, 0.2, delta_rep))
+    assert paths["_screened_tile"] > 0 and paths["_dense"] == 0
+    assert loss._screen.passed > 0 and loss._screen.failed == 0
 
 
 def test_low_dimensions_are_not_screened(paths):

@@ -1,8 +1,9 @@
-"""Input checks shared by the field losses: each message names the argument, what was found and what is expected."""
+"""Input checks of the field losses: each message names the argument, what was found and what is expected."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -10,17 +11,33 @@ from torch import Tensor
 
 def check_option(name: str, value: object, options: Collection[str]) -> None:
     if value not in options:
-        raise ValueError(f"{name}={value!r} is not an option; expected one of {', '.join(options)}")
+        raise ValueError(f"{name}={value!r} is not an option; expected one of {', '.join(map(str, options))}")
 
 
-def check_number(name: str, value: float, *, above: float | None = None, at_least: float | None = None) -> None:
+def check_number(
+    name: str, value: float, *, above: float | None = None, at_least: float | None = None
+) -> None:
     """A finite number > `above` or >= `at_least`."""
     bound = f"> {above:g}" if above is not None else f">= {at_least:g}"
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+    good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < float("inf")
     if good:
         good = value > above if above is not None else value >= at_least
     if not good:
         raise ValueError(f"{name}={value!r}; expected a finite number {bound}")
+
+
+def check_radii(delta: float, delta_rep: float | None, eps: float) -> float:
+    """All above 0 and eps below delta_rep; returns delta_rep, which is delta unless given."""
+    check_number("delta", delta, above=0)
+    delta_rep = delta if delta_rep is None else delta_rep
+    check_number("delta_rep", delta_rep, above=0)
+    check_number("eps", eps, above=0)
+    if eps >= delta_rep:
+        raise ValueError(
+            f"eps={eps:g} is not below delta_rep={delta_rep:g}; expected a smaller distance floor, "
+            "else no pair repels"
+        )
+    return float(delta_rep)
 
 
 def check_count(name: str, value: int, at_least: int) -> None:
@@ -33,29 +50,37 @@ def check_finite(name: str, values: Tensor) -> None:
     if values.numel() and not values.abs().max() < float("inf"):
         bad = ~torch.isfinite(values)
         where = tuple(bad.nonzero()[0].tolist())
-        raise ValueError(f"{name} has {int(bad.sum())} values that are NaN or infinite, the first at {where}; "
-                         "expected finite numbers (a diverged network or proxy: lower the learning rate or clip)")
+        raise ValueError(
+            f"{name} has {int(bad.sum())} values that are NaN or infinite, the first at {where}; "
+            "expected finite numbers (training has diverged: lower the learning rate, or clip gradients)"
+        )
 
 
 def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, embedding_dim: int, least: int) -> None:
     """embeddings (B, D) finite floats, labels (B,) integers in [0, num_classes), B >= least."""
     if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
         found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise ValueError(f"embeddings are {found}; expected a floating point tensor of shape (B, {embedding_dim})")
+        raise ValueError(f"embeddings are {found}; expected a floating point tensor (B, {embedding_dim})")
     if embeddings.dim() != 2 or embeddings.shape[1] != embedding_dim:
         raise ValueError(f"embeddings have shape {tuple(embeddings.shape)}; expected (B, {embedding_dim})")
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex() \
-            or labels.dtype == torch.bool:
+    if (
+        not isinstance(labels, Tensor)
+        or labels.is_floating_point()
+        or labels.is_complex()
+        or labels.dtype == torch.bool
+    ):
         found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"labels are {found}; expected an integer tensor of shape (B,)")
     if labels.shape != embeddings.shape[:1]:
-        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({len(embeddings)},), "
-                         "one for each embedding")
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}; expected ({len(embeddings)},), one for each embedding"
+        )
     if len(embeddings) < least:
         raise ValueError(f"embeddings hold a batch of {len(embeddings)}; expected at least {least}")
     if len(labels):
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= num_classes:
-            raise ValueError(f"labels lie in [{low}, {high}]; expected [0, {num_classes - 1}] "
-                             f"(num_classes={num_classes})")
+            raise ValueError(
+                f"labels lie in [{low}, {high}]; expected [0, {num_classes - 1}] (num_classes={num_classes})"
+            )
     check_finite("embeddings", embeddings)

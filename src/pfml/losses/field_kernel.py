@@ -1,25 +1,27 @@
 """The exact fast sum of a field: every pair of points once, nothing of size n^2 kept.
 
-A field (Eqs. 1-6 and 8) is a sum of a function of the distance over pairs. In excess form almost all pairs are
-exactly zero: attraction lives inside a class, repulsion below delta_rep. So the sum is formed in two parts:
+A field (Eqs. 1-6 and 8) is a sum of a function of the distance over pairs. In excess form almost all pairs
+are exactly zero: attraction lives inside a class, repulsion below delta_rep. So the sum has two parts:
 
 * attraction, on class blocks, in float64 (a class is small);
 * repulsion, tile by tile over half of the symmetric matrix of squared distances. A tile with few pairs below
-  delta_rep becomes a short list of pairs, done in float64 from the differences x - y. A tile with many (early in
-  training all embeddings sit in a narrow cone) is done elementwise in the working dtype, except for the pairs that
-  the rounding of |x|^2 + |y|^2 - 2xy could spoil (very close ones, and ones on the edge): those go to the list
-  too, and if they are many the tile is done again in float64.
+  delta_rep becomes a short list of pairs, done in float64 from the differences x - y. A tile with many (early
+  in training all embeddings sit in a narrow cone) is done elementwise in the working dtype, except for the
+  pairs that the rounding of |x|^2 + |y|^2 - 2xy could spoil (very close ones, and ones on the edge): those go
+  to the list too, and if they are many the tile is done again in float64.
 
-Value and gradient are formed together in the forward pass, with dE/dx_i = sum_j 2 E'(d^2) (x_i - x_j), that is
-one product W @ X a tile. Shapes: n points, D dimensions, T rows of a tile, L pairs of a list.
+Value and gradient are formed together in the forward pass: dE/dx_i = sum_j 2 E'(d^2) (x_i - x_j), that is one
+product W @ X a tile. Shapes: n points, D dimensions, r rows and c columns of a tile, L pairs of a list.
 
 A pair law (the `law` arguments) is any object with `delta`, `delta_rep`, `eps` and two functions of d^2,
-`attraction` (asked for d >= delta) and `repulsion` (asked for eps <= d < delta_rep), that return the energy and its
-derivative with respect to d^2. Attraction is 0 inside delta, repulsion 0 beyond delta_rep and constant below eps.
+`attraction` (asked for d >= delta) and `repulsion` (asked for eps <= d <= delta_rep), that write the energy
+and its derivative with respect to d^2. Attraction is 0 inside delta; repulsion is 0 beyond delta_rep and
+constant below eps.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,9 +29,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-TILE = {"cpu": 384, "cuda": 4096}  # rows of a tile: the arrays of a tile should stay in the nearest cache
-SHORT_LIST = 0.02                  # share of a tile's pairs up to which a list is faster than the whole tile
-LIST_ELEMENTS = 2**22              # elements of one gathered (L, D) array
+from pfml.losses.screen import Screen
+
+TILE = {"cpu": 384, "cuda": 2048}  # rows of a tile: its arrays should stay in the nearest cache
+SHORT_LIST = 0.02  # share of a tile's pairs up to which a list is faster than the whole tile
+LIST_ELEMENTS = 2**22  # elements of one gathered (L, D) array
 
 
 class PairLaw(Protocol):
@@ -37,19 +41,27 @@ class PairLaw(Protocol):
     delta_rep: float
     eps: float
 
-    def attraction(self, d2: Tensor) -> tuple[Tensor, Tensor]: ...
+    def attraction(self, d2: Tensor, energy: Tensor, slope: Tensor) -> None: ...
 
-    def repulsion(self, d2: Tensor) -> tuple[Tensor, Tensor]: ...
+    def repulsion(self, d2: Tensor, energy: Tensor, slope: Tensor) -> None: ...
 
 
-def field_energy(points: Tensor, classes: Tensor, law: PairLaw, *, heads: int | None = None,
-                 tail_attraction: bool = True, tail_repulsion: bool = True,
-                 dtype: torch.dtype = torch.float32, screen: Screen | None = None) -> Tensor:
+def field_energy(
+    points: Tensor,
+    classes: Tensor,
+    law: PairLaw,
+    *,
+    heads: int | None = None,
+    tail_attraction: bool = True,
+    tail_repulsion: bool = True,
+    dtype: torch.dtype = torch.float32,
+    screen: Screen | None = None,
+) -> Tensor:
     """Sum of the pair energies over all ordered pairs of distinct points, as a float64 scalar.
 
-    points (n, D) float64, classes (n,) int64. The first `heads` points act on everything; pairs within the tail
-    (the proxies) can be left out, attraction and repulsion apart. `dtype` is that of the dense tiles. A `screen`,
-    kept by the caller from step to step, saves time where D is large and changes nothing else.
+    points (n, D) float64, classes (n,) int64. The first `heads` points act on everything; pairs within the
+    tail (the proxies) can be left out, attraction and repulsion apart. `dtype` is that of the dense tiles. A
+    `screen`, kept by the caller from step to step, saves time where D is large and changes nothing else.
     """
     heads = len(points) if heads is None else heads
     return _FieldEnergy.apply(points, classes, law, heads, tail_attraction, tail_repulsion, dtype, screen)
@@ -81,12 +93,9 @@ def squared_radius(radius: float) -> float:
     return t
 
 
-# ---------------------------------------------------------------------------------------------- attraction
-
 def _attract(x: Tensor, classes: Tensor, law: PairLaw, heads: int, tail: bool, grad: Tensor) -> Tensor:
     """Energy of the same-class pairs, each once; adds to `grad`. Classes of one size are done together."""
-    edge = squared_radius(law.delta)
-    limit = TILE.get(x.device.type, 384) ** 2
+    limit = _tile_side(x) ** 2
     energy = x.new_zeros(())
     order = torch.argsort(classes, stable=True)
     sizes = torch.bincount(classes)
@@ -96,36 +105,38 @@ def _attract(x: Tensor, classes: Tensor, law: PairLaw, heads: int, tail: bool, g
             continue
         members = order[starts[sizes == m][:, None] + torch.arange(m, device=x.device)]  # (classes, m)
         rows = min(m, max(1, limit // m))
-        together = max(1, limit // (rows * m))
-        for block in members.split(together):
+        for block in members.split(max(1, limit // (rows * m))):
             for part in block.split(rows, dim=1):
-                energy = energy + _attract_block(x, part, block, edge, law, heads, tail, grad)
+                energy += _attract_block(x, part, block, law, heads, tail, grad)
     return energy / 2
 
 
-def _attract_block(x, part, block, edge, law, heads, tail, grad):
-    """Ordered pairs (row of `part`, column of `block`) of one class each: (c, r) and (c, m) indices into x."""
+def _attract_block(
+    x: Tensor, part: Tensor, block: Tensor, law: PairLaw, heads: int, tail: bool, grad: Tensor
+):
+    """Ordered pairs (row of `part`, column of `block`), class by class: (k, r) and (k, m) indices into x."""
+    edge = squared_radius(law.delta)
     x_r, x_m = x[part], x[block]
-    d2 = (x_r.square().sum(-1)[:, :, None] + x_m.square().sum(-1)[:, None, :]
-          - 2 * torch.bmm(x_r, x_m.transpose(1, 2)))
+    norm_r, norm_m = x_r.square().sum(-1), x_m.square().sum(-1)
+    d2 = torch.bmm(x_r, x_m.transpose(1, 2)).mul_(-2).add_(norm_r[:, :, None]).add_(norm_m[:, None, :])
     acts = d2 >= edge
     acts &= part[:, :, None] != block[:, None, :]
     if not tail:
         acts &= (part[:, :, None] < heads) | (block[:, None, :] < heads)
-    energy, slope = law.attraction(d2.clamp_(min=edge))
-    weight = (2 * slope).mul_(acts)
-    pull = weight.sum(-1, keepdim=True) * x_r - torch.bmm(weight, x_m)
+    energy, slope = torch.empty_like(d2), torch.empty_like(d2)
+    law.attraction(d2.clamp_(min=edge), energy, slope)
+    slope *= acts
+    pull = x_r.mul_(slope.sum(-1, keepdim=True)).sub_(torch.bmm(slope, x_m)).mul_(2)
     grad.index_add_(0, part.reshape(-1), pull.reshape(-1, x.shape[1]))
     return energy.mul_(acts).sum()
 
-
-# ----------------------------------------------------------------------------------------------- repulsion
 
 @dataclass
 class _Repulsion:
     """Energy of the other-class pairs below delta_rep, each once; adds to `grad`.
 
-    Masks are 0/1 tensors of the working dtype: comparisons that write booleans are several times slower on a CPU.
+    Masks are 0/1 tensors of the working dtype: on a CPU, comparisons that write booleans take several times
+    as long.
     """
 
     x: Tensor
@@ -138,7 +149,9 @@ class _Repulsion:
         self.floor, self.edge = squared_radius(self.law.eps), squared_radius(self.law.delta_rep)
         self.far = 4 * self.edge + 1  # added to d^2 of pairs that must not count
         self.energy = self.x.new_zeros(())
-        tiles = _tiles(0, heads, self.x.device) + _tiles(heads, len(self.x), self.x.device)
+        self.spaces = {}
+        tiles = _tiles(0, heads, self.x) + _tiles(heads, len(self.x), self.x)
+        self.side = max(tile.stop - tile.start for tile in tiles)
         spans = [self.classes[tile].aminmax() for tile in tiles]
         spans = [(int(low), int(high)) for low, high in spans]
         low_rank = self.screen.project(self.x, dtype) if self.screen else None
@@ -156,128 +169,112 @@ class _Repulsion:
         return self.energy
 
     def _screened_tile(self, low_rank: Tensor, rows: slice, columns: slice, *tile) -> None:
-        """Lists the pairs that are near in the low-rank picture (all that are near are among them), if few."""
+        """Lists the pairs that are near in the low-rank picture, if few; all that are near are among them."""
         d2, scale = self._distances(low_rank[rows], low_rank[columns], rows, columns, tile[1])
-        near = d2.lt_(self.edge + 1e-5 * scale)  # 1e-5: rounding of the projection, which is not centred on the rows
-        count = float(near.sum())
-        self.screen.count(passed=count <= SHORT_LIST * d2.numel())
-        if count > SHORT_LIST * d2.numel():
+        near = d2.lt_(self.edge + 1e-5 * scale)  # room for the rounding of the projection
+        count, few = float(near.sum()), SHORT_LIST * d2.numel()
+        self.screen.count(passed=count <= few)
+        if count > few:
             self._tile(rows, columns, *tile)
-        elif count > 0:
-            self._list(near.nonzero(), rows, columns)
+        else:
+            self._list(near, rows, columns, count)
 
-    def _tile(self, rows: slice, columns: slice, origin: Tensor, share_classes: bool, dtype: torch.dtype) -> None:
-        x_r, x_c = _moved(self.x[rows], origin, dtype), _moved(self.x[columns], origin, dtype)
+    def _tile(
+        self, rows: slice, columns: slice, origin: Tensor, share_classes: bool, dtype: torch.dtype
+    ) -> None:
+        x_r = self._space(4, dtype, rows).copy_(self.x[rows] - origin)
+        x_c = self._space(5, dtype, columns).copy_(self.x[columns] - origin)
         d2, scale = self._distances(x_r, x_c, rows, columns, share_classes)
-        # Rounding of d^2 of a near pair is a few ulp of the scale: below `close` that is too much for 1e-5, and
-        # within `margin` of the edge it could put a pair on the wrong side.
+        # Rounding of d^2 of a near pair is a few ulp of the scale: below `close` that is too much for 1e-5,
+        # and within `margin` of the edge it could put a pair on the wrong side. Those pairs are listed.
         ulp = torch.finfo(dtype).eps * scale
         margin = 16 * ulp
-        close = max(2e5 * ulp, self.floor + margin)
-        limit = SHORT_LIST * d2.numel()
+        close = min(max(2e5 * ulp, self.floor + margin), self.edge - margin)
+        few = SHORT_LIST * d2.numel()
 
-        listed = torch.lt(d2, self.edge + margin, out=torch.empty_like(d2))
-        count = float(listed.sum())
-        if count == 0:
-            return
-        if count > limit:
-            torch.lt(d2, close, out=listed).add_((d2 - self.edge).abs_().lt_(margin))
-            count = float(listed.sum())
-            if count > limit and dtype != torch.float64:
+        listed, dense, spoilt = (self._space(k, dtype, rows, columns) for k in (1, 2, 3))
+        count = float(torch.lt(d2, self.edge + margin, out=listed).sum())
+        if count > few:
+            torch.lt(d2, self.edge - margin, out=dense)
+            torch.lt(d2, close, out=spoilt)
+            count = float(listed.sub_(dense).add_(spoilt).sum())
+            if count > few and dtype != torch.float64:
                 return self._tile(rows, columns, origin, share_classes, torch.float64)
-            d2.add_(listed, alpha=self.far)
-            self._dense(d2, rows, columns, x_r, x_c)
-        if count > 0:
-            self._list(listed.nonzero(), rows, columns)
+            self._list(listed, rows, columns, count)
+            self._dense(d2.clamp_(close, self.edge), dense.sub_(spoilt), rows, columns, x_r, x_c)
+        else:
+            self._list(listed, rows, columns, count)
 
-    def _distances(self, x_r: Tensor, x_c: Tensor, rows: slice, columns: slice,
-                   share_classes: bool) -> tuple[Tensor, float]:
-        """d^2 of the tile, same-class pairs moved beyond the edge, and the size of what was rounded for near ones."""
+    def _distances(
+        self, x_r: Tensor, x_c: Tensor, rows: slice, columns: slice, share_classes: bool
+    ) -> tuple[Tensor, float]:
+        """d^2, with same-class pairs moved beyond the edge, and the size of what was rounded."""
         norm_r, norm_c = x_r.square().sum(1), x_c.square().sum(1)
-        d2 = torch.addmm(norm_c, x_r, x_c.T, alpha=-2).add_(norm_r[:, None])
+        d2 = self._space(0, x_r.dtype, rows, columns)
+        torch.addmm(norm_c, x_r, x_c.T, alpha=-2, out=d2).add_(norm_r[:, None])
         if share_classes:
             c_r, c_c = self.classes[rows].to(d2.dtype), self.classes[columns].to(d2.dtype)
-            d2.add_(torch.eq(c_r[:, None], c_c[None, :], out=torch.empty_like(d2)), alpha=self.far)
+            same = torch.eq(c_r[:, None], c_c[None, :], out=self._space(1, d2.dtype, rows, columns))
+            d2.add_(same, alpha=self.far)
         return d2, float(norm_r.max()) + min(float(norm_c.max()), self.edge)
 
-    def _dense(self, d2: Tensor, rows: slice, columns: slice, x_r: Tensor, x_c: Tensor) -> None:
-        """Adds all pairs of the tile below the edge."""
-        acts = torch.lt(d2, self.edge, out=torch.empty_like(d2))
-        energy, slope = self.law.repulsion(d2.clamp_(max=self.edge))
+    def _dense(self, d2: Tensor, acts: Tensor, rows: slice, columns: slice, x_r: Tensor, x_c: Tensor) -> None:
+        """Adds all pairs of the tile that the 0/1 mask `acts` names."""
+        energy, slope = (self._space(k, d2.dtype, rows, columns) for k in (1, 3))
+        self.law.repulsion(d2, energy, slope)
         total = energy.mul_(acts).sum()
-        weight = slope.mul_(acts).mul_(2)
-        self.grad[rows] += weight.sum(1, keepdim=True) * x_r - weight @ x_c
+        slope.mul_(acts)
+        push = torch.addcmul(torch.mm(slope, x_c), slope.sum(1)[:, None], x_r, value=-1)
+        self.grad[rows].sub_(push, alpha=2)
         if rows == columns:
             self.energy += total / 2
         else:
             self.energy += total
-            self.grad[columns] += weight.sum(0)[:, None] * x_c - weight.T @ x_r
+            push = torch.addcmul(torch.mm(slope.T, x_r), slope.sum(0)[:, None], x_c, value=-1)
+            self.grad[columns].sub_(push, alpha=2)
 
-    def _list(self, pairs: Tensor, rows: slice, columns: slice) -> None:
-        """Adds the listed pairs below the edge, from the differences x - y in float64."""
+    def _space(self, k: int, dtype: torch.dtype, rows: slice, columns: slice | None = None) -> Tensor:
+        """Scratch array k, (rows, columns) or (rows, D).
+
+        Fresh ones would cost more than what is done in them: memory of this size goes back to the system each
+        time that it is freed, and comes back page by page.
+        """
+        D = self.x.shape[1]
+        if (k, dtype) not in self.spaces:
+            size = self.side * (D if columns is None else self.side)
+            self.spaces[k, dtype] = torch.empty(size, dtype=dtype, device=self.x.device)
+        shape = rows.stop - rows.start, D if columns is None else columns.stop - columns.start
+        return self.spaces[k, dtype][: shape[0] * shape[1]].view(shape)
+
+    def _list(self, listed: Tensor, rows: slice, columns: slice, count: float) -> None:
+        """Adds the pairs below the edge that the 0/1 mask names, from the differences x - y in float64."""
+        if count == 0:
+            return
+        hit = listed.sum(1).nonzero()[:, 0]  # most rows are empty: looking at the others alone is faster
+        i, j = listed[hit].nonzero().unbind(1)
+        i, j = hit[i] + rows.start, j + columns.start
         if rows == columns:
-            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        i, j = pairs[:, 0] + rows.start, pairs[:, 1] + columns.start
+            i, j = i[i < j], j[i < j]
         size = max(1, LIST_ELEMENTS // self.x.shape[1])
         for i_L, j_L in zip(i.split(size), j.split(size)):
             diff = self.x.index_select(0, i_L) - self.x.index_select(0, j_L)
             d2 = diff.square().sum(1)
             inside = (d2 < self.edge).nonzero()[:, 0]
             i_L, j_L, diff, d2 = (t.index_select(0, inside) for t in (i_L, j_L, diff, d2))
-            energy, slope = self.law.repulsion(d2.clamp(min=self.floor))
+            energy, slope = torch.empty_like(d2), torch.empty_like(d2)
+            self.law.repulsion(d2.clamp(min=self.floor), energy, slope)
             self.energy += energy.sum()
             force = diff.mul_((2 * slope * (d2 >= self.floor))[:, None])
             self.grad.index_add_(0, i_L, force)
             self.grad.index_add_(0, j_L, force, alpha=-1)
 
 
-def _moved(x: Tensor, origin: Tensor, dtype: torch.dtype) -> Tensor:
-    """x - origin, subtracted in float64 and then rounded, without a float64 copy."""
-    return torch.sub(x, origin, out=torch.empty(x.shape, dtype=dtype, device=x.device))
+def _tile_side(x: Tensor) -> int:
+    return TILE.get(x.device.type, TILE["cpu"])
 
 
-def _tiles(start: int, stop: int, device: torch.device) -> list[slice]:
+def _tiles(start: int, stop: int, x: Tensor) -> list[slice]:
     """[start, stop) in equal parts of at most one tile."""
-    if stop == start:
-        return []
-    parts = math.ceil((stop - start) / TILE.get(device.type, 384))
-    cuts = [start + (stop - start) * k // parts for k in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(cuts, cuts[1:])]
-
-
-class Screen:
-    """Bounds distances from below in the leading principal directions of the points, at k/D of the cost.
-
-    Any orthonormal basis gives a valid bound, so one basis serves many steps, and results do not depend on it. It
-    follows the points by a step of subspace iteration now and then, and rests while most tiles fail the test.
-    """
-
-    rank = 64
-    steps = 20  # between two looks at the points
-
-    def __init__(self):
-        self.basis: Tensor | None = None  # (D, rank)
-        self.age = self.passed = self.failed = 0
-
-    def project(self, x: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """The points (n, D) in the basis, (n, rank); None where a plain product is as good."""
-        n, D = x.shape
-        if D < 2 * self.rank or n < 4 * self.rank:
-            return None
-        if self.basis is None or self.age % self.steps == 0 or self.basis.device != x.device:
-            self.passed = self.failed = 0
-        self.age += 1
-        if self.failed > self.passed:
-            return None
-        x = _moved(x, x.mean(0), dtype)
-        if self.basis is None or self.basis.device != x.device:
-            self.basis = torch.linalg.qr(x[:: n // self.rank][: self.rank].T)[0]
-            self.age = 1
-        self.basis = self.basis.to(dtype)
-        if self.age % self.steps == 1:
-            self.basis = torch.linalg.qr(x.T @ (x @ self.basis))[0]
-        return x @ self.basis
-
-    def count(self, passed: bool) -> None:
-        self.passed += passed
-        self.failed += not passed
+    parts = math.ceil((stop - start) / _tile_side(x))
+    cuts = [start + (stop - start) * k // parts for k in range(parts + 1)] if parts else []
+    return [slice(a, b) for a, b in itertools.pairwise(cuts)]

@@ -33,7 +33,7 @@ RESULT_COLUMNS = (
 
 @dataclass(frozen=True)
 class Record:
-    """One finished run: who it is, and `numbers` (recall@K, map@r, ..., w2, seconds) by name, None where not measured."""
+    """One finished run: who it is, and `numbers` (recall@K, map@r, w2, seconds, ...), None where not measured."""
 
     study: str
     cell: str
@@ -75,7 +75,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One ablation axis: its default value with the grid's own cells that have it, and the cells of all other points."""
+    """One ablation axis: its default value with the grid's own cells that have it, and the cells of other points."""
 
     axis: str
     default: float

@@ -30,8 +30,10 @@ def published_table(numbers: Sequence[Published]) -> str:
     Where a method has several dimensions of one network (MLRC), these are columns too. Methods of which nothing is
     recovered are named in a line below; no column that misses some is bold.
     """
-    split = any(p.dim != q.dim for p in numbers for q in numbers
-                if (p.backbone, p.method, p.dataset, p.metric) == (q.backbone, q.method, q.dataset, q.metric))  # fmt: skip
+    dims: dict = {}
+    for p in numbers:
+        dims.setdefault((p.backbone, p.method), set()).add(p.dim)
+    split = any(len(found) > 1 for found in dims.values())
 
     def place(p: Published) -> tuple:
         """(row's network, row's method, column)"""

@@ -43,9 +43,8 @@ def standing(row: Mapping[str, Summary], method: str, what: str = "R@1") -> str:
         return text + "; no baseline is finished."
     best = max(baselines, key=baselines.get)
     gap = 100 * (values[method] - baselines[best])
-    return (
-        f"{text}, {abs(gap):.1f} points {'ahead of' if gap >= 0 else 'behind'} the best baseline, {method_name(best)}."
-    )
+    side = f"{abs(gap):.1f} points {'ahead of' if gap > 0 else 'behind'}" if abs(gap) >= 0.05 else "level with"
+    return f"{text}, {side} the best baseline, {method_name(best)}."
 
 
 def seeds_note(row: Mapping[str, Summary]) -> str:
@@ -116,6 +115,14 @@ def w2_order(row: Mapping[str, Summary], what: str) -> str:
     if "cpml" in values:
         text += f", {'below' if values['pfml'] < values['cpml'] else 'not below'} CPML's"
     return text + "."
+
+
+def unequal_proxies(row: Mapping[str, Summary]) -> str:
+    """Whether the methods were measured with one number of proxies per class, on which W2 depends."""
+    counts = sorted({int(v) for v in means(row).values()} - {1})
+    if len(counts) < 2:
+        return "All methods with several proxies per class have the same number of them, as in the paper."
+    return f"Methods differ in M ({', '.join(map(str, counts))}), on which W2 depends; the paper gives all the same."
 
 
 def published_w2() -> str:

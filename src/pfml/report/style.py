@@ -30,7 +30,7 @@ FIGURE_STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
-    "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 130,
+    "figure.facecolor": "white", "figure.dpi": 130,
 }  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def number(mean: float | None, std: float | None = None, digits: int = 1) -> str
     """`12.3` or `12.3 ± 0.4`; a dash where there is no number."""
     if mean is None:
         return MISSING
+    mean = round(mean, digits) + 0.0  # no minus sign before a zero
     return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
 
 
@@ -103,7 +104,13 @@ def figure_style():
 
 
 def save_png(figure, path: str | Path) -> None:
-    """Write a PNG without program name or date, so that equal numbers give equal bytes."""
+    """Write a PNG of 256 colours without program name or date: small, and equal bytes for equal numbers."""
+    import numpy as np
+    from PIL import Image
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    figure.canvas.draw()
+    image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image.save(path, format="PNG", optimize=True)

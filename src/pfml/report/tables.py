@@ -167,20 +167,15 @@ def table_2(table: int, ledger: Ledger, blocks: Sequence[Block]) -> list[str]:
         theirs = {d: published_pair(d) for d in ("cub200", "cars196")} if noise == 0.2 else {}
         methods = list(dict.fromkeys([*clean, *noisy, *(m for pair in theirs.values() for m in pair)]))
         columns = [
-            column(clean, methods, best="high"), column(noisy, methods, best="high"), drop_column(clean, noisy, methods),
-            column(second, methods, best="high"), column(best, methods, best="high"), column(noisy, methods, seeds),
-        ]  # fmt: skip
-        header = [
-            "Method",
-            "clean R@1",
-            f"R@1 at {share(noise)}",
-            "drop",
-            f"R@2 at {share(noise)}",
-            "best epoch R@1",
-            "n",
+            *(column(row, methods, best="high") for row in (clean, noisy)),
+            drop_column(clean, noisy, methods),
+            *(column(row, methods, best="high") for row in (second, best)),
+            column(noisy, methods, seeds),
         ]
+        level = f"at {share(noise)}"
+        header = ["Method", "clean R@1", f"R@1 {level}", "drop", f"R@2 {level}", "best epoch R@1", "n"]
         for dataset, pair in theirs.items():
-            header += [f"{dataset_name(dataset)} clean", f"at {share(noise)}", "drop"]
+            header += [f"{dataset_name(dataset)} {what}" for what in ("clean", level, "drop")]
             for i, best_is in enumerate(("high", "high", "low")):
                 values = [pair.get(m, (None,) * 3)[i] for m in methods]
                 columns.append(([number(v) for v in values], values, best_is))
@@ -216,6 +211,7 @@ def table_3(table: int, ledger: Ledger, blocks: Sequence[Block]) -> list[str]:
         parts.append(f"{block.title}; columns by label noise, smaller is better.")
         parts.append(columns_table(header, list(map(method_name, methods)), columns))
         words = [readings.w2_order(row, f"{metric_name(key)} at {share(n)} noise") for (n, key), row in rows.items()]
+        words.append(readings.unequal_proxies(proxies))
         parts.append("Reading: " + " ".join([*words, readings.published_w2()]))
     if not parts:
         parts = [not_run(blocks), published_table(paper.published(table))]

@@ -1,0 +1,43 @@
+"""What the report shows of the study that params.yaml describes: its grid, its ablation axes, its results on disk."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfml.config import ABLATION_AXES, Cell, ablation_base, ablation_cells, grid_cells
+from pfml.report.ledger import Ledger, Sweep, read_ledger, summarise
+from pfml.schema import Params
+
+
+@dataclass(frozen=True)
+class Study:
+    grid: list[Cell]
+    sweeps: list[Sweep]
+    ledger: Ledger
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every run that the study asks for, grid first."""
+        return self.grid + [cell for sweep in self.sweeps for cell in sweep.cells]
+
+
+def read_study(params: Params, reports: str | Path = "reports") -> Study:
+    """Raises ValueError for a result file that cannot be used (see ledger.read_ledger)."""
+    grid, ablations = grid_cells(params), ablation_cells(params)
+    sweeps = []
+    for axis in ABLATION_AXES:
+        points = [cell for cell in ablations if cell.axis == axis]
+        if points:
+            sweeps.append(Sweep(axis, *ablation_base(params, axis), points))
+    return Study(grid, sweeps, read_ledger(reports, grid + ablations))
+
+
+def write_summary(study: Study, path: str | Path) -> None:
+    """R@1 in percent (mean over seeds) per dataset, method and noise: the columns of `dvc exp show`."""
+    summary: dict = {}
+    for cell in study.grid:
+        same = [c for c in study.grid if (c.dataset, c.method, c.noise) == (cell.dataset, cell.method, cell.noise)]
+        mean = summarise(study.ledger, same, "recall@1").mean
+        row = summary.setdefault(cell.dataset, {}).setdefault(cell.method, {})
+        row["clean" if not cell.noise else f"noise {cell.noise:g}"] = None if mean is None else round(100 * mean, 2)
+    Path(path).write_text(json.dumps(summary, indent=1) + "\n")

@@ -1,0 +1,26 @@
+"""figures: training curves, ablation panels and the two-class field into reports/figures/, from results alone."""
+
+from pathlib import Path
+
+from pfml.config import run_stage
+
+
+def main(params):
+    from pfml import paper
+    from pfml.report.figures import ablation_panels, field_picture, training_curves
+    from pfml.report.ledger import histories, summarise
+    from pfml.report.study import read_study
+
+    study, folder = read_study(params), Path("reports/figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    training_curves(histories(study.ledger, study.grid), folder / "training.png")
+    ablation_panels(
+        {s.axis: [(v, summarise(study.ledger, cells, "recall@1")) for v, cells in s.points()] for s in study.sweeps},
+        {s.axis: paper.figure3(s.axis) for s in study.sweeps},
+        folder / "ablations.png",
+        {s.axis: s.default for s in study.sweeps},
+    )
+    field_picture(folder / "field.png")
+
+
+run_stage(main)

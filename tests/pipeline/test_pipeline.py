@@ -1,0 +1,196 @@
+"""The real pipeline: real DVC, MLflow on SQLite and faiss, on a tiny grid, in a temporary clone."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, merge
+
+pytestmark = pytest.mark.pipeline
+
+STUDY = {
+    "study": "tiny",
+    "grid": {"field": ["pfml"], "baseline": ["contrastive"], "noise": [0.0, 0.2], "seed": [0]},
+    "train": {"epochs": 2, "steps_per_epoch": 3, "batch": 40, "eval_every": 2},
+    "loss": {"proxies_per_class": 2},
+    "evaluate": {"nmi": False},
+    "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
+}
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_TRACKING", "GIT_", "PYTHON"))
+} | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "src",
+    "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "true", "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t",
+    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
+}  # fmt: skip
+REPRO = (sys.executable, "-m", "pfml.launch", "-j2")
+
+
+def sh(folder, *command, code=0):
+    found = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert found.returncode == code, f"{command}: {found.returncode}\n{found.stdout[-3000:]}\n{found.stderr[-3000:]}"
+    return found.stdout + found.stderr
+
+
+def clone(folder):
+    """The working tree as a repository of its own with the tiny study; no results, nothing cached."""
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    for name in filter(None, files):
+        if not name.startswith(("reports/", "dvc.lock")) and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    params = folder / "params.yaml"
+    params.write_text(yaml.safe_dump(merge(yaml.safe_load(params.read_text()), STUDY), sort_keys=False))
+    sh(folder, "git", "init", "-q")
+    commit(folder, "start")
+    return folder
+
+
+def commit(folder, message):
+    sh(folder, "git", "add", "-A")
+    sh(folder, "git", "commit", "-qm", message)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone in which `make repro` has run once, killed as a group on the way, with everything committed."""
+    folder = clone(tmp_path_factory.mktemp("clone"))
+    process = subprocess.Popen(
+        REPRO, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "epoch   1/2" in line:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    out = sh(folder, *REPRO)
+    assert "done in" in out
+    commit(folder, "results")
+    return folder
+
+
+def mlflow_runs(folder):
+    code = (
+        "from pfml.tracking import *; import json\n"
+        "c, e = open_store('pfml-tiny')\n"
+        "print('RUNS' + json.dumps([(r.info.status, r.data.tags['config_digest'], r.data.params.get('loss.alpha'),"
+        "'final/recall_at_1' in r.data.metrics) for r in all_runs(c, e)]))"
+    )
+    return json.loads(sh(folder, sys.executable, "-c", code).split("RUNS")[1])
+
+
+def ran(output):
+    """Names of the stages whose command was executed."""
+    return {name.split("@")[0] for name in re.findall(r"Running stage '([^']+)'", output)}
+
+
+def results(folder):
+    """What the tables show, without what differs between two runs of the same thing."""
+    rows = csv.DictReader((folder / "reports/results.csv").open())
+    return [{k: v for k, v in row.items() if k not in ("seconds", "git_commit", "mlflow_run")} for row in rows]
+
+
+def test_everything_is_there(project):
+    tables = (project / "reports/tables.md").read_text()
+    assert [int(n) for n in re.findall(r"^## Table (\d)$", tables, re.M)] == list(range(1, 10))
+    rows = results(project)
+    assert len(rows) == 6 and {row["status"] for row in rows} == {"current"}
+    assert {row["method"] for row in rows} == {"pfml", "contrastive"}
+    assert {row["axis"] for row in rows} == {"", "alpha", "delta_gap"}
+    assert all(0 < float(row["recall@1"]) < 1 for row in rows)
+    assert all(bool(row["w2"]) == (row["method"] != "contrastive") for row in rows if not row["axis"])
+    for name in ("training", "ablations", "field", "gallery-glyphs"):
+        assert (project / f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    manifest = list(csv.DictReader((project / "data/noise/glyphs-0.2-0.csv").open()))
+    assert len(manifest) == 8000 and sum(row["corrupted"] == "True" for row in manifest) == 800
+
+
+def test_no_run_was_lost_or_left_running_by_the_kill(project):
+    finished = [run for run in mlflow_runs(project) if run[0] == "FINISHED"]
+    assert len({run[1] for run in finished}) == len(finished) == 6
+    assert all(run[3] for run in finished), "final measures are logged"
+    assert not [run for run in mlflow_runs(project) if run[0] == "RUNNING"]
+
+
+def test_a_second_run_does_nothing(project):
+    before = (project / "dvc.lock").read_bytes()
+    assert "up to date" in sh(project, *REPRO)
+    assert (project / "dvc.lock").read_bytes() == before and not sh(project, "git", "status", "--porcelain")
+
+
+def test_one_parameter_reruns_what_reads_it_and_going_back_trains_nothing(project):
+    reported, runs = results(project), mlflow_runs(project)
+    tables = (project / "reports/tables.md").read_text()
+    out = sh(project, "dvc", "exp", "run", "-S", "loss.alpha=4")
+    assert {"train", "evaluate", "ablate_delta_gap", "tables", "wasserstein"} <= ran(out)
+    assert not {"fetch", "split", "noise", "train_baseline", "evaluate_baseline", "ablate_alpha"} & ran(out)
+    assert (project / "reports/tables.md").read_text() != tables
+    changed = {r["digest"] for r in results(project)} - {r["digest"] for r in reported}
+    assert len(changed) == 3, "pfml clean, pfml noisy and the delta_gap point"
+    shown = sh(project, "dvc", "exp", "show", "--csv", "--no-pager")
+    assert any(row.get("loss.alpha") == "4" for row in csv.DictReader(shown.splitlines()))
+    new = [run for run in mlflow_runs(project) if run[1] in changed]
+    assert len(new) == 3 and {(run[0], run[2], run[3]) for run in new} == {("FINISHED", "4.0", True)}
+
+    count = len(mlflow_runs(project))
+    sh(project, "git", "checkout", "-q", "params.yaml")
+    out = sh(project, *REPRO)
+    assert not {name for name in ran(out) if name.startswith(("train", "ablate"))}
+    assert (project / "reports/tables.md").read_text() == tables and results(project) == reported
+    assert not sh(project, "git", "status", "--porcelain")
+    assert len(mlflow_runs(project)) == count >= len(runs)
+
+
+def test_a_fresh_clone_renders_the_tables_without_data(project, tmp_path):
+    sh(tmp_path, "git", "clone", "-q", str(project), "fresh")
+    fresh = tmp_path / "fresh"
+    expected = (fresh / "reports/tables.md").read_bytes()
+    (fresh / "reports/tables.md").unlink()
+    sh(fresh, "dvc", "repro", "--quiet", "--force", "--single-item", "tables", "figures")
+    assert (fresh / "reports/tables.md").read_bytes() == expected
+    assert not (fresh / "data").exists() and not (fresh / "mlflow.db").exists()
+    assert not sh(fresh, "git", "status", "--porcelain")
+    assert "up to date" in sh(fresh, "dvc", "repro", "--allow-missing")
+
+
+def test_a_bad_value_stops_before_anything_is_overwritten(project):
+    out = sh(project, "dvc", "exp", "run", "-S", "loss.alpha=-1", code=255)
+    assert "loss.alpha: Input should be greater than or equal to 0, found -1" in out
+    sh(project, "git", "checkout", "-q", ".")
+    assert not ran(sh(project, *REPRO))
+
+
+def test_ctrl_c_ends_every_process_and_keeps_what_is_finished(project):
+    params = project / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("epochs: 2", "epochs: 30"))
+    process = subprocess.Popen(
+        REPRO, cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "epoch   2/30" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    out = process.communicate(timeout=60)[0]  # ends when the last process that holds the pipe has ended
+    assert process.returncode == 130 and "interrupted" in out
+    states = list((project / ".checkpoints").glob("*/state.pt"))
+    assert states, "the interrupted runs can go on"
+    time.sleep(1)
+    assert all(status != "RUNNING" for status, *_ in mlflow_runs(project))
+    params.write_text(text)
+    sh(project, "git", "checkout", "-q", ".")
+    assert not ran(sh(project, *REPRO))

@@ -1,0 +1,144 @@
+"""Which result files count, and what is said of one that cannot be read."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+from report_cells import Cell, write, write_wasserstein
+
+from pfml.report import ledger
+
+
+def test_a_result_is_taken_by_its_digest_and_never_by_its_name(tmp_path):
+    wanted = Cell("pfml")
+    older = replace(wanted, alpha=5.0)
+    assert older.name == wanted.name and older.digest != wanted.digest
+    write(tmp_path, older, 0.9)
+    found = ledger.read_ledger(tmp_path, [wanted])
+    assert found.find(wanted) is None and found.current == ()
+    assert [r.digest for r in found.others] == [older.digest]
+
+
+def test_one_digest_serves_a_grid_cell_and_an_ablation_point(tmp_path):
+    cell = Cell("pfml")
+    write(tmp_path, cell, 0.7)
+
+    class Point(Cell):
+        digest = cell.digest
+
+    point = Point("pfml", axis="alpha", value=3)
+    found = ledger.read_ledger(tmp_path, [cell, point])
+    assert found.find(point).numbers["recall@1"] == found.find(cell).numbers["recall@1"] == 0.7
+
+
+def test_of_two_files_with_one_digest_the_cells_own_comes_first(tmp_path):
+    cell = Cell("pfml")
+    write(tmp_path, cell, 0.7)
+    write(tmp_path, replace(cell, study="another"), 0.6)
+    found = ledger.read_ledger(tmp_path, [cell])
+    assert found.find(cell).numbers["recall@1"] == 0.7
+    assert found.find(replace(cell, study="another")).numbers["recall@1"] == 0.6
+
+
+def test_w2_is_joined_by_digest(tmp_path):
+    cell, other = Cell("pfml"), Cell("triplet")
+    write(tmp_path, cell, 0.7)
+    write(tmp_path, other, 0.6)
+    write_wasserstein(tmp_path, [(cell, 0.25, 1.5)])
+    found = ledger.read_ledger(tmp_path, [cell, other])
+    assert (found.find(cell).numbers["w2"], found.find(cell).numbers["w2_relative"]) == (0.25, 1.5)
+    assert found.find(other).numbers["w2"] is None
+
+
+def test_mean_and_sample_deviation_over_seeds(tmp_path):
+    cells = [Cell("pfml", seed=seed) for seed in range(4)]
+    for cell, recall in zip(cells, (0.6, 0.7, 0.8)):
+        write(tmp_path, cell, recall)
+    found = ledger.read_ledger(tmp_path, cells)
+    summary = ledger.summarise(found, cells, "recall@1")
+    assert summary.mean == pytest.approx(0.7) and summary.std == pytest.approx(0.1)
+    assert (summary.n, summary.expected) == (3, 4)
+    assert ledger.summarise(found, cells[:1], "recall@1").std is None
+    assert ledger.summarise(found, cells, "nmi") == ledger.Summary(None, None, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"map@r": "drop"}, r"map@r: missing"),
+        ({"recall@1": 71.2}, r"recall@1: expected a fraction.*71.2.*percent"),
+        ({"recall@4": -0.1}, r"recall@4: expected a fraction"),
+        ({"recall@1": None}, r"recall@1: expected int or float, found None"),
+        ({"seed": "0"}, r"seed: expected int, found '0'"),
+        ({"seconds": float("inf")}, r"seconds: expected a finite number"),
+        ({"noise": True}, r"noise: expected int or float, found True"),
+        ({"digest": "short"}, r"digest: expected 16 hexadecimal digits, found 'short'"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_key(tmp_path, change, words):
+    path = write(tmp_path, Cell("pfml"), 0.7)
+    raw = {k: v for k, v in (json.loads(path.read_text()) | change).items() if v != "drop"}
+    path.write_text(json.dumps(raw))
+    with pytest.raises(ValueError, match=rf"{path.name}: {words}"):
+        ledger.read_runs(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("text", ['{"study": "toy"', "[1, 2]"])
+def test_a_broken_file_is_named(tmp_path, text):
+    path = write(tmp_path, Cell("pfml"), 0.7)
+    path.write_text(text)
+    with pytest.raises(ValueError, match=path.name):
+        ledger.read_runs(tmp_path / "runs")
+
+
+def test_a_w2_file_without_its_column_is_named(tmp_path):
+    write(tmp_path, Cell("pfml"), 0.7)
+    write_wasserstein(tmp_path, [])
+    path = tmp_path / "wasserstein" / "toy" / "glyphs.csv"
+    path.write_text("cell,digest,w2\na,b,0.1\n")
+    with pytest.raises(ValueError, match=r"glyphs.csv: w2_relative: missing column"):
+        ledger.read_ledger(tmp_path, [])
+
+
+def test_nothing_on_disk_is_an_empty_ledger(tmp_path):
+    assert ledger.read_ledger(tmp_path, [Cell("pfml")]) == ledger.Ledger((), ())
+
+
+def test_results_csv_has_a_line_per_run_of_every_study_whatever_the_order_of_files(tmp_path):
+    cells = [Cell("pfml", seed=1), Cell("pfml", seed=0), Cell("cpml", noise=0.2), Cell("pfml", axis="alpha", value=2)]
+    for cell in cells:
+        write(tmp_path, cell, 0.123456789, folder="ablation" if cell.axis else "")
+    write(tmp_path, Cell("pfml", study="cars", dataset="cars196", alpha=9.0), 0.5)
+    found = ledger.read_ledger(tmp_path, cells)
+    ledger.write_results_csv(found, tmp_path / "results.csv")
+    text = (tmp_path / "results.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(r["study"], r["method"], r["seed"], r["status"]) for r in rows] == [
+        ("cars", "pfml", "0", "other"),
+        ("toy", "cpml", "0", "current"),
+        ("toy", "pfml", "0", "current"),
+        ("toy", "pfml", "1", "current"),
+        ("toy", "pfml", "0", "current"),
+    ]
+    assert rows[2]["recall@1"] == "0.123457" and rows[2]["nmi"] == "" and rows[4]["value"] == "2"
+    shuffled = ledger.Ledger(found.current[::-1], found.others)
+    ledger.write_results_csv(shuffled, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_text() == text
+
+
+def test_histories_come_with_empty_cells_as_none(tmp_path):
+    cell = Cell("pfml", noise=0.2)
+    path = write(tmp_path, cell, 0.7)
+    path.with_suffix(".csv").write_text("epoch,loss,lr,recall@1,map@r,seconds\n1,9.5,0.1,,,1\n2,3,0.1,0.5,0.2,2\n")
+    ((method, noise, rows),) = ledger.histories(ledger.read_ledger(tmp_path, [cell]), [cell])
+    assert (method, noise) == ("pfml", 0.2)
+    assert [r["recall@1"] for r in rows] == [None, 0.5] and rows[0]["loss"] == 9.5
+
+
+def test_a_sweep_puts_the_default_between_the_other_points():
+    base = [Cell("pfml", seed=s) for s in (0, 1)]
+    cells = [Cell("pfml", seed=s, axis="alpha", value=v) for v in (5, 1) for s in (0, 1)]
+    points = ledger.Sweep("alpha", 3.0, base, cells).points()
+    assert [value for value, _ in points] == [1, 3, 5]
+    assert points[1][1] == base and [c.seed for c in points[0][1]] == [0, 1]

@@ -1,0 +1,88 @@
+"""dvc.yaml names what each stage depends on: DVC follows no imports, so a forgotten module would be a stale result."""
+
+import ast
+from functools import cache
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+SRC = ROOT / "src"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
+FIELD = {f"pfml.losses.{name}" for name in ("checks", "contrastive_field", "field_kernel", "field_loss", "potential_field", "screen")}
+DATA = {"pfml.data.catalogue", "pfml.data.glyphs", "pfml.data.glyph_codepoints", "pfml.data.noise"}
+# Modules that act through something that every stage lists anyway: params, or the files of earlier stages.
+PLUMBING = {"pfml", "pfml.config", "pfml.schema", "pfml.run", "pfml.tracking", "pfml.losses", "pfml.data", "pfml.report"}
+
+# stage: (modules that its script uses, modules that those import but this stage does not use)
+STAGE_MODULES = {
+    "fetch": ({"pfml.data.catalogue"}, set()),
+    "split": ({"pfml.data.split"}, set()),
+    "noise": ({"pfml.data.noise"}, set()),
+    "train": ({"pfml.training", *FIELD}, DATA),
+    "train_baseline": ({"pfml.training", "pfml.losses.baselines"}, DATA),
+    "wasserstein": ({"pfml.evaluation"}, DATA | {"pfml.retrieval"}),
+    "tables": ({"pfml.report.tables", "pfml.report.study"}, set()),
+    "figures": ({"pfml.report.figures", "pfml.report.study"}, set()),
+    "gallery": ({"pfml.report.figures", "pfml.evaluation"}, DATA | {"pfml.wasserstein", "pfml.theory", "pfml.paper", "pfml.report.ledger"}),
+}  # fmt: skip
+for axis in AXES:
+    STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, DATA | {"pfml.losses.contrastive_field"})
+for suffix in ("", "_baseline", *(f"_{axis}" for axis in AXES)):
+    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, DATA | {"pfml.wasserstein"})
+
+
+@cache
+def imports(module: str) -> frozenset:
+    """Modules of the package that a module imports, anywhere in its text."""
+    path = SRC / (module.replace(".", "/") + ".py")
+    path = path if path.exists() else SRC / module.replace(".", "/") / "__init__.py"
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pfml"):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("pfml")}
+    return frozenset(m for m in found if (SRC / (m.replace(".", "/") + ".py")).exists() or (SRC / m.replace(".", "/")).is_dir())
+
+
+def closure(modules, skip) -> set:
+    seen, todo = set(), list(modules - skip)
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        todo += imports(module) - skip - seen
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_imported_module_is_a_dependency(stage):
+    if stage == "register":
+        return  # writes nothing that a report reads
+    used, unused = STAGE_MODULES[stage]
+    needed = closure(used, PLUMBING | unused)
+    paths = [dep for dep in STAGES[stage].get("do", STAGES[stage])["deps"] if dep.endswith(".py")]
+    listed = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in paths}
+    assert listed == needed
+
+
+def test_no_parameter_has_a_name_that_dvc_ignores(raw):
+    """DVC's run cache leaves parameters called `size` or `nfiles` out of its key and returns stale results."""
+
+    def names(section):
+        for key, value in section.items():
+            yield key
+            if isinstance(value, dict):
+                yield from names(value)
+
+    assert not {"size", "nfiles"} & set(names(raw))
+
+
+def test_params_are_in_the_style_that_dvc_keeps():
+    """`-S` rewrites flow lists and silently changes nothing through YAML anchors."""
+    text = (ROOT / "params.yaml").read_text()
+    lines = [line.split("#")[0].rstrip() for line in text.splitlines()]
+    assert not [line for line in lines if line.endswith("]") or "&" in line or "*" in line]

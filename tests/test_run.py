@@ -1,0 +1,148 @@
+"""A training stage as the real process that DVC starts: killed, interrupted, orphaned, started twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT
+
+CELL = "glyphs-pfml-0.2-0"
+
+
+@pytest.fixture
+def workspace(tmp_path, tiny, write):
+    """A folder with params.yaml and a small dataset of 24 classes in the pipeline's own format."""
+
+    def _workspace(name, steps=4):
+        folder = tmp_path / name
+        raw = folder / "data/raw/glyphs"
+        raw.mkdir(parents=True)
+        tiny["train"] |= {"epochs": 8, "steps_per_epoch": steps, "batch": 40}
+        tiny["tracking"]["enabled"] = False
+        write(tiny, folder)
+        rng = np.random.default_rng(0)
+        labels = np.repeat(np.arange(24), 8)
+        np.save(raw / "images.npy", rng.integers(0, 256, (192, 16, 16, 3), dtype=np.uint8))
+        (raw / "meta.json").write_text(json.dumps({"digest": "d" * 64}))
+        (folder / "data/noise").mkdir()
+        halves = np.where(labels < 12, "train", "test")
+        table = pd.DataFrame(
+            {"item": range(192), "split": halves, "validation": False, "true_label": labels % 12,
+             "noisy_label": labels % 12}
+        )  # fmt: skip
+        table.to_csv(folder / "data/noise/glyphs-0.2-0.csv", index=False)
+        return folder
+
+    return _workspace
+
+
+def start(folder, **environment):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder)} | environment
+    return subprocess.Popen(
+        [sys.executable, ROOT / "stages/train.py", CELL], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for_epoch(process, epoch):
+    for line in process.stdout:
+        if f"epoch   {epoch}/8" in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def finish(process):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def outputs(folder):
+    model = folder / "models/grid/glyphs/pfml-0.2-0"
+    arrays = np.load(model / "embeddings.npz")
+    history = pd.read_csv(model / "history.csv").drop(columns="seconds")
+    files = [(model / name).read_bytes() for name in ("model.safetensors", "loss.safetensors")]
+    return files, {name: arrays[name].tobytes() for name in arrays.files}, history.to_csv()
+
+
+def test_killed_again_and_again_it_ends_as_if_never_touched(workspace):
+    calm, rough = workspace("calm"), workspace("rough")
+    finish(start(calm))
+    for epoch, delay in ((1, 0.0), (3, 0.03), (6, 0.07)):
+        process = start(rough)
+        wait_for_epoch(process, epoch)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+    assert "goes on after epoch" in finish(start(rough))
+    assert outputs(calm) == outputs(rough)
+    assert not list((rough / ".checkpoints").glob("*/state.pt")), "a finished run leaves no checkpoint"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_interrupt_ends_with_130_and_keeps_the_checkpoint(workspace, number):
+    folder = workspace("a")
+    process = start(folder)
+    wait_for_epoch(process, 2)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped in epoch" in err
+    assert "goes on after epoch" in finish(start(folder))
+
+
+def test_a_checkpoint_of_other_labels_is_not_continued(workspace):
+    folder = workspace("a")
+    process = start(folder)
+    wait_for_epoch(process, 2)
+    process.kill()
+    process.communicate()
+    manifest = folder / "data/noise/glyphs-0.2-0.csv"
+    table = pd.read_csv(manifest)
+    table.loc[0, "noisy_label"] = 5
+    table.to_csv(manifest, index=False)
+    assert "goes on" not in finish(start(folder))
+
+
+def test_an_orphan_stops_by_itself(workspace):
+    """DVC killed alone leaves its stage behind; the stage must not train on."""
+    folder = workspace("a", steps=100)
+    (folder / "dvc").write_text("import subprocess, sys; subprocess.run(sys.argv[1:])")
+    parent = subprocess.Popen(
+        [sys.executable, "dvc", sys.executable, str(ROOT / "stages/train.py"), CELL], cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder), "DVC_STAGE": "train"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for_epoch(parent, 2)
+    parent.kill()
+    err = parent.stderr.read()  # ends when the last process that holds the pipe has ended
+    assert "the pipeline that started this run is gone" in err
+    assert not (folder / "models").exists()
+
+
+def test_the_same_configuration_is_trained_by_one_process_at_a_time(workspace):
+    folder = workspace("a", steps=100)
+    first = start(folder)
+    wait_for_epoch(first, 1)
+    second = start(folder)
+    out = finish(second)
+    assert "waits for another process" in out
+    finish(first)
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    import pickle
+
+    import torch
+
+    from pfml.run import load_state
+
+    torch.save({"work": "w", "model": pytest.approx(1)}, tmp_path / "state.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_state(tmp_path / "state.pt", "w")

@@ -1,0 +1,168 @@
+"""Real MLflow on a real SQLite store in a temporary folder."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pfml.config import find_cell, grid_cells, load_params
+from pfml.tracking import (
+    all_runs,
+    close_dead_runs,
+    flatten,
+    metric_name,
+    open_store,
+    paper_table,
+    register,
+    tracked_run,
+)
+from tests.conftest import ROOT
+
+HISTORY = [
+    {"epoch": 1, "loss": 3.0, "lr": 0.1, "recall@1": 0.2, "seconds": 1.0},
+    {"epoch": 2, "loss": 2.0, "lr": 0.1, "recall@1": 0.4, "seconds": 2.0},
+]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_STAGE", "train@glyphs-pfml-0.2-0")
+    return tmp_path
+
+
+@pytest.fixture
+def cell(tiny, write):
+    return find_cell(grid_cells(load_params(write(tiny))), "glyphs-pfml-0.2-0")
+
+
+def runs_of(study="tiny"):
+    client, experiment = open_store(f"pfml-{study}")
+    return client, all_runs(client, experiment)
+
+
+def test_a_run_carries_params_tags_epochs_and_its_config(store, cell):
+    with tracked_run(cell, "pfml", "d" * 32, store / "memory") as tracker:
+        tracker.log_history(HISTORY[:1])
+        tracker.log_history(HISTORY)  # the first epoch is not logged twice
+    client, [run] = runs_of()
+    assert run.info.status == "FINISHED" and run.info.run_name == cell.name
+    assert run.data.params["loss.alpha"] == "3.0" and run.data.params["train.epochs"] == "2"
+    expected = {
+        "config_digest": cell.digest, "dataset_digest": "d" * 32, "study": "tiny", "method": "pfml", "noise": "0.2",
+        "seed": "0", "dvc_stage": "train@glyphs-pfml-0.2-0", "dvc_exp": "workspace", "paper_table": "Table 2",
+    }  # fmt: skip
+    assert {key: run.data.tags[key] for key in expected} == expected and "git_commit" in run.data.tags
+    points = client.get_metric_history(run.info.run_id, "recall_at_1")
+    assert [(p.step, p.value) for p in points] == [(1, 0.2), (2, 0.4)]
+    assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["config.json"]
+    assert (store / "mlruns/pfml-tiny" / run.info.run_id / "artifacts/config.json").exists()
+
+
+def test_an_interrupted_run_is_not_left_running_and_is_continued(store, cell):
+    memory = store / "memory"
+    with pytest.raises(SystemExit), tracked_run(cell, "pfml", "d", memory) as tracker:
+        tracker.log_history(HISTORY[:1])
+        sys.exit(130)
+    client, [run] = runs_of()
+    assert run.info.status == "KILLED"
+    with tracked_run(cell, "pfml", "d", memory) as tracker:
+        assert tracker.run_id == run.info.run_id
+        tracker.log_history(HISTORY)
+    client, [run] = runs_of()
+    assert run.info.status == "FINISHED"
+    assert [p.step for p in client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
+
+
+def test_an_error_ends_the_run_as_failed(store, cell):
+    with pytest.raises(FloatingPointError), tracked_run(cell, "pfml", "d", store / "memory"):
+        raise FloatingPointError("diverged")
+    assert runs_of()[1][0].info.status == "FAILED"
+
+
+def test_a_remembered_run_of_another_store_is_replaced(store, cell):
+    (store / "memory").write_text("0123456789abcdef0123456789abcdef")
+    with tracked_run(cell, "pfml", "d", store / "memory") as tracker:
+        pass
+    assert (store / "memory").read_text() == tracker.run_id == runs_of()[1][0].info.run_id
+
+
+def test_the_tracking_uri_is_respected(store, cell, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'elsewhere.db'}")
+    with tracked_run(cell, "pfml", "d", store / "memory"):
+        pass
+    assert (store / "elsewhere.db").exists() and not (store / "mlflow.db").exists()
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pfml.config import grid_cells, load_params
+from pfml.tracking import tracked_run
+cell = grid_cells(load_params())[int(sys.argv[1])]
+with tracked_run(cell, "pfml", "d", Path(f"memory{sys.argv[1]}")) as tracker:
+    tracker.log_history([{"epoch": 1, "loss": 1.0}])
+    if sys.argv[2:]:
+        import time
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+def child(folder, number, *more):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder)}
+    command = [sys.executable, "-c", CHILD, str(number), *more]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_start_together_on_a_new_machine_share_one_store(store, cell):
+    processes = [child(store, number) for number in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    _, runs = runs_of()
+    assert len({run.data.tags["config_digest"] for run in runs}) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_killed_process_leaves_a_run_that_is_closed_later(store, cell):
+    process = child(store, 0, "wait")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    client, runs = runs_of()
+    assert runs[0].info.status == "RUNNING", "SIGKILL cannot be answered"
+    assert close_dead_runs(client, runs) == 1
+    assert runs_of()[1][0].info.status == "KILLED"
+
+
+def test_register_completes_restores_and_then_rests(store, cell, tiny, write):
+    other = find_cell(grid_cells(load_params(write(tiny))), "glyphs-cpml-0.0-0")
+    with tracked_run(cell, "pfml", "d", store / "memory") as tracker:
+        tracker.log_history(HISTORY)
+    result = {"recall@1": 0.4, "map@r": 0.1, "w2": 0.3, "nmi": None, "dataset_digest": "d", "git_commit": "abc"}
+    results = [(cell, result, HISTORY), (other, result, HISTORY)]
+    assert register(results, "pfml", "tiny") == {"complete": 0, "finished": 1, "restored": 1, "closed": 0}
+    client, runs = runs_of()
+    by_digest = {run.data.tags["config_digest"]: run for run in runs}
+    assert len(runs) == 2 and {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        assert run.data.metrics["final/recall_at_1"] == 0.4 and run.data.metrics["final/w2"] == 0.3
+        assert [p.step for p in client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
+        assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"config.json", "history.png"}
+    assert "restored" in by_digest[other.digest].data.tags and "restored" not in by_digest[cell.digest].data.tags
+    assert register(results, "pfml", "tiny")["complete"] == 2 and len(runs_of()[1]) == 2
+
+
+def test_names():
+    assert metric_name("recall@1") == "recall_at_1"
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": True}) == {"a.b": "1", "a.c.d": "None", "e": "True"}
+
+
+def test_paper_tables(cell, tiny, write):
+    from pfml.config import ablation_cells
+
+    params = load_params(write(tiny))
+    assert paper_table(cell) == "Table 2"
+    assert {paper_table(c) for c in ablation_cells(params)} == {"Figure 3c", "Figure 3d"}
