@@ -1,6 +1,6 @@
 """How long the two commands of the README take: a cold `make repro` in a fresh clone, and its repeat that does nothing.
 
-    python benchmarks/pipeline.py --folder DIR      # 10-15 minutes; DIR keeps the clone
+python benchmarks/pipeline.py --folder DIR      # 10-15 minutes; DIR keeps the clone
 """
 
 import argparse
@@ -57,7 +57,14 @@ def main() -> None:
     )
 
 
-START = "import sys; sys.path.insert(0, 'src'); from pfml.config import load_params; load_params()\nif {} > 1: import pfml.training"
+START = """
+import sys
+sys.path.insert(0, "src")
+from pfml.config import load_params
+load_params()
+if {} > 1:
+    import pfml.training
+"""
 
 if __name__ == "__main__":
     main()

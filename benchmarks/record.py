@@ -9,7 +9,7 @@ from pathlib import Path
 REPORT = Path("reports/benchmarks.md")
 HEAD = """# Benchmarks
 
-Ratios are taken side by side in one run. Each section names its machine and n; `make bench` measures the quick ones anew.
+Ratios are taken side by side in one run. Each section names its machine and n; `make bench` runs them.
 """
 
 

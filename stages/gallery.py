@@ -1,4 +1,4 @@
-"""gallery <dataset>: reports/figures/gallery-<dataset>.png, test images and what the grid's first run finds for them."""
+"""gallery <dataset>: reports/figures/gallery-<dataset>.png, what the grid's first run finds."""
 
 import sys
 from pathlib import Path

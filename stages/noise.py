@@ -1,4 +1,4 @@
-"""noise <dataset> <fraction> <seed>: data/noise/<dataset>-<fraction>-<seed>.csv, true and noisy label of every image."""
+"""noise <dataset> <fraction> <seed>: data/noise/<dataset>-<fraction>-<seed>.csv, true and noisy labels."""
 
 import sys
 from pathlib import Path

@@ -140,7 +140,7 @@ def test_seeds_multiply_grid_and_ablations(raw, write):
 
 
 def test_an_unknown_cell_names_the_nearest(raw, write):
-    with pytest.raises(ConfigError, match="glyphs-pfml-0.2-0"):
+    with pytest.raises(ConfigError, match=r"glyphs-pfml-0\.2-0"):
         find_cell(grid_cells(load_params(write(raw))), "glyphs-pfml-0.2-7")
 
 

@@ -93,11 +93,16 @@ def test_nmi_is_one_for_separate_clusters_and_low_for_random_labels():
 
 @pytest.mark.parametrize(
     "embeddings, labels, ks, what",
-    [(torch.ones(3), torch.ones(3).long(), (1,), "embeddings, labels"), (torch.ones(3, 2), torch.ones(2).long(), (1,), "labels"),
-     (torch.ones(2, 2), torch.ones(2), (1,), "integers"), (torch.tensor([[float("nan")], [1.0]]), torch.zeros(2).long(), (1,), "finite"),
-     (torch.ones(2, 2), torch.tensor([0, 1]), (1,), "two members"), (torch.ones(2, 2), torch.zeros(2).long(), (0,), "ks"),
-     (torch.ones(1, 2), torch.zeros(1).long(), (1,), "at least 2")],
-)  # fmt: skip
+    [
+        (torch.ones(3), torch.ones(3).long(), (1,), "embeddings, labels"),
+        (torch.ones(3, 2), torch.ones(2).long(), (1,), "labels"),
+        (torch.ones(2, 2), torch.ones(2), (1,), "integers"),
+        (torch.tensor([[float("nan")], [1.0]]), torch.zeros(2).long(), (1,), "finite"),
+        (torch.ones(2, 2), torch.tensor([0, 1]), (1,), "two members"),
+        (torch.ones(2, 2), torch.zeros(2).long(), (0,), "ks"),
+        (torch.ones(1, 2), torch.zeros(1).long(), (1,), "at least 2"),
+    ],
+)
 def test_bad_input_is_refused(embeddings, labels, ks, what):
     with pytest.raises(ValueError, match=what):
         retrieval_metrics(embeddings, labels, ks)

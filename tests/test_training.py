@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
 def test_learning_rate_rises_then_falls():
     rates = [learning_rate(step, 100, 0.1, "cosine") for step in range(100)]
     assert rates[0] == pytest.approx(1 / 11) and rates[9] == pytest.approx(10 / 11) and max(rates) == rates[10] == 1
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:])) and 0 < rates[-1] < 0.001
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:])) and 0 < rates[-1] < 0.001
     assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
     assert {learning_rate(step, 100, 0.0, "none") for step in range(100)} == {1.0}
 

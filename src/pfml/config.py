@@ -253,7 +253,9 @@ def ablation_cell(params: schema.Params, axis: str, value: float, seed: int, pat
     try:
         loss = check(schema.FieldLoss, dict(base.loss) | change, "", path)
     except ConfigError as error:
-        raise ConfigError(f"{path}: ablation.{axis}: {value!r} cannot be used ({str(error).split(': ', 1)[1]})") from None
+        raise ConfigError(
+            f"{path}: ablation.{axis}: {value!r} cannot be used ({str(error).split(': ', 1)[1]})"
+        ) from None
     return replace(base, loss=loss.model_dump(), axis=axis, value=value)
 
 

@@ -80,10 +80,15 @@ def measure_wasserstein(cells: list[Cell]) -> list[dict]:
             continue
         rows.append(
             {
-                "cell": cell.name, "digest": cell.digest, "method": cell.method, "noise": float(cell.noise),
-                "seed": cell.seed, "proxies_per_class": proxies.shape[1], "w2": round(w2, 6),
+                "cell": cell.name,
+                "digest": cell.digest,
+                "method": cell.method,
+                "noise": float(cell.noise),
+                "seed": cell.seed,
+                "proxies_per_class": proxies.shape[1],
+                "w2": round(w2, 6),
                 "w2_relative": round(w2 / spread(embeddings, labels), 6),
-            }  # fmt: skip
+            }
         )
     return rows
 
@@ -100,7 +105,6 @@ def write_wasserstein(rows: list[dict], path: Path) -> None:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
 
 
 def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:

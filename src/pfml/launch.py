@@ -14,7 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-DATA = ("fetch", "split", "noise")
+from pfml.config import ConfigError, load_params
+
+DATA = ("check", "fetch", "split", "noise")
 WAVES = (("train", "ablate_"), ("evaluate",))
 DVC = (sys.executable, "-m", "dvc")
 
@@ -32,8 +34,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
     try:
+        load_params()
         await_predecessors()
         stale = stale_stages()
+        if not stale:
+            print("everything is up to date: nothing to run")
+            return 0
         if any(stage_group(name) in DATA for name in stale):
             run([[*DVC, "repro", *DATA]], 1)
             stale = stale_stages()
@@ -48,9 +54,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
-    except Busy as busy:
-        print(f"error: {busy}", file=sys.stderr)
-        return 1
+    except (ConfigError, Busy) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     except subprocess.CalledProcessError as error:
         print(f"failed: {' '.join(error.cmd[2:])}; what is finished is kept", file=sys.stderr)
         return error.returncode
@@ -94,7 +100,9 @@ def await_predecessors(patience: float = 15.0) -> None:
     deadline = time.monotonic() + patience
     while working := [pid for pid in holders() if works(pid)]:
         if time.monotonic() > deadline:
-            raise Busy(f"another pipeline is at work in this folder (process {', '.join(map(str, working))}); stop it first")
+            raise Busy(
+                f"another pipeline is at work in this folder (process {', '.join(map(str, working))}); stop it first"
+            )
         time.sleep(0.2)
     if holders():
         locks.unlink(missing_ok=True)

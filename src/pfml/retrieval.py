@@ -103,9 +103,8 @@ def _checked(embeddings, labels, ks) -> tuple[torch.Tensor, torch.Tensor]:
     embeddings = torch.as_tensor(embeddings).detach().cpu().float()
     labels = torch.as_tensor(labels).detach().cpu()
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        raise ValueError(
-            f"embeddings, labels: expected shapes (n, D) and (n,), found {tuple(embeddings.shape)}, {tuple(labels.shape)}"
-        )
+        found = f"{tuple(embeddings.shape)}, {tuple(labels.shape)}"
+        raise ValueError(f"embeddings, labels: expected shapes (n, D) and (n,), found {found}")
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels: expected integers, found {labels.dtype}")
     if len(labels) < 2:

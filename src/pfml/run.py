@@ -20,7 +20,7 @@ NUMERIC_CODE = ("training.py", "models.py", "data/loader.py", "losses/*.py")
 
 
 def run_cell(cell: Cell, params: Params) -> None:
-    """Train a cell and write models/<cell>/: model.safetensors, loss.safetensors, embeddings.npz, history.csv, run.json.
+    """Train a cell and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
 
     A killed run goes on from its last finished epoch when it is started again with the same configuration, data and
     code. Exit code 130 when interrupted.
@@ -112,7 +112,7 @@ def load_state(path: Path, fingerprint: str) -> dict | None:
 
 
 def write_atomically(path: Path, write) -> None:
-    """`write` a neighbouring file and move it over `path`, so that a kill at any moment leaves the old or the new one."""
+    """`write` a neighbouring file and move it over `path`: a kill at any moment leaves the old or the new one."""
     partial = path.with_suffix(".partial")
     write(partial)
     os.replace(partial, path)
@@ -185,7 +185,5 @@ class Progress:
         left = spent / (len(history) - self.done) * (epochs - len(history))
         recall = row.get("recall@1", row.get("val_recall@1"))
         measured = "" if recall is None else f"  R@1 {100 * recall:5.1f} %"
-        say(
-            self.cell,
-            f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:<10.4g}{measured}  {spent:4.0f} s, {left:4.0f} s left",
-        )
+        done = f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:<10.4g}{measured}"
+        say(self.cell, f"{done}  {spent:4.0f} s, {left:4.0f} s left")

@@ -101,7 +101,9 @@ def metric_name(name: str) -> str:
 def paper_table(cell: Cell) -> str:
     """The table or figure of the paper that a cell belongs to."""
     if cell.axis:
-        return {"proxies_per_class": "Figure 3a", "delta": "Figure 3b", "alpha": "Figure 3c"}.get(cell.axis, "Figure 3d")
+        return {"proxies_per_class": "Figure 3a", "delta": "Figure 3b", "alpha": "Figure 3c"}.get(
+            cell.axis, "Figure 3d"
+        )
     return "Table 2" if cell.noise else "Table 1"
 
 
@@ -246,7 +248,11 @@ def close_dead_runs(client, runs: list) -> int:
 
 
 def _measures(result: dict) -> list[str]:
-    return [name for name in result if name.startswith(("recall@", "best_recall@")) or name in ("map@r", "r_precision", "nmi")]
+    return [
+        name
+        for name in result
+        if name.startswith(("recall@", "best_recall@")) or name in ("map@r", "r_precision", "nmi")
+    ]
 
 
 def history_plot(cell: Cell, history: list[dict]):

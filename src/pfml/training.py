@@ -101,9 +101,11 @@ def train(
         history.append(row)
         save(
             {
-                "model": model.state_dict(), "loss": loss.state_dict(), "optimizer": optimizer.state_dict(),
+                "model": model.state_dict(),
+                "loss": loss.state_dict(),
+                "optimizer": optimizer.state_dict(),
                 "history": history,
-            }  # fmt: skip
+            }
         )
         report(history)
     return Trained(model, loss, history)

@@ -19,9 +19,7 @@ def full():
 @pytest.fixture(scope="module")
 def bases():
     """Undistorted glyphs, (16 fonts, 200 classes, 64 * 64)."""
-    return np.array(
-        [[glyphs.base_glyph(font, c).ravel() for c in glyphs.CODE_POINTS] for font in glyphs.load_fonts()]
-    )
+    return np.array([[glyphs.base_glyph(font, c).ravel() for c in glyphs.CODE_POINTS] for font in glyphs.load_fonts()])
 
 
 def test_the_full_set_has_the_published_contents(full):
@@ -94,7 +92,7 @@ def test_impossible_sizes_are_refused_by_name(sizes):
 
 def test_a_missing_font_is_named(monkeypatch):
     monkeypatch.setattr(glyphs, "FONTS", ("NoSuchFont",))
-    with pytest.raises(FileNotFoundError, match="NoSuchFont.ttf"):
+    with pytest.raises(FileNotFoundError, match=r"NoSuchFont\.ttf"):
         glyphs.generate(classes=1, per_class=1)
 
 

@@ -35,9 +35,16 @@ def test_targets_are_uniform_over_the_other_classes():
 
 @pytest.mark.parametrize(
     "labels, fraction, classes, what",
-    [([0, 1], 1.0, 2, "fraction"), ([0, 1], -0.1, 2, "fraction"), ([0, 2], 0.5, 2, "labels"), ([-1, 1], 0.5, 2, "labels"),
-     ([0.0, 1.0], 0.5, 2, "labels"), ([[0], [1]], 0.5, 2, "labels"), ([0, 0], 0.5, 1, "num_classes")],
-)  # fmt: skip
+    [
+        ([0, 1], 1.0, 2, "fraction"),
+        ([0, 1], -0.1, 2, "fraction"),
+        ([0, 2], 0.5, 2, "labels"),
+        ([-1, 1], 0.5, 2, "labels"),
+        ([0.0, 1.0], 0.5, 2, "labels"),
+        ([[0], [1]], 0.5, 2, "labels"),
+        ([0, 0], 0.5, 1, "num_classes"),
+    ],
+)
 def test_bad_input_is_refused(labels, fraction, classes, what):
     with pytest.raises(ValueError, match=what):
         corrupt_labels(np.array(labels), fraction, 0, classes)

@@ -57,9 +57,7 @@ def quadratic_law(form, delta, delta_rep=None, eps=E):
     return attraction, repulsion, delta**2, -(delta_rep**2) if form == "mirror" else 0.0
 
 
-def double_loop(
-    embeddings, labels, proxies, law, *, proxy_proxy="all", normalize_proxies=True, absent_proxies=True
-):
+def double_loop(embeddings, labels, proxies, law, *, proxy_proxy="all", normalize_proxies=True, absent_proxies=True):
     """Eq. 6 and its gradients: (excess energy, d/d embeddings, d/d proxies), all float64.
 
     The literal energy minus that of a force-free configuration, counted pair by pair.

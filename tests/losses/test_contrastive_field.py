@@ -28,9 +28,7 @@ def test_attraction_grows_with_distance_unlike_pfml():
     forces = []
     for degrees in (60, 120):
         embeddings = on_circle(0, degrees).requires_grad_()
-        ContrastiveFieldLoss(1, 2, proxies_per_class=0, delta=0.5)(
-            embeddings, torch.tensor([0, 0])
-        ).backward()
+        ContrastiveFieldLoss(1, 2, proxies_per_class=0, delta=0.5)(embeddings, torch.tensor([0, 0])).backward()
         forces.append(float(embeddings.grad[0].norm()))
     # U = 2 d^2, d^2 = 2 - 2 cos: dU/d angle = 4 sin
     assert forces == pytest.approx([4 * math.sin(math.pi / 3)] * 2, rel=1e-5)

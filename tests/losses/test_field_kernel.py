@@ -98,9 +98,7 @@ def test_the_paths_are_taken(paths, monkeypatch):
     assert paths["float64"] == 0
     monkeypatch.setattr(field_kernel, "SHORT_LIST", 0.02)
     embeddings, labels, loss.proxies.data = scene("merged")
-    loss(
-        embeddings + torch.tensor([1.0, -1.0] * 6)[:, None], labels
-    )  # two clumps: close for their mutual distance
+    loss(embeddings + torch.tensor([1.0, -1.0] * 6)[:, None], labels)  # two clumps: close for their mutual distance
     assert paths["float64"] > 0
 
 

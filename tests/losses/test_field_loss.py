@@ -81,9 +81,7 @@ def test_data_proxies_are_embeddings_of_their_class():
     before = loss.proxies[2].detach().clone()
     loss.initialise_proxies(embeddings, labels, torch.Generator().manual_seed(0))
     torch.testing.assert_close(loss.proxies.norm(dim=2)[:2], torch.full((2, 6), 2.0))
-    nearest = torch.cdist(
-        loss.proxies.detach()[:2].flatten(0, 1) / 2, torch.nn.functional.normalize(embeddings)
-    )
+    nearest = torch.cdist(loss.proxies.detach()[:2].flatten(0, 1) / 2, torch.nn.functional.normalize(embeddings))
     assert nearest.amin(1).max() < 1e-3
     assert (labels[nearest.argmin(1)] == torch.tensor([0] * 6 + [1] * 6)).all()
     assert len(set(nearest[:6].argmin(1).tolist())) == 6, "without replacement where there are enough"

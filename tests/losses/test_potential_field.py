@@ -36,9 +36,7 @@ def test_forces_by_hand():
     embeddings = torch.tensor([[1.0, 0.0], [0.0, 2.0]], requires_grad=True)
     loss(embeddings, torch.tensor([0, 0])).backward()
     pull = 1 / math.sqrt(2)
-    torch.testing.assert_close(
-        embeddings.grad, torch.tensor([[0.0, -pull], [-pull / 2, 0.0]])
-    )  # half: norm is 2
+    torch.testing.assert_close(embeddings.grad, torch.tensor([[0.0, -pull], [-pull / 2, 0.0]]))  # half: norm is 2
 
 
 def test_proxies_take_part_like_embeddings():
@@ -185,11 +183,7 @@ def test_gradients_are_always_finite(seed, alpha, exponent, offset):
     embeddings.requires_grad_()
     value = loss(embeddings, torch.tensor([0, 1, 2, 0, 1, 2]))
     value.backward()
-    assert (
-        torch.isfinite(value)
-        and torch.isfinite(embeddings.grad).all()
-        and torch.isfinite(loss.proxies.grad).all()
-    )
+    assert torch.isfinite(value) and torch.isfinite(embeddings.grad).all() and torch.isfinite(loss.proxies.grad).all()
     assert not embeddings.grad[5].any()
 
 

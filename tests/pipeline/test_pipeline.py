@@ -128,6 +128,7 @@ def test_no_run_was_lost_or_left_running_by_the_kill(project):
 def test_a_second_run_does_nothing(project):
     before = (project / "dvc.lock").read_bytes()
     assert "up to date" in sh(project, *REPRO)
+    assert not ran(sh(project, "dvc", "repro"))
     assert (project / "dvc.lock").read_bytes() == before and not sh(project, "git", "status", "--porcelain")
 
 
@@ -167,8 +168,13 @@ def test_a_fresh_clone_renders_the_tables_without_data(project, tmp_path):
 
 
 def test_a_bad_value_stops_before_anything_is_overwritten(project):
+    models = sorted(project.glob("models/**/run.json"))
     out = sh(project, "dvc", "exp", "run", "-S", "loss.alpha=-1", code=255)
     assert "loss.alpha: Input should be greater than or equal to 0, found -1" in out
+    out = sh(project, *REPRO, code=2)
+    assert "loss.alpha: Input should be greater than or equal to 0, found -1" in out
+    assert sh(project, "git", "status", "--porcelain").split() == ["M", "params.yaml"]
+    assert sorted(project.glob("models/**/run.json")) == models
     sh(project, "git", "checkout", "-q", ".")
     assert not ran(sh(project, *REPRO))
 

@@ -23,6 +23,7 @@ How it was chosen (once, with matplotlib 3.11 and Pillow 13):
    ========  =====  =====  ========  ======  =======================
 """
 
+# fmt: off
 CODE_POINTS: tuple[int, ...] = (
     # Training classes: 0..99.
     0x028A, 0x0429, 0x003A, 0x0409, 0x02A4, 0x01AA, 0x01C2, 0x043A, 0x006E, 0x01AB,

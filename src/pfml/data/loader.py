@@ -32,7 +32,7 @@ class Half:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a cell trains on (labels with noise) and is measured on (clean labels). validation is None unless held out."""
+    """What a cell trains on (noisy labels) and is measured on (clean ones). validation is None unless held out."""
 
     train: Half
     test: Half
@@ -62,7 +62,10 @@ def load_run_data(cell: Cell, root: Path = Path()) -> RunData:
     num_classes = int(truth.max()) + 1
     noisy, _ = corrupt_labels(truth, cell.noise, cell.seed, num_classes)
     return RunData(
-        half(kept, noisy), half(test, test["true_label"]), half(held_out, _from_zero(held_out["true_label"])), num_classes
+        half(kept, noisy),
+        half(test, test["true_label"]),
+        half(held_out, _from_zero(held_out["true_label"])),
+        num_classes,
     )
 
 
@@ -106,7 +109,7 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 def augment(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:
-    """A random crop of each image, back to its extent, after a replicated border of `padding` pixels. (n, 3, h, w) float."""
+    """(n, 3, h, w) float: a random crop of each image to its own extent, after a replicated border of `padding`."""
     if not padding:
         return images
     n, channels, height, width = images.shape

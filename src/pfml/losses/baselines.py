@@ -67,16 +67,14 @@ def multi_similarity(
 
 
 def triplet(num_classes: int, embedding_dim: int, margin: float = 0.2, mining: str = "semihard") -> LibraryLoss:
-    """Schroff et al., CVPR 2015: mean over the triplets with a positive loss among those mined (semihard, hard, all)."""
+    """Schroff et al., CVPR 2015: mean over the mined triplets (semihard, hard, all) that have a positive loss."""
     from pytorch_metric_learning.losses import TripletMarginLoss
     from pytorch_metric_learning.miners import TripletMarginMiner
 
     return LibraryLoss(TripletMarginLoss(margin=margin), TripletMarginMiner(margin=margin, type_of_triplets=mining))
 
 
-def contrastive(
-    num_classes: int, embedding_dim: int, pos_margin: float = 0.0, neg_margin: float = 0.5
-) -> LibraryLoss:
+def contrastive(num_classes: int, embedding_dim: int, pos_margin: float = 0.0, neg_margin: float = 0.5) -> LibraryLoss:
     """Hadsell et al., CVPR 2006, on all pairs of the batch, Euclidean distances of normalised embeddings."""
     from pytorch_metric_learning.losses import ContrastiveLoss
 

@@ -14,9 +14,7 @@ def check_option(name: str, value: object, options: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r} is not an option; expected one of {', '.join(map(str, options))}")
 
 
-def check_number(
-    name: str, value: float, *, above: float | None = None, at_least: float | None = None
-) -> None:
+def check_number(name: str, value: float, *, above: float | None = None, at_least: float | None = None) -> None:
     """A finite number > `above` or >= `at_least`."""
     bound = f"> {above:g}" if above is not None else f">= {at_least:g}"
     good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < float("inf")
@@ -34,8 +32,7 @@ def check_radii(delta: float, delta_rep: float | None, eps: float) -> float:
     check_number("eps", eps, above=0)
     if eps >= delta_rep:
         raise ValueError(
-            f"eps={eps:g} is not below delta_rep={delta_rep:g}; expected a smaller distance floor, "
-            "else no pair repels"
+            f"eps={eps:g} is not below delta_rep={delta_rep:g}; expected a smaller distance floor, else no pair repels"
         )
     return float(delta_rep)
 

@@ -111,9 +111,7 @@ def _attract(x: Tensor, classes: Tensor, law: PairLaw, heads: int, tail: bool, g
     return energy / 2
 
 
-def _attract_block(
-    x: Tensor, part: Tensor, block: Tensor, law: PairLaw, heads: int, tail: bool, grad: Tensor
-):
+def _attract_block(x: Tensor, part: Tensor, block: Tensor, law: PairLaw, heads: int, tail: bool, grad: Tensor):
     """Ordered pairs (row of `part`, column of `block`), class by class: (k, r) and (k, m) indices into x."""
     edge = squared_radius(law.delta)
     x_r, x_m = x[part], x[block]
@@ -179,9 +177,7 @@ class _Repulsion:
         else:
             self._list(near, rows, columns, count)
 
-    def _tile(
-        self, rows: slice, columns: slice, origin: Tensor, share_classes: bool, dtype: torch.dtype
-    ) -> None:
+    def _tile(self, rows: slice, columns: slice, origin: Tensor, share_classes: bool, dtype: torch.dtype) -> None:
         x_r = self._space(4, dtype, rows).copy_(self.x[rows] - origin)
         x_c = self._space(5, dtype, columns).copy_(self.x[columns] - origin)
         d2, scale = self._distances(x_r, x_c, rows, columns, share_classes)

@@ -107,9 +107,7 @@ class FieldLoss(nn.Module):
         return math.sqrt(self.embedding_dim) if self.normalize_proxies else 1.0
 
     @torch.no_grad()
-    def initialise_proxies(
-        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None
-    ) -> None:
+    def initialise_proxies(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> None:
         """Sets the proxies of each class to M randomly drawn embeddings of it.
 
         With replacement where it has fewer than M; a class without any keeps its random directions. The draw
