@@ -34,6 +34,7 @@ lock: $(UV)              ## pin the newest versions that pyproject.toml allows
 	$(UV) pip compile -q pyproject.toml --extra dev --generate-hashes --no-header --universal --no-emit-index-url -o requirements.lock
 
 .venv/ready: requirements.lock | $(UV)
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 >= 3.11 is needed, found " + sys.version)'
 	@test -x .venv/bin/python || $(UV) venv -q --python python3 .venv
 	$(UV) pip sync -q --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
 	@touch $@

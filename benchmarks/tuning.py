@@ -2,9 +2,10 @@
 
 Each trial trains without the 20 validation classes, at noise 0 and 0.2 (seed 0), and is scored by the mean MAP@R on
 those classes; the test half is never measured. Trial 0 is a setting picked by hand, trials 1 to 7 are random, 8 to 11
-redraw two settings of the best of these, 12 to 15 move one of the best so far (so run --trials 8, 12, 16 in turn). For `pfml` and `cpml` the paper fixes the field itself
-(alpha 3, delta 0.2, M 15), so their trials are spent on the recipe; `pfml_tuned` may move everything. The network runs
-in bfloat16 here, which halves the time and was measured to leave R@1 within a point.
+redraw two settings of the best of these, 12 to 15 move one of the best so far (so run --trials 8, 12, 16 in turn).
+For `pfml` and `cpml` the paper fixes the field itself (alpha 3, delta 0.2, M 15), so their trials are spent on the
+recipe; `pfml_tuned` may move everything. The network runs in bfloat16 here, which halves the time and was measured to
+leave R@1 within a point.
 
     PYTHONPATH=src python benchmarks/tuning.py --trials 16 --jobs 2    # finished trials in reports/tuning.csv are kept
 """

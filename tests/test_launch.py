@@ -1,0 +1,80 @@
+"""What `make repro` does around DVC; tests/pipeline runs it whole."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pfml import launch
+
+
+@pytest.fixture
+def locks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ".dvc/tmp/rwlock"
+    path.parent.mkdir(parents=True)
+
+    def held_by(pid):
+        path.write_text(json.dumps({"write": {"models": {"pid": pid, "cmd": "dvc"}}, "read": {}}))
+        return path
+
+    return held_by
+
+
+def test_locks_of_a_dead_pipeline_are_dropped(locks):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    path = locks(process.pid)
+    launch.await_predecessors()
+    assert not path.exists()
+
+
+def test_locks_whose_number_another_program_has_are_dropped(locks):
+    process = subprocess.Popen(["sleep", "30"])
+    path = locks(process.pid)
+    launch.await_predecessors(patience=0)
+    assert not path.exists()
+    process.kill()
+    process.wait()
+
+
+def test_a_living_pipeline_is_respected(locks, tmp_path):
+    (tmp_path / "dvc").write_text("import time; time.sleep(30)")
+    process = subprocess.Popen([sys.executable, "dvc"])
+    path = locks(process.pid)
+    with pytest.raises(launch.Busy, match=str(process.pid)):
+        launch.await_predecessors(patience=0.3)
+    assert path.exists()
+    process.kill()
+    process.wait()
+
+
+def test_no_locks_no_wait(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launch.await_predecessors()
+
+
+def test_commands_run_side_by_side_and_a_failure_stops_the_rest(tmp_path):
+    meet = (
+        "import pathlib, sys, time\npathlib.Path(sys.argv[1]).touch()\n"
+        "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(.01)"
+    )
+    a, b = tmp_path / "a", tmp_path / "b"
+    launch.run([[sys.executable, "-c", meet, a, b], [sys.executable, "-c", meet, b, a]], 2)  # each waits for the other
+
+    touch = [sys.executable, "-c", "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"]
+    with pytest.raises(subprocess.CalledProcessError):
+        launch.run([[*touch, tmp_path / "first"], ["false"], [*touch, tmp_path / "third"]], 1)
+    assert (tmp_path / "first").exists() and not (tmp_path / "third").exists()
+
+
+def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
+    raw["loss"]["alpha"] = -1
+    write(raw)
+    found = subprocess.run(
+        [sys.executable, "-m", "pfml.launch"], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": os.path.join(os.path.dirname(os.path.dirname(__file__)), "src")},
+    )  # fmt: skip
+    assert found.returncode == 2 and "loss.alpha" in found.stderr and not (tmp_path / ".dvc").exists()
