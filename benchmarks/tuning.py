@@ -20,7 +20,7 @@ from pathlib import Path
 
 RESULTS = Path("reports/tuning.csv")
 RANDOM_TRIALS, PAIR_TRIALS = 8, 12
-COLUMNS = ("method", "trial", "noise", "val_map@r", "val_recall@1", "changes")
+COLUMNS = ("method", "trial", "noise", "val_map@r", "val_recall@1", "settings")
 LR = {"train.lr": (1e-3, 2e-3, 3e-3, 6e-3, 1e-2)}
 PROXY = {"train.proxy_lr": (3e-3, 0.01, 0.03, 0.1, 0.3), "train.sampler": ("balanced", "random")}
 SPACES = {
@@ -45,22 +45,21 @@ SPACES = {
 }  # fmt: skip
 
 
-def changes_of(method: str, trial: int) -> dict:
-    """Trial 0 changes nothing, 1 to 7 are random, 8 to 11 redraw two settings of the best of those, later ones move one
-    setting of the best of the first twelve to another value."""
+def settings_of(method: str, trial: int) -> dict:
+    """Trial 0 is params.yaml as it stands, 1 to 7 are random, 8 to 11 redraw two settings of the best of those, later
+    ones move one setting of the best of the first twelve to another value."""
     draw, space = random.Random(f"{method}-{trial}"), SPACES[method]
     if trial == 0:
-        return {}
+        return base_settings(method)
     if trial < RANDOM_TRIALS:
         return {key: draw.choice(values) for key, values in space.items()}
     if trial < PAIR_TRIALS:
-        _, changes, _ = best_of(method, RANDOM_TRIALS)
-        return changes | {key: draw.choice(space[key]) for key in draw.sample(sorted(space), 2)}
-    _, changes, _ = best_of(method, PAIR_TRIALS)
-    start = base_settings(method) | changes
-    moves = [(key, value) for key in sorted(space) for value in space[key] if start[key] != value]
+        _, best, _ = best_of(method, RANDOM_TRIALS)
+        return best | {key: draw.choice(space[key]) for key in draw.sample(sorted(space), 2)}
+    _, best, _ = best_of(method, PAIR_TRIALS)
+    moves = [(key, value) for key in sorted(space) for value in space[key] if best[key] != value]
     order = random.Random(method).sample(moves, len(moves))
-    return changes | dict([order[(trial - PAIR_TRIALS) % len(order)]])
+    return best | dict([order[(trial - PAIR_TRIALS) % len(order)]])
 
 
 def base_settings(method: str) -> dict:
@@ -80,19 +79,19 @@ def run_trial(method: str, trial: int, noise: float) -> dict:
     from pfml.training import train
 
     cell = base_cell(method, noise)
-    settings = {"loss": dict(cell.loss), "train": dict(cell.train, hold_out=True, precision="bfloat16")}
-    settings["train"]["eval_every"] = settings["train"]["epochs"]
-    changes = changes_of(method, trial)
-    for key, value in changes.items():
+    sections = {"loss": dict(cell.loss), "train": dict(cell.train, hold_out=True, precision="bfloat16")}
+    sections["train"]["eval_every"] = sections["train"]["epochs"]
+    settings = settings_of(method, trial)
+    for key, value in settings.items():
         section, name = key.split(".")
-        settings[section][name] = value
-    cell = replace(cell, **settings)
-    row = {"method": method, "trial": trial, "noise": noise, "changes": changes}
+        sections[section][name] = value
+    cell = replace(cell, **sections)
+    row = {"method": method, "trial": trial, "noise": noise}
     try:
         last = train(cell, load_run_data(cell)).history[-1]
-        return row | {name: round(last[name], 5) for name in ("val_map@r", "val_recall@1")}
-    except FloatingPointError as error:
-        return row | {"val_map@r": 0.0, "val_recall@1": 0.0, "changes": changes | {"diverged": str(error)[:60]}}
+    except FloatingPointError:  # a diverged trial is a bad one
+        last = {"val_map@r": 0.0, "val_recall@1": 0.0}
+    return row | {name: round(last[name], 5) for name in ("val_map@r", "val_recall@1")} | {"settings": settings}
 
 
 def main() -> None:
@@ -125,12 +124,12 @@ def main() -> None:
 
 
 def best_of(method: str, trials: int) -> tuple[int, dict, list[float]]:
-    """Trial, changes and val MAP@R per noise of the best of the first trials by mean val MAP@R."""
+    """Trial, settings and val MAP@R per noise of the best of the first trials by mean val MAP@R."""
     scores: dict[int, list] = {}
     for row in (r for r in read() if r["method"] == method and int(r["trial"]) < trials):
         scores.setdefault(int(row["trial"]), []).append(row)
     best = max(scores, key=lambda trial: sum(float(r["val_map@r"]) for r in scores[trial]) / len(scores[trial]))
-    return best, ast.literal_eval(scores[best][0]["changes"]), [float(r["val_map@r"]) for r in scores[best]]
+    return best, ast.literal_eval(scores[best][0]["settings"]), [float(r["val_map@r"]) for r in scores[best]]
 
 
 def read() -> list[dict]:
