@@ -1,9 +1,14 @@
 """Real MLflow on a real SQLite store in a temporary folder."""
 
+import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 
 import pytest
 
@@ -153,6 +158,35 @@ def test_register_completes_restores_and_then_rests(store, cell, tiny, write):
         assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"config.json", "history.png"}
     assert "restored" in by_digest[other.digest].data.tags and "restored" not in by_digest[cell.digest].data.tags
     assert register(results, "pfml", "tiny")["complete"] == 2 and len(runs_of()[1]) == 2
+
+
+def test_the_pages_of_make_ui_show_the_store(store, cell):
+    with tracked_run(cell, "pfml", "d", store / "memory"):
+        pass
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(store), "PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pfml.ui"], cwd=store, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(240):
+            assert process.poll() is None, "the server ended"
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health") as answer:
+                assert answer.status == 200
+                break
+            time.sleep(0.5)
+        with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/search?max_results=10") as answer:
+            found = json.loads(answer.read())
+        assert "pfml-tiny" in {experiment["name"] for experiment in found["experiments"]}
+        with urllib.request.urlopen(address) as answer:
+            assert b"<html" in answer.read()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_names():

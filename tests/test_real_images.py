@@ -1,0 +1,59 @@
+"""Training and measuring on real images: handwritten characters of Omniglot, classes that training never saw.
+
+Reads the folder named by PFML_REAL_DATA (data/omniglot/omniglot_105.npz in it); skipped where that is unset.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pfml.config import find_cell, grid_cells, load_params
+from pfml.data.loader import Half, RunData
+from pfml.data.noise import corrupt_labels
+from pfml.models import build_model
+from pfml.retrieval import retrieval_metrics
+from pfml.training import embed, train
+from pfml.wasserstein import proxy_wasserstein
+
+FOLDER = os.environ.get("PFML_REAL_DATA")
+pytestmark = pytest.mark.skipif(not FOLDER, reason="PFML_REAL_DATA names no folder with real images")
+TRAIN_CLASSES, TEST_CLASSES = 60, 40
+
+
+@pytest.fixture(scope="module")
+def omniglot():
+    file = np.load(Path(FOLDER, "data/omniglot/omniglot_105.npz"))
+    # Every 16th of the 1,623 characters, so that several alphabets take part; the last ones are unseen in training.
+    classes = np.arange(0, 1623, 16)[: TRAIN_CLASSES + TEST_CLASSES]
+    rows = np.flatnonzero(np.isin(file["label"], classes))
+    ink = np.unpackbits(file["images"][rows], axis=1)[:, : 105 * 105].reshape(-1, 35, 3, 35, 3).mean((2, 4))
+    images = torch.from_numpy((255 * ink).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
+    labels = torch.from_numpy(np.searchsorted(classes, file["label"][rows]).astype(np.int64))
+    seen = labels < TRAIN_CLASSES
+    return Half(images[seen], labels[seen]), Half(images[~seen], labels[~seen] - TRAIN_CLASSES)
+
+
+@pytest.mark.parametrize("method", ["pfml", "pfml_tuned", "cpml", "proxy_anchor", "contrastive"])
+def test_training_with_noisy_labels_improves_retrieval_of_unseen_characters(raw, write, omniglot, method):
+    raw["train"] |= {"epochs": 4, "steps_per_epoch": 20, "eval_every": 4}
+    cell = find_cell(grid_cells(load_params(write(raw))), f"glyphs-{method}-0.2-0")
+    known, unseen = omniglot
+    noisy, mask = corrupt_labels(known.labels.numpy(), cell.noise, cell.seed, TRAIN_CLASSES)
+    assert mask.sum() == round(0.2 * len(known.labels))
+    data = RunData(replace(known, labels=torch.from_numpy(noisy)), unseen, None, TRAIN_CLASSES)
+    torch.manual_seed(cell.seed)
+    untrained = retrieval_metrics(embed(build_model(**cell.model), unseen.images), unseen.labels)
+    trained = train(cell, data)
+    measured = retrieval_metrics(embed(trained.model, unseen.images), unseen.labels)
+    assert measured["map@r"] > 1.3 * untrained["map@r"] and measured["recall@1"] > untrained["recall@1"]
+    assert trained.history[-1]["recall@1"] == pytest.approx(measured["recall@1"])
+    proxies = getattr(trained.loss, "proxies", None)
+    if proxies is not None:
+        unit = torch.nn.functional.normalize
+        embeddings = unit(embed(trained.model, known.images), dim=1)
+        w2 = proxy_wasserstein(unit(proxies.detach(), dim=2).numpy(), embeddings.numpy(), noisy)
+        assert 0 < w2 < 2
