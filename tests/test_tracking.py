@@ -61,6 +61,8 @@ def test_a_run_carries_params_tags_epochs_and_its_config(store, cell):
         "seed": "0", "dvc_stage": "train@glyphs-pfml-0.2-0", "dvc_exp": "workspace", "paper_table": "Table 2",
     }  # fmt: skip
     assert {key: run.data.tags[key] for key in expected} == expected and "git_commit" in run.data.tags
+    [used] = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("glyphs", "d" * 32)
     points = client.get_metric_history(run.info.run_id, "recall_at_1")
     assert [(p.step, p.value) for p in points] == [(1, 0.2), (2, 0.4)]
     assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["config.json"]

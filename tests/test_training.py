@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,10 @@ def cell(tiny, write):
         return find_cell(grid_cells(load_params(write(tiny))), f"glyphs-{method}-0.0-0")
 
     return _cell
+
+
+def with_recipe(cell, **changes):
+    return replace(cell, train=dict(cell.train, **changes))
 
 
 def bits(module):
@@ -74,16 +79,34 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, metho
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
 
 
-def test_the_seed_matters(cell, data):
-    from dataclasses import replace
+def test_clipping_of_proxies_moves_runs_that_have_proxies_and_no_other(cell, data):
+    for method, moved in (("pfml", True), ("contrastive", False)):
+        on, off = (train(with_recipe(cell(method), clip_proxies=clip), data) for clip in (True, False))
+        assert same(bits(on.model), bits(off.model)) != moved
 
+
+def test_clipped_proxies_end_near_the_data_that_they_stand_for(cell, data):
+    """Unclipped, the large gradients of the first steps slow Adam down and the network leaves the proxies behind."""
+    from pfml.wasserstein import proxy_wasserstein
+
+    def distance(clip):
+        recipe = {"clip_proxies": clip, "epochs": 15, "sampler": "random", "lr": 3e-3, "proxy_lr": 0.1}
+        trained = train(with_recipe(cell("pfml"), **recipe), data)
+        unit = torch.nn.functional.normalize
+        embeddings = unit(embed(trained.model, data.train.images), dim=1).numpy()
+        return proxy_wasserstein(
+            unit(trained.loss.proxies.detach(), dim=2).numpy(), embeddings, data.train.labels.numpy()
+        )
+
+    assert distance(True) < 0.8 * distance(False)
+
+
+def test_the_seed_matters(cell, data):
     first = train(cell(), data)
     assert not same(bits(first.model), bits(train(replace(cell(), seed=1), data).model))
 
 
 def test_held_out_classes_are_measured_and_the_test_half_is_not(cell, data):
-    from dataclasses import replace
-
     held = replace(data, validation=half(4, 8, 2))
     row = train(cell(hold_out=True), held).history[-1]
     assert "val_recall@1" in row and "recall@1" not in row

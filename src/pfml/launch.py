@@ -27,8 +27,8 @@ class Busy(RuntimeError):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make repro", description=__doc__.splitlines()[0])
-    parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time (default: one per core)")
-    jobs = parser.parse_args().jobs or max(1, (os.cpu_count() or 1))
+    parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time (default: one per core, at most 8)")
+    jobs = parser.parse_args().jobs or min(8, os.cpu_count() or 1)
     # One thread a process: cells share the cores, and train.threads sets those of torch.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -84,6 +84,7 @@ class Train(Section):
     warmup: Fraction
     schedule: Literal["cosine", "none"]
     clip_norm: NonNegative
+    clip_proxies: bool
     crop_padding: CountOrZero
     precision: Literal["float32", "bfloat16"]
     eval_every: Count

@@ -108,8 +108,10 @@ def paper_table(cell: Cell) -> str:
 
 
 def tags_of(cell: Cell, dataset_digest: str) -> dict[str, str]:
+    commit, stage = git_commit(), os.environ.get("DVC_STAGE", "")
     return {
-        "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", ""),
+        "mlflow.source.git.commit": commit.removesuffix("-dirty"), "mlflow.source.name": stage or "stages/train.py",
+        "git_commit": commit, "dvc_stage": stage,
         "dvc_exp": os.environ.get("DVC_EXP_NAME") or "workspace", "dataset": cell.dataset,
         "dataset_digest": dataset_digest, "config_digest": cell.digest, "study": cell.study, "method": cell.method,
         "noise": str(cell.noise), "seed": str(cell.seed), "ablation": cell.axis, "paper_table": paper_table(cell),
@@ -126,7 +128,7 @@ def flatten(settings: dict, prefix: str = "") -> dict[str, str]:
 
 def create_run(client, experiment_id: str, cell: Cell, tags: dict[str, str]) -> str:
     """A new run named after the cell, with its flattened settings, its tags and its config as an artifact."""
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
     owner = {"host": socket.gethostname(), "pid": str(os.getpid())}
     run_id = client.create_run(experiment_id, run_name=cell.name).info.run_id
@@ -135,6 +137,8 @@ def create_run(client, experiment_id: str, cell: Cell, tags: dict[str, str]) -> 
         params=[Param(key, value) for key, value in flatten(cell.config).items()],
         tags=[RunTag(key, value) for key, value in (tags | owner).items()],
     )
+    dataset = Dataset(cell.dataset, tags["dataset_digest"], source_type="local", source=f"data/raw/{cell.dataset}")
+    client.log_inputs(run_id, [DatasetInput(dataset)])
     client.log_dict(run_id, json.loads(json.dumps(cell.config, default=str)), "config.json")
     return run_id
 

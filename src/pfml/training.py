@@ -90,8 +90,9 @@ def train(
                 raise FloatingPointError(_diverged(cell, epoch, step, energy.item(), history))
             optimizer.zero_grad()
             energy.backward()
-            if recipe["clip_norm"]:  # the network only: Adam's step on proxies does not depend on their scale
-                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip_norm"])
+            if recipe["clip_norm"]:
+                for group in optimizer.param_groups if recipe["clip_proxies"] else optimizer.param_groups[:1]:
+                    torch.nn.utils.clip_grad_norm_(group["params"], recipe["clip_norm"])
             optimizer.step()
             total += energy.item()
         row = {"epoch": epoch + 1, "loss": total / steps, "lr": recipe["lr"] * factor}
