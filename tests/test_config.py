@@ -11,8 +11,9 @@ from pfml.config import (
     grid_cells,
     load_params,
 )
+from pfml.data.catalogue import CATALOGUE
 from pfml.losses import LOSSES
-from pfml.schema import LOSS_SETTINGS
+from pfml.schema import DATASETS, LOSS_SETTINGS
 from tests.conftest import ROOT
 
 
@@ -146,6 +147,10 @@ def test_an_unknown_cell_names_the_nearest(raw, write):
 
 def test_every_loss_has_settings_and_every_setting_a_loss():
     assert set(LOSSES) == set(LOSS_SETTINGS)
+
+
+def test_every_dataset_name_is_in_the_catalogue():
+    assert set(DATASETS) == set(CATALOGUE)
 
 
 def test_every_row_of_the_grid_builds_its_loss(raw, write):

@@ -2,6 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 
 from pfml.wasserstein import class_wasserstein, proxy_wasserstein, spread
 
@@ -40,6 +41,14 @@ def test_only_the_own_class_counts_and_absent_classes_are_left_out():
     proxies = np.array([[[0.0]], [[10.0]], [[5.0]]])
     embeddings, labels = np.array([[1.0], [10.0], [0.0]]), np.array([0, 1, 1])
     assert proxy_wasserstein(proxies, embeddings, labels) == pytest.approx(0.5)
+
+
+def test_tensors_that_require_gradients_are_welcome():
+    torch.manual_seed(0)
+    proxies, embeddings = torch.randn(2, 2, 3, requires_grad=True), torch.randn(8, 3, requires_grad=True)
+    labels = torch.arange(8) % 2
+    arrays = (proxies.detach().numpy(), embeddings.detach().numpy(), labels.numpy())
+    assert proxy_wasserstein(proxies, embeddings, labels) == proxy_wasserstein(*arrays)
 
 
 def test_spread_by_hand():

@@ -98,32 +98,29 @@ class Train(Section):
         return self
 
 
-class FieldLoss(Section):
-    """`loss`: PFML, Eq. 1-6; names and meanings are the arguments of pfml.losses.PotentialFieldLoss."""
+class AnyFieldLoss(Section):
+    """What PFML and CPML share; names and meanings are the arguments of pfml.losses.PotentialFieldLoss."""
 
     proxies_per_class: CountOrZero
+    delta: Positive
+    delta_rep: Positive | None
+    reduction: Literal["sum", "pair_mean", "anchor_mean"]
+    proxy_init: Literal["data", "random", "kaiming"]
+    proxy_proxy: Literal["all", "repulsion", "none"]
+    normalize_proxies: bool
+    absent_proxies: bool
+
+
+class FieldLoss(AnyFieldLoss):
+    """`loss`: PFML, Eq. 1-6."""
+
     alpha: NonNegative
-    delta: Positive
-    delta_rep: Positive | None
-    reduction: Literal["sum", "pair_mean", "anchor_mean"]
-    proxy_init: Literal["data", "random", "kaiming"]
-    proxy_proxy: Literal["all", "repulsion", "none"]
-    normalize_proxies: bool
     alpha_zero: Literal["log", "linear"]
-    absent_proxies: bool
 
 
-class ContrastiveFieldLoss(Section):
-    """CPML: what is left of `loss` without alpha, and the form of its repulsion."""
+class ContrastiveFieldLoss(AnyFieldLoss):
+    """CPML: `loss` without alpha, and the form of its repulsion."""
 
-    proxies_per_class: CountOrZero
-    delta: Positive
-    delta_rep: Positive | None
-    reduction: Literal["sum", "pair_mean", "anchor_mean"]
-    proxy_init: Literal["data", "random", "kaiming"]
-    proxy_proxy: Literal["all", "repulsion", "none"]
-    normalize_proxies: bool
-    absent_proxies: bool
     repulsion: Literal["squared_hinge", "mirror"] = "squared_hinge"
 
 

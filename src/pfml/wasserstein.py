@@ -24,14 +24,16 @@ def proxy_wasserstein(proxies, embeddings, labels) -> float:
     """Mean over classes of `class_wasserstein`.
 
     Args:
-        proxies: (N, M, D), of the same scale as the embeddings (both L2-normalised in the paper's setting).
+        proxies: (N, M, D), array or tensor, of the scale of the embeddings (both L2-normalised in the paper's setting).
         embeddings: (n, D). labels: (n,) integers in [0, N).
 
     Raises:
         ValueError: shapes do not fit, no proxies, or a class with some but too few embeddings. A class with none is
             left out; if that is so for all, a ValueError too.
     """
-    proxies, embeddings, labels = (np.asarray(a) for a in (proxies, embeddings, labels))
+    proxies, embeddings, labels = (
+        a.detach().cpu().numpy() if hasattr(a, "detach") else np.asarray(a) for a in (proxies, embeddings, labels)
+    )
     _check(proxies, embeddings, labels)
     present = [c for c in range(len(proxies)) if (labels == c).any()]
     if not present:

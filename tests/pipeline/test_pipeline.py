@@ -63,17 +63,23 @@ def commit(folder, message):
     sh(folder, "git", "commit", "-qm", message)
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A clone in which `make repro` has run once, killed as a group on the way, with everything committed."""
-    folder = clone(tmp_path_factory.mktemp("clone"))
+def repro_until(folder, text):
+    """`make repro` in a process group of its own, still at work when `text` has been printed."""
     process = subprocess.Popen(
         REPRO, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
-        if "epoch   1/2" in line:
-            break
+        if text in line:
+            return process
+    raise AssertionError(f"{text!r} was never printed")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone in which `make repro` has run once, killed as a group on the way, with everything committed."""
+    folder = clone(tmp_path_factory.mktemp("clone"))
+    process = repro_until(folder, "epoch   1/2")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     out = sh(folder, *REPRO)
@@ -183,13 +189,7 @@ def test_ctrl_c_ends_every_process_and_keeps_what_is_finished(project):
     params = project / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("epochs: 2", "epochs: 30"))
-    process = subprocess.Popen(
-        REPRO, cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if "epoch   2/30" in line:
-            break
+    process = repro_until(project, "epoch   2/30")
     os.killpg(process.pid, signal.SIGINT)
     out = process.communicate(timeout=60)[0]  # ends when the last process that holds the pipe has ended
     assert process.returncode == 130 and "interrupted" in out
