@@ -51,6 +51,13 @@ def test_tensors_that_require_gradients_are_welcome():
     assert proxy_wasserstein(proxies, embeddings, labels) == proxy_wasserstein(*arrays)
 
 
+def test_a_class_with_too_few_embeddings_is_left_out_with_a_warning():
+    proxies = np.array([[[0.0], [1.0]], [[10.0], [11.0]]])
+    embeddings, labels = np.array([[0.0], [1.5], [10.0]]), np.array([0, 0, 1])
+    with pytest.warns(UserWarning, match="1 classes with fewer than 2"):
+        assert proxy_wasserstein(proxies, embeddings, labels) == pytest.approx(np.sqrt(0.25 / 2))
+
+
 def test_spread_by_hand():
     assert spread(np.array([[0.0], [2.0], [5.0], [5.0]]), np.array([0, 0, 1, 1])) == pytest.approx(0.5)
 
@@ -59,7 +66,7 @@ def test_spread_by_hand():
     "proxies, embeddings, labels, what",
     [((3, 2), (4, 2), [0, 0, 1, 1], "proxies"), ((2, 0, 2), (4, 2), [0, 0, 1, 1], "proxies"),
      ((2, 1, 2), (4, 3), [0, 0, 1, 1], "embeddings"), ((2, 1, 2), (4, 2), [0, 0, 1], "labels"),
-     ((2, 1, 2), (4, 2), [0, 0, 1, 2], "labels"), ((2, 3, 2), (4, 2), [0, 0, 1, 1], "fewer than its 3 proxies")],
+     ((2, 1, 2), (4, 2), [0, 0, 1, 2], "labels"), ((2, 3, 2), (4, 2), [0, 0, 1, 1], "no class has as many")],
 )  # fmt: skip
 def test_bad_input_is_refused(proxies, embeddings, labels, what):
     with pytest.raises(ValueError, match=what):

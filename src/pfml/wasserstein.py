@@ -1,5 +1,7 @@
 """How far a class's proxies are from the training data that they stand for (paper, Table 3 and supplement)."""
 
+import warnings
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
@@ -27,18 +29,24 @@ def proxy_wasserstein(proxies, embeddings, labels) -> float:
         proxies: (N, M, D), array or tensor, of the scale of the embeddings (both L2-normalised in the paper's setting).
         embeddings: (n, D). labels: (n,) integers in [0, N).
 
+    A class with fewer embeddings than proxies has no such distance (label noise can empty a small class so far); it is
+    left out of the mean, with a warning unless it has none at all.
+
     Raises:
-        ValueError: shapes do not fit, no proxies, or a class with some but too few embeddings. A class with none is
-            left out; if that is so for all, a ValueError too.
+        ValueError: shapes do not fit, no proxies, or no class with enough embeddings.
     """
     proxies, embeddings, labels = (
         a.detach().cpu().numpy() if hasattr(a, "detach") else np.asarray(a) for a in (proxies, embeddings, labels)
     )
     _check(proxies, embeddings, labels)
-    present = [c for c in range(len(proxies)) if (labels == c).any()]
-    if not present:
-        raise ValueError("labels: no class of the proxies has an embedding")
-    return float(np.mean([class_wasserstein(proxies[c], embeddings[labels == c]) for c in present]))
+    counts = np.bincount(labels.astype(np.int64), minlength=len(proxies))
+    enough = np.flatnonzero(counts >= proxies.shape[1])
+    if not len(enough):
+        raise ValueError(f"labels: no class has as many embeddings as proxies ({proxies.shape[1]})")
+    small = int((counts > 0).sum() - len(enough))
+    if small:
+        warnings.warn(f"{small} classes with fewer than {proxies.shape[1]} embeddings are left out of W2", stacklevel=2)
+    return float(np.mean([class_wasserstein(proxies[c], embeddings[labels == c]) for c in enough]))
 
 
 def spread(embeddings, labels) -> float:
