@@ -46,14 +46,55 @@ SPACES = {
     "contrastive": LR | {"loss.pos_margin": (0.0, 0.1, 0.2), "loss.neg_margin": (0.3, 0.4, 0.5, 0.7)},
 }  # fmt: skip
 
+# Trial 0: what params.yaml had before the search, picked by hand.
+START = {
+    "pfml": {"train.lr": 0.003, "train.proxy_lr": 0.1, "train.sampler": "balanced"},
+    "pfml_tuned": {
+        "train.lr": 0.003,
+        "train.proxy_lr": 0.1,
+        "train.sampler": "balanced",
+        "loss.alpha": 2.0,
+        "loss.delta": 0.1,
+        "loss.delta_rep": 0.2,
+        "loss.proxies_per_class": 5,
+    },
+    "cpml": {"train.lr": 0.003, "train.proxy_lr": 0.1, "train.sampler": "balanced", "loss.repulsion": "squared_hinge"},
+    "proxy_anchor": {
+        "train.lr": 0.003,
+        "train.proxy_lr": 0.01,
+        "train.sampler": "random",
+        "loss.margin": 0.1,
+        "loss.scale": 32.0,
+    },
+    "proxy_nca": {"train.lr": 0.003, "train.proxy_lr": 0.01, "train.sampler": "random", "loss.scale": 3.0},
+    "soft_triple": {
+        "train.lr": 0.001,
+        "train.proxy_lr": 0.01,
+        "train.sampler": "random",
+        "loss.centers_per_class": 5,
+        "loss.scale": 20.0,
+        "loss.gamma": 0.1,
+        "loss.margin": 0.01,
+    },
+    "multi_similarity": {
+        "train.lr": 0.003,
+        "loss.alpha": 2.0,
+        "loss.beta": 50.0,
+        "loss.base": 0.5,
+        "loss.epsilon": 0.1,
+    },
+    "triplet": {"train.lr": 0.001, "loss.margin": 0.2},
+    "contrastive": {"train.lr": 0.003, "loss.pos_margin": 0.0, "loss.neg_margin": 0.5},
+}
+
 
 def settings_of(method: str, trial: int) -> dict:
-    """Trial 0 is params.yaml as it stands, 1 to 7 are random, 8 to 11 redraw two settings of the best of those, later
+    """Trial 0 is START, 1 to 7 are random, 8 to 11 redraw two settings of the best of those, later
     ones move one setting of the best of the first twelve to another value; 16 clips the gradient of the proxies too,
     17 to 19 move one setting of the best of all before."""
     draw, space = random.Random(f"{method}-{trial}"), SPACES[method]
     if trial == 0:
-        return base_settings(method)
+        return START[method]
     if trial < RANDOM_TRIALS:
         return {key: draw.choice(values) for key, values in space.items()}
     if trial < PAIR_TRIALS:
@@ -65,12 +106,6 @@ def settings_of(method: str, trial: int) -> dict:
     moves = [(key, value) for key in sorted(space) for value in space[key] if best[key] != value]
     order = random.Random(method).sample(moves, len(moves))
     return best | dict([order[(trial - PAIR_TRIALS) % len(order)]])
-
-
-def base_settings(method: str) -> dict:
-    """What params.yaml has for the settings that are searched."""
-    cell = base_cell(method, 0.0)
-    return {key: getattr(cell, key.split(".")[0])[key.split(".")[1]] for key in SPACES[method]}
 
 
 def base_cell(method: str, noise: float):

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.config import check_backbone, run_stage
 
 
 def main(params):
+    check_backbone(params)
     Path("data").mkdir(exist_ok=True)
     Path("data/params-checked").write_text("usable\n")
 

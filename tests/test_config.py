@@ -7,13 +7,14 @@ from pfml.config import (
     ConfigError,
     ablation_base,
     ablation_cells,
+    check_backbone,
     find_cell,
     grid_cells,
     load_params,
 )
 from pfml.data.catalogue import CATALOGUE
 from pfml.losses import LOSSES
-from pfml.schema import DATASETS, LOSS_SETTINGS
+from pfml.schema import BASELINES, DATASETS, LOSS_SETTINGS
 from tests.conftest import ROOT
 
 
@@ -57,6 +58,11 @@ BAD = [
     ("lss", {}, ["lss", "did you mean loss?"]),
     ("train", None, ["train"]),
     ("study", "a/b", ["study", "a/b"]),
+    ("grid.noise", [0, 0.2], ["ablation", "0.0", "grid.noise"]),  # files are named after the spelling
+    ("loss.delta", 0.0005, ["loss.delta", "greater than 0.001"]),
+    ("model.pretrained", True, ["model", "conv4 has no published weights"]),
+    ("split.validation_classes", 150, ["split.validation_classes", "100 training classes", "150"]),
+    ("train.batch", 1000, ["train.batch", "needs 250 classes", "100"]),
 ]
 
 
@@ -68,6 +74,29 @@ def test_bad_settings_are_refused_with_one_clear_line(raw, write, key, value, ex
     assert "\n" not in message
     for text in ["params.yaml", *expected]:
         assert text in message
+
+
+def test_an_unknown_backbone_is_refused_by_the_check_stage(raw, write):
+    raw["model"]["backbone"] = "resnet5"
+    with pytest.raises(ConfigError, match=r"model\.backbone: 'resnet5'.*did you mean resnet50"):
+        check_backbone(load_params(write(raw)))
+
+
+@pytest.mark.parametrize("text", ["1e-05", "1.0e-5", "1E-5", "0.00001"])
+def test_small_numbers_are_numbers_however_dvc_writes_them(raw, write, text):
+    path = write(raw)
+    path.write_text(path.read_text().replace("weight_decay: 0.0001", f"weight_decay: {text}"))
+    assert load_params(path).train.weight_decay == 1e-5
+
+
+def test_the_committed_study_is_the_documented_one():
+    params = load_params(ROOT / "params.yaml")
+    assert params.grid.field == ["pfml", "pfml_tuned", "cpml"]
+    assert set(params.grid.baseline) == set(BASELINES) and len(BASELINES) == 6
+    assert params.grid.noise == [0.0, 0.2] and params.study == "glyphs"
+    paper = find_cell(grid_cells(params), "glyphs-pfml-0.0-0").config["loss"]
+    assert (paper["alpha"], paper["delta"], paper["delta_rep"], paper["proxies_per_class"]) == (3, 0.2, 0.2, 15)
+    assert (paper["reduction"], paper["proxy_proxy"], paper["absent_proxies"]) == ("sum", "all", True)
 
 
 def test_a_missing_key_is_named(raw, write):
@@ -150,7 +179,7 @@ def test_every_loss_has_settings_and_every_setting_a_loss():
 
 
 def test_every_dataset_name_is_in_the_catalogue():
-    assert set(DATASETS) == set(CATALOGUE)
+    assert {name: entry.train_classes for name, entry in CATALOGUE.items()} == DATASETS
 
 
 def test_every_row_of_the_grid_builds_its_loss(raw, write):

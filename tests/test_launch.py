@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pfml import launch
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -78,3 +80,26 @@ def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
         env=os.environ | {"PYTHONPATH": os.path.join(os.path.dirname(os.path.dirname(__file__)), "src")},
     )  # fmt: skip
     assert found.returncode == 2 and "loss.alpha" in found.stderr and not (tmp_path / ".dvc").exists()
+
+
+def test_models_of_cells_that_left_the_grid_are_removed(tiny, write, tmp_path, monkeypatch):
+    from pfml.config import ablation_cells, grid_cells, load_params
+
+    monkeypatch.chdir(tmp_path)
+    params = load_params(write(tiny))
+    kept = [cell.paths().model for cell in grid_cells(params) + ablation_cells(params)]
+    gone = [Path("models/grid/glyphs/pfml-0.0-7"), Path("models/ablation/alpha/9-0")]
+    for folder in kept + gone:
+        folder.mkdir(parents=True)
+    launch.prune_models(params)
+    assert all(folder.exists() for folder in kept) and not any(folder.exists() for folder in gone)
+
+
+@pytest.mark.parametrize("arguments, passed", [(["-j", "3"], "-j3"), (["-j5"], "-j5"), (["J=4"], "-j4"), ([], "")])
+def test_make_hands_on_the_number_of_runs(arguments, passed):
+    found = subprocess.run(
+        ["make", "-n", "repro", *arguments], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+    ).stdout  # fmt: skip
+    [line] = [line for line in found.splitlines() if "pfml.launch" in line]
+    assert line.split("pfml.launch")[1].strip() == passed

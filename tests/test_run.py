@@ -136,6 +136,22 @@ def test_the_same_configuration_is_trained_by_one_process_at_a_time(workspace):
     finish(first)
 
 
+def test_held_out_classes_are_what_is_measured(workspace, tiny, write):
+    folder = workspace("a")
+    tiny["train"]["hold_out"], tiny["split"]["validation_classes"] = True, 2
+    write(tiny, folder)
+    manifest = folder / "data/noise/glyphs-0.2-0.csv"
+    table = pd.read_csv(manifest)
+    table["validation"] = table["true_label"].isin([3, 7]) & (table["split"] == "train")
+    table.to_csv(manifest, index=False)
+    finish(start(folder))
+    model = folder / "models/grid/glyphs/pfml-0.2-0"
+    saved = np.load(model / "embeddings.npz")
+    assert saved["test_labels"].tolist() == [0] * 8 + [1] * 8, "the two validation classes, not the test half"
+    assert set(saved["train_labels"]) == set(range(10)) and saved["proxies"].shape[0] == 10
+    assert "recall@1" in pd.read_csv(model / "history.csv").columns
+
+
 def test_pickled_objects_are_refused(tmp_path):
     import pickle
 

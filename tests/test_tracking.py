@@ -13,18 +13,12 @@ import urllib.request
 import pytest
 
 from pfml.config import find_cell, grid_cells, load_params
-from pfml.tracking import (
-    all_runs,
-    close_dead_runs,
-    flatten,
-    metric_name,
-    open_store,
-    paper_table,
-    register,
-    tracked_run,
-)
+from pfml.register import all_runs, close_dead_runs, close_interrupted, register
+from pfml.schema import Tracking
+from pfml.tracking import flatten, metric_name, open_store, paper_table, tracked_run
 from tests.conftest import ROOT
 
+SETTINGS = Tracking(enabled=True, experiment="pfml")
 HISTORY = [
     {"epoch": 1, "loss": 3.0, "lr": 0.1, "recall@1": 0.2, "seconds": 1.0},
     {"epoch": 2, "loss": 2.0, "lr": 0.1, "recall@1": 0.4, "seconds": 2.0},
@@ -50,7 +44,7 @@ def runs_of(study="tiny"):
 
 
 def test_a_run_carries_params_tags_epochs_and_its_config(store, cell):
-    with tracked_run(cell, "pfml", "d" * 32, store / "memory") as tracker:
+    with tracked_run(cell, SETTINGS, "d" * 32, store / "memory") as tracker:
         tracker.log_history(HISTORY[:1])
         tracker.log_history(HISTORY)  # the first epoch is not logged twice
     client, [run] = runs_of()
@@ -71,12 +65,12 @@ def test_a_run_carries_params_tags_epochs_and_its_config(store, cell):
 
 def test_an_interrupted_run_is_not_left_running_and_is_continued(store, cell):
     memory = store / "memory"
-    with pytest.raises(SystemExit), tracked_run(cell, "pfml", "d", memory) as tracker:
+    with pytest.raises(SystemExit), tracked_run(cell, SETTINGS, "d", memory) as tracker:
         tracker.log_history(HISTORY[:1])
         sys.exit(130)
     client, [run] = runs_of()
     assert run.info.status == "KILLED"
-    with tracked_run(cell, "pfml", "d", memory) as tracker:
+    with tracked_run(cell, SETTINGS, "d", memory) as tracker:
         assert tracker.run_id == run.info.run_id
         tracker.log_history(HISTORY)
     client, [run] = runs_of()
@@ -85,21 +79,21 @@ def test_an_interrupted_run_is_not_left_running_and_is_continued(store, cell):
 
 
 def test_an_error_ends_the_run_as_failed(store, cell):
-    with pytest.raises(FloatingPointError), tracked_run(cell, "pfml", "d", store / "memory"):
+    with pytest.raises(FloatingPointError), tracked_run(cell, SETTINGS, "d", store / "memory"):
         raise FloatingPointError("diverged")
     assert runs_of()[1][0].info.status == "FAILED"
 
 
 def test_a_remembered_run_of_another_store_is_replaced(store, cell):
     (store / "memory").write_text("0123456789abcdef0123456789abcdef")
-    with tracked_run(cell, "pfml", "d", store / "memory") as tracker:
+    with tracked_run(cell, SETTINGS, "d", store / "memory") as tracker:
         pass
     assert (store / "memory").read_text() == tracker.run_id == runs_of()[1][0].info.run_id
 
 
 def test_the_tracking_uri_is_respected(store, cell, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'elsewhere.db'}")
-    with tracked_run(cell, "pfml", "d", store / "memory"):
+    with tracked_run(cell, SETTINGS, "d", store / "memory"):
         pass
     assert (store / "elsewhere.db").exists() and not (store / "mlflow.db").exists()
 
@@ -108,9 +102,11 @@ CHILD = """
 import sys
 from pathlib import Path
 from pfml.config import grid_cells, load_params
+from pfml.schema import Tracking
 from pfml.tracking import tracked_run
+SETTINGS = Tracking(enabled=True, experiment="pfml")
 cell = grid_cells(load_params())[int(sys.argv[1])]
-with tracked_run(cell, "pfml", "d", Path(f"memory{sys.argv[1]}")) as tracker:
+with tracked_run(cell, SETTINGS, "d", Path(f"memory{sys.argv[1]}")) as tracker:
     tracker.log_history([{"epoch": 1, "loss": 1.0}])
     if sys.argv[2:]:
         import time
@@ -140,16 +136,17 @@ def test_a_killed_process_leaves_a_run_that_is_closed_later(store, cell):
     process.wait()
     client, runs = runs_of()
     assert runs[0].info.status == "RUNNING", "SIGKILL cannot be answered"
-    assert close_dead_runs(client, runs) == 1
+    assert close_interrupted("pfml", "tiny") == 1 and close_dead_runs(client, runs_of()[1]) == 0
     assert runs_of()[1][0].info.status == "KILLED"
 
 
 def test_register_completes_restores_and_then_rests(store, cell, tiny, write):
     other = find_cell(grid_cells(load_params(write(tiny))), "glyphs-cpml-0.0-0")
-    with tracked_run(cell, "pfml", "d", store / "memory") as tracker:
+    with tracked_run(cell, SETTINGS, "d", store / "memory") as tracker:
         tracker.log_history(HISTORY)
     result = {"recall@1": 0.4, "map@r": 0.1, "w2": 0.3, "nmi": None, "dataset_digest": "d", "git_commit": "abc"}
-    results = [(cell, result, HISTORY), (other, result, HISTORY)]
+    own, foreign = result | {"mlflow_run": tracker.run_id}, result | {"mlflow_run": "f" * 32}
+    results = [(cell, own, HISTORY), (other, foreign, HISTORY)]
     assert register(results, "pfml", "tiny") == {"complete": 0, "finished": 1, "restored": 1, "closed": 0}
     client, runs = runs_of()
     by_digest = {run.data.tags["config_digest"]: run for run in runs}
@@ -158,12 +155,36 @@ def test_register_completes_restores_and_then_rests(store, cell, tiny, write):
         assert run.data.metrics["final/recall_at_1"] == 0.4 and run.data.metrics["final/w2"] == 0.3
         assert [p.step for p in client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
         assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"config.json", "history.png"}
-    assert "restored" in by_digest[other.digest].data.tags and "restored" not in by_digest[cell.digest].data.tags
+    assert by_digest[other.digest].data.tags["restored_from"] == "f" * 32
+    assert "restored_from" not in by_digest[cell.digest].data.tags
     assert register(results, "pfml", "tiny")["complete"] == 2 and len(runs_of()[1]) == 2
 
 
+def test_register_gives_two_trainings_of_one_configuration_a_run_each(store, cell):
+    """The code changed and changed back: each result stays with the run that trained it."""
+    numbers = {"map@r": 0.1, "dataset_digest": "d", "git_commit": "abc"}
+    found = []
+    for value in (0.4, 0.5):
+        with tracked_run(cell, SETTINGS, "d", store / f"memory{value}") as tracker:
+            tracker.log_history(HISTORY)
+        found.append((tracker.run_id, value))
+    for run_id, value in found:
+        register([(cell, numbers | {"recall@1": value, "mlflow_run": run_id}, HISTORY)], "pfml", "tiny")
+    client, _ = runs_of()
+    for run_id, value in found:
+        assert client.get_run(run_id).data.metrics["final/recall_at_1"] == value
+
+
+def test_an_unreachable_store_costs_a_warning_and_not_the_training(store, cell, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with tracked_run(cell, SETTINGS, "d", store / "memory") as tracker:
+        tracker.log_history(HISTORY)
+    assert tracker.run_id == "" and "MLflow's store failed" in capsys.readouterr().out
+
+
 def test_the_pages_of_make_ui_show_the_store(store, cell):
-    with tracked_run(cell, "pfml", "d", store / "memory"):
+    with tracked_run(cell, SETTINGS, "d", store / "memory"):
         pass
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -7,6 +7,7 @@ files, checkpoints and MLflow, so that a result is never taken because of its fi
 import difflib
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,15 +15,11 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 
 from pfml import schema
+from pfml.validation import ConfigError, Loader, check
 
 ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the text is one line for the user."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
             what was expected and the nearest valid name.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text())
+        raw = yaml.load(Path(path).read_text(), Loader=Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from None
     except yaml.YAMLError as error:
@@ -127,35 +124,6 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
     for cell in grid_cells(params, path) + ablation_cells(params, path):
         del cell  # resolving a cell checks its settings
     return params
-
-
-def check(kind, raw: Mapping, where: str, path="params.yaml"):
-    """`raw` as a `kind`; a ConfigError tells of the first key that does not fit."""
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error.errors()[0], where, raw, kind)}") from None
-
-
-def _explain(error: dict, where: str, raw: Mapping, kind) -> str:
-    location = [str(part) for part in error["loc"] if part not in ("int", "float")]
-    key = ".".join(([where] if where else []) + location)
-    if error["type"] == "extra_forbidden":
-        siblings = _siblings(kind, error["loc"])
-        near = difflib.get_close_matches(str(error["loc"][-1]), siblings, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{key}: unknown key{hint} (valid here: {', '.join(siblings)})"
-    if error["type"] == "missing":
-        return f"{key}: missing; expected a value"
-    text = error["msg"].removeprefix("Value error, ")
-    return f"{key or 'file'}: {text}" + ("" if error["type"] == "value_error" else f", found {error['input']!r}")
-
-
-def _siblings(kind, loc) -> list[str]:
-    for part in loc[:-1]:
-        annotation = kind.model_fields[part].annotation if part in getattr(kind, "model_fields", {}) else kind
-        kind = getattr(annotation, "__args__", [None, annotation])[-1]
-    return list(kind.model_fields)
 
 
 def _check_names(params: schema.Params, path) -> None:
@@ -180,7 +148,8 @@ def _check_names(params: schema.Params, path) -> None:
         return
     base = (("dataset", params.ablation.dataset), ("noise", params.ablation.noise), ("field", "pfml"))
     for axis, value in base:
-        if value not in getattr(params.grid, axis):
+        # Compared as written: files are named after the spelling, 0 is not 0.0 there.
+        if str(value) not in map(str, getattr(params.grid, axis)):
             raise ConfigError(
                 f"{path}: ablation: its base run needs {value!r} in grid.{axis}, found {getattr(params.grid, axis)}; "
                 "add it, or empty the four lists under ablation"
@@ -200,12 +169,40 @@ def _resolve(params: schema.Params, path, method: str, changes: Mapping | None =
         loss_name, loss, kind = method, {}, schema.LOSS_SETTINGS[method]
     loss = check(kind, loss | row.loss | (changes or {}), f"{group}.{method}.loss", path)
     train = check(schema.Train, params.train.model_dump() | row.train, f"{group}.{method}.train", path)
-    if train.hold_out and not params.split.validation_classes:
-        raise ConfigError(f"{path}: train.hold_out: true needs split.validation_classes > 0, found 0")
+    _check_classes(train, params.split.validation_classes, point["dataset"], path)
     return Cell(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
         model=params.model.model_dump(), validation_classes=params.split.validation_classes, **point,
     )  # fmt: skip
+
+
+def _check_classes(train: schema.Train, validation_classes: int, dataset: str, path) -> None:
+    """A run needs training classes for its batches, and validation classes where it holds them out."""
+    classes = schema.DATASETS.get(dataset)
+    if train.hold_out and not validation_classes:
+        raise ConfigError(f"{path}: train.hold_out: true needs split.validation_classes > 0, found 0")
+    if classes is None:
+        return
+    if validation_classes >= classes:
+        found = f"expected fewer than the {classes} training classes of {dataset}, found {validation_classes}"
+        raise ConfigError(f"{path}: split.validation_classes: {found}")
+    left, needed = classes - train.hold_out * validation_classes, train.batch // train.images_per_class
+    if train.sampler == "balanced" and needed > left:
+        found = f"{train.batch} with {train.images_per_class} images_per_class needs {needed} classes"
+        raise ConfigError(f"{path}: train.batch: {found}, {dataset} has {left} to train on")
+
+
+def check_backbone(params: schema.Params) -> None:
+    """Raises ConfigError for an unknown backbone. Not part of `load_params`, since timm takes seconds to import."""
+    name = params.model.backbone
+    if name == "conv4":
+        return
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, ["conv4", *timm.list_models()], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"params.yaml: model.backbone: {name!r} is neither conv4 nor known to timm{hint}")
 
 
 def grid_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
@@ -273,7 +270,11 @@ def find_cell(cells: list[Cell], name: str) -> Cell:
 
 
 def run_stage(stage) -> None:
-    """Run a stage's main function; a bad configuration ends with one line on stderr and exit code 2."""
+    """Run a stage's main function; a bad configuration ends with one line on stderr and exit code 2.
+
+    One thread a process unless the environment says otherwise, so that `dvc exp run` and `make repro` compute the same.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         stage(load_params())
     except ConfigError as error:

@@ -20,7 +20,9 @@ def read_run(cell: Cell) -> dict:
     path = cell.paths().model / "run.json"
     run = json.loads(path.read_text())
     if run["digest"] != cell.digest:
-        raise ValueError(f"{path}: trained with configuration {run['digest']}, params.yaml now asks for {cell.digest}")
+        raise ValueError(
+            f"{path}: trained with configuration {run['digest']}, params.yaml asks for {cell.digest}; run dvc repro"
+        )
     return run
 
 
@@ -127,7 +129,8 @@ def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
     asked = torch.tensor([int(np.flatnonzero(labels == c)[0]) for c in chosen])
     _, found = next(nearest_neighbours(torch.from_numpy(saved["test"]), asked, neighbours))
     split = pd.read_csv(f"data/split/{cell.dataset}.csv")
-    items = split.loc[split["split"] == "test", "item"].to_numpy()
+    measured = split["validation"] if cell.train["hold_out"] else split["split"] == "test"
+    items = split.loc[measured, "item"].to_numpy()
     of_item = np.full(len(split), -1)
     of_item[items] = labels
     return load_images(Path("data/raw", cell.dataset)), items[asked.numpy()], items[found.numpy()], of_item

@@ -8,13 +8,15 @@ Which stages there are and which are stale is DVC's own answer (`dvc status`); n
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from pfml.config import ConfigError, load_params
+from pfml.config import ConfigError, ablation_cells, grid_cells, load_params
+from pfml.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
 WAVES = (("train", "ablate_"), ("evaluate",))
@@ -34,8 +36,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
     try:
-        load_params()
+        params = load_params()
         await_predecessors()
+        prune_models(params)
+        if params.tracking.enabled and any(Path(".checkpoints").glob("*/mlflow_run")):
+            from pfml.register import close_interrupted
+            from pfml.tracking import store_may_fail
+
+            with store_may_fail("interrupted runs"):
+                close_interrupted(params.tracking.experiment, params.study)
         stale = stale_stages()
         if not stale:
             print("everything is up to date: nothing to run")
@@ -67,6 +76,15 @@ def main() -> int:
 def stage_group(name: str) -> str:
     """train@glyphs-pfml-0.0-0 -> train."""
     return name.split("@")[0]
+
+
+def prune_models(params: Params) -> None:
+    """Remove trained models of cells that are no longer in the grid (DVC's cache keeps them): stages that read the
+    whole folder would take them for a change."""
+    expected = {cell.paths().model for cell in grid_cells(params) + ablation_cells(params)}
+    for folder in (*Path("models/grid").glob("*/*"), *Path("models/ablation").glob("*/*")):
+        if folder not in expected and folder.is_dir():
+            shutil.rmtree(folder)
 
 
 def await_predecessors(patience: float = 15.0) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from pfml.config import Cell
@@ -39,18 +39,14 @@ def run_cell(cell: Cell, params: Params) -> None:
         state = load_state(folder / "state.pt", fingerprint)
         if state:
             say(cell, f"goes on after epoch {len(state['history'])}")
-        tracking = (
-            tracked_run(cell, params.tracking.experiment, dataset_digest, folder / "mlflow_run")
-            if params.tracking.enabled
-            else nullcontext()
-        )
-        with tracking as tracker:
+        else:  # a run of other data or code, if there was one, is not this one
+            (folder / "mlflow_run").unlink(missing_ok=True)
+        with tracked_run(cell, params.tracking, dataset_digest, folder / "mlflow_run") as tracker:
             progress = Progress(cell, len(state["history"]) if state else 0)
 
             def report(history: list[dict]) -> None:
                 progress(history)
-                if tracker:
-                    tracker.log_history(history)
+                tracker.log_history(history)
 
             def save(state: dict) -> None:
                 write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
@@ -62,7 +58,7 @@ def run_cell(cell: Cell, params: Params) -> None:
                 sys.exit(130)
             run = {
                 "cell": cell.name, "digest": cell.digest, "config": cell.config, "dataset_digest": dataset_digest,
-                "git_commit": git_commit(), "mlflow_run": tracker.run_id if tracker else "",
+                "git_commit": git_commit(), "mlflow_run": tracker.run_id,
                 "epochs": len(trained.history), "seconds": round(trained.history[-1]["seconds"], 1),
             }  # fmt: skip
             write_outputs(cell.paths().model, trained, data, run)
@@ -71,7 +67,9 @@ def run_cell(cell: Cell, params: Params) -> None:
 
 
 def write_outputs(folder: Path, trained, data, run: dict) -> None:
-    """The files of a finished run; embeddings of both halves in evaluation mode, as float32 and not normalised."""
+    """The files of a finished run. Embeddings (float32, not normalised) are those of evaluation mode: of the training
+    images, and of the images that the run is measured on, which are the validation classes where they are held out.
+    """
     import numpy as np
     import pandas as pd
     from safetensors.torch import save_file
@@ -83,13 +81,15 @@ def write_outputs(folder: Path, trained, data, run: dict) -> None:
         tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(trained, name).state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
     proxies = getattr(trained.loss, "proxies", None)
+    measured, prefix = (data.validation, "val_") if data.validation else (data.test, "")
     np.savez(
         folder / "embeddings.npz",
-        test=embed(trained.model, data.test.images).numpy(), test_labels=data.test.labels.numpy(),
+        test=embed(trained.model, measured.images).numpy(), test_labels=measured.labels.numpy(),
         train=embed(trained.model, data.train.images).numpy(), train_labels=data.train.labels.numpy(),
         proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
     )  # fmt: skip
-    pd.DataFrame(trained.history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    history = [{key.removeprefix(prefix): value for key, value in row.items()} for row in trained.history]
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
     (folder / "run.json").write_text(json.dumps(run, indent=1, default=str) + "\n")
 
 
@@ -141,7 +141,8 @@ def single_writer(folder: Path, name: str, stop):
 
 
 def stopper():
-    """A function that tells whether to stop: after SIGTERM or Ctrl-C, or when the pipeline above has died.
+    """A function that tells whether to stop: after SIGTERM or Ctrl-C (whose handlers this call installs), or when the
+    pipeline above has died.
 
     DVC killed alone leaves its stages running; such an orphan would train beside the next `dvc repro`.
     """
@@ -151,7 +152,10 @@ def stopper():
     import psutil
 
     def pipeline(process: psutil.Process) -> bool:
-        return any(Path(argument).name in ("dvc", "pfml.launch") for argument in process.cmdline())
+        try:
+            return any(Path(argument).name in ("dvc", "pfml.launch") for argument in process.cmdline())
+        except psutil.Error:  # not ours to read
+            return False
 
     parents = psutil.Process().parents() if "DVC_STAGE" in os.environ else []
     while parents and not pipeline(parents[-1]):  # what is above the pipeline (make, a terminal) may go

@@ -15,7 +15,9 @@ Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Number = int | float
 
-DATASETS = ("glyphs",)
+DATASETS = {"glyphs": 100}  # name: training classes, as in pfml.data.catalogue
+EPS = 1e-3  # distance floor of the field losses
+Radius = Annotated[float, Field(gt=EPS, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -70,6 +72,12 @@ class Model(Section):
     pretrained: bool
     embedding_dim: Count
 
+    @model_validator(mode="after")
+    def _weights_exist(self):
+        if self.pretrained and self.backbone == "conv4":
+            raise ValueError("pretrained: conv4 has no published weights; expected false, or a timm backbone")
+        return self
+
 
 class Train(Section):
     epochs: Count
@@ -102,8 +110,8 @@ class AnyFieldLoss(Section):
     """What PFML and CPML share; names and meanings are the arguments of pfml.losses.PotentialFieldLoss."""
 
     proxies_per_class: CountOrZero
-    delta: Positive
-    delta_rep: Positive | None
+    delta: Radius
+    delta_rep: Radius | None
     reduction: Literal["sum", "pair_mean", "anchor_mean"]
     proxy_init: Literal["data", "random", "kaiming"]
     proxy_proxy: Literal["all", "repulsion", "none"]

@@ -39,6 +39,7 @@ def open_store(experiment: str):
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, takes minutes for a dead server
     import logging
 
     from filelock import FileLock
@@ -74,14 +75,15 @@ class Tracker:
 
         now = int(time.time() * 1000)
         points = [
-            Metric(metric_name(name), float(value), now, row["epoch"])
+            Metric(metric_name(name), float(value), now, int(row["epoch"]))
             for row in history
             if row["epoch"] > self._logged
             for name, value in row.items()
             if name != "epoch" and value is not None and value == value
         ]
-        for start in range(0, len(points), 1000):
-            self.client.log_batch(self.run_id, metrics=points[start : start + 1000])
+        with store_may_fail(self.run_id):
+            for start in range(0, len(points), 1000):
+                self.client.log_batch(self.run_id, metrics=points[start : start + 1000])
         self._logged = max(self._logged, max((row["epoch"] for row in history), default=0))
 
     def log_final(self, metrics: dict[str, float]) -> None:
@@ -143,12 +145,54 @@ def create_run(client, experiment_id: str, cell: Cell, tags: dict[str, str]) -> 
     return run_id
 
 
+class Untracked:
+    """Stands in for a Tracker where tracking is off or the store cannot be reached: the run goes on, `register` makes
+    up for it later."""
+
+    run_id = ""
+
+    def log_history(self, history: list[dict]) -> None:
+        pass
+
+
 @contextmanager
-def tracked_run(cell: Cell, experiment: str, dataset_digest: str, memory: Path):
+def tracked_run(cell: Cell, settings, dataset_digest: str, memory: Path):
     """The MLflow run of a training: a new one, or the one whose id the file `memory` remembers from an interruption.
 
-    The run ends as FINISHED, as KILLED on Ctrl-C or a termination signal, as FAILED on an error.
+    The run ends as FINISHED, as KILLED on Ctrl-C or a termination signal, as FAILED on an error. `settings` is the
+    tracking section of params.yaml. A store that cannot be reached costs a warning, never the training.
     """
+    tracker = Untracked()
+    if settings.enabled:
+        with store_may_fail(cell.name):
+            tracker = _open_run(cell, settings.experiment, dataset_digest, memory)
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        if isinstance(tracker, Tracker):
+            with store_may_fail(cell.name):
+                tracker.client.set_terminated(tracker.run_id, status)
+
+
+@contextmanager
+def store_may_fail(what: str):
+    """MLflow watches; what it cannot take must not end what it watches."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        print(
+            f"{what}: not logged, MLflow's store failed ({reason}); dvc repro -f -s register makes up for it",
+            flush=True,
+        )
+
+
+def _open_run(cell: Cell, experiment: str, dataset_digest: str, memory: Path) -> Tracker:
     client, experiment_id = open_store(f"{experiment}-{cell.study}")
     run_id = memory.read_text().strip() if memory.exists() else ""
     if run_id and not _continues(client, run_id):
@@ -156,15 +200,7 @@ def tracked_run(cell: Cell, experiment: str, dataset_digest: str, memory: Path):
     if not run_id:
         run_id = create_run(client, experiment_id, cell, tags_of(cell, dataset_digest))
         memory.write_text(run_id)
-    status = "FAILED"
-    try:
-        yield Tracker(client, run_id)
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    finally:
-        client.set_terminated(run_id, status)
+    return Tracker(client, run_id)
 
 
 def _continues(client, run_id: str) -> bool:
@@ -178,95 +214,3 @@ def _continues(client, run_id: str) -> bool:
         return True
     except MlflowException:
         return False
-
-
-def register(results: list[tuple[Cell, dict, list[dict]]], experiment: str, study: str) -> dict[str, int]:
-    """Bring the store up to date with finished results: every cell has a finished run with history, final measures
-    and a plot of its history. A result that came from DVC's cache or another machine gets a run of its own.
-
-    Args:
-        results: (cell, its result with final measures, its history rows) of the study.
-
-    Returns:
-        counts: "complete" (nothing to do), "finished" (final measures added), "restored" (run made), "closed" (runs of
-        this host whose process is gone and that were still RUNNING).
-    """
-    client, experiment_id = open_store(f"{experiment}-{study}")
-    runs = all_runs(client, experiment_id)
-    counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, runs)}
-    newest = {run.data.tags.get("config_digest"): run for run in reversed(runs) if run.info.status == "FINISHED"}
-    for cell, result, history in results:
-        run = newest.get(cell.digest)
-        measures = {
-            name: result[name]
-            for name in (*_measures(result), "w2", "w2_relative", "seconds")
-            if result.get(name) is not None
-        }
-        stored = {} if run is None else run.data.metrics
-        if all(abs(stored.get("final/" + metric_name(k), float("nan")) - v) < 1e-9 for k, v in measures.items()):
-            counts["complete"] += 1
-            continue
-        if run is None:
-            tags = tags_of(cell, result["dataset_digest"]) | {
-                "git_commit": result["git_commit"], "restored": "from DVC's cache or a committed result"
-            }  # fmt: skip
-            run_id = create_run(client, experiment_id, cell, tags)
-            newest[cell.digest] = client.get_run(run_id)
-        else:
-            run_id = run.info.run_id
-        counts["finished" if run else "restored"] += 1
-        tracker = Tracker(client, run_id)
-        tracker.log_history(history)
-        tracker.log_final(measures)
-        client.log_figure(run_id, history_plot(cell, history), "history.png")
-        if run is None:
-            client.set_terminated(run_id, "FINISHED")
-    return counts
-
-
-def all_runs(client, experiment_id: str) -> list:
-    """Every run of an experiment, newest first."""
-    runs, token = [], None
-    while True:
-        page = client.search_runs([experiment_id], order_by=["attributes.start_time DESC"], page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def close_dead_runs(client, runs: list) -> int:
-    """Mark runs as KILLED that are RUNNING in the store while their process on this host no longer exists."""
-    import psutil
-
-    dead = [
-        run.info.run_id
-        for run in runs
-        if run.info.status == "RUNNING"
-        and run.data.tags.get("host") == socket.gethostname()
-        and not psutil.pid_exists(int(run.data.tags["pid"]))
-    ]
-    for run_id in dead:
-        client.set_terminated(run_id, "KILLED")
-    return len(dead)
-
-
-def _measures(result: dict) -> list[str]:
-    return [
-        name
-        for name in result
-        if name.startswith(("recall@", "best_recall@")) or name in ("map@r", "r_precision", "nmi")
-    ]
-
-
-def history_plot(cell: Cell, history: list[dict]):
-    """Loss and R@1 over epochs as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "recall@1")):
-        points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
-        axes.plot([epoch for epoch, _ in points], [value for _, value in points])
-        axes.set(xlabel="epoch", title=f"{cell.name}: {name}")
-        axes.title.set_fontsize(8)
-    return figure

@@ -9,6 +9,8 @@ from pfml.tracking import project_root
 
 def main() -> None:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    if uri.startswith(("http:", "https:")):
+        sys.exit(f"MLFLOW_TRACKING_URI is a server with pages of its own: {uri}")
     port = os.environ.get("PORT", "5000")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     print(f"MLflow on {uri}: http://127.0.0.1:{port}", flush=True)

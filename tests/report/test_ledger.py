@@ -1,6 +1,7 @@
 """Which result files count, and what is said of one that cannot be read."""
 
 import csv
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -142,3 +143,15 @@ def test_a_sweep_puts_the_default_between_the_other_points():
     points = ledger.Sweep("alpha", 3.0, base, cells).points()
     assert [value for value, _ in points] == [1, 3, 5]
     assert points[1][1] == base and [c.seed for c in points[0][1]] == [0, 1]
+
+
+def test_a_swept_point_that_equals_the_default_is_one_run_and_counts_once():
+    """`dvc exp run -S loss.alpha=4` while the list of alphas holds 4: one digest, so n = 1 and no spread."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Point:
+        digest: str
+        value: float | None = None
+
+    sweep = ledger.Sweep("alpha", 4.0, [Point("a")], [Point("a", 4), Point("b", 1)])
+    assert [(value, [c.digest for c in cells]) for value, cells in sweep.points()] == [(1.0, ["b"]), (4.0, ["a"])]

@@ -1,5 +1,6 @@
 """reports/tables.md from result files: headings, numbers in their places, gaps, readings that follow the data."""
 
+import dataclasses
 import re
 from dataclasses import replace
 
@@ -161,3 +162,16 @@ def test_agreement_counts_only_pairs_that_the_plot_tells_apart():
 @pytest.mark.parametrize(("n", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd")])
 def test_ordinals(n, text):
     assert readings.ordinal(n) == text
+
+
+def test_runs_on_held_out_classes_are_named_so():
+    @dataclasses.dataclass(frozen=True)
+    class HeldOut(Cell):
+        train: tuple = ()
+
+    class Recipe(dict):
+        __hash__ = object.__hash__
+
+    grid = [HeldOut("pfml", train=Recipe(hold_out=True))]
+    assert "NOT on the test half" in render_tables(ledger.split([], grid), grid, [])
+    assert "NOT on the test half" not in render_tables(ledger.split([], GRID), GRID, [])

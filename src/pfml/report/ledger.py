@@ -83,11 +83,11 @@ class Sweep:
     cells: Sequence
 
     def points(self) -> list[tuple[float, list]]:
-        """(value, its cells), by rising value."""
-        by_value = {float(self.default): list(self.base)}
+        """(value, its cells), by rising value; a swept point that equals the default is one run and counts once."""
+        by_value = {float(self.default): {cell.digest: cell for cell in self.base}}
         for cell in self.cells:
-            by_value.setdefault(float(cell.value), []).append(cell)
-        return sorted(by_value.items())
+            by_value.setdefault(float(cell.value), {}).setdefault(cell.digest, cell)
+        return sorted((value, list(cells.values())) for value, cells in by_value.items())
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ class Block:
 
     @property
     def title(self) -> str:
-        return f"Study `{self.study}`: {dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions"
+        held_out = any(getattr(c, "train", {}).get("hold_out") for c in self.cells)
+        where = "; measured on held-out validation classes, NOT on the test half" if held_out else ""
+        return f"Study `{self.study}`: {dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions{where}"
 
     @property
     def table(self) -> int:

@@ -1,0 +1,113 @@
+"""Keeps the MLflow store in step with the results on disk: back-fills, completes and closes runs.
+
+A run that DVC restores from its cache never reaches MLflow by itself, and a killed process leaves its run RUNNING.
+"""
+
+import socket
+
+from pfml.config import Cell
+from pfml.tracking import Tracker, create_run, metric_name, open_store, tags_of
+
+
+def register(results: list[tuple[Cell, dict, list[dict]]], experiment: str, study: str) -> dict[str, int]:
+    """Bring the store up to date with finished results: every cell has a finished run with history, final measures
+    and a plot of its history. A result that came from DVC's cache or another machine gets a run of its own.
+
+    Args:
+        results: (cell, its result with final measures, its history rows) of the study.
+
+    Returns:
+        counts: "complete" (nothing to do), "finished" (final measures added), "restored" (run made), "closed" (runs of
+        this host whose process is gone and that were still RUNNING).
+    """
+    client, experiment_id = open_store(f"{experiment}-{study}")
+    runs = all_runs(client, experiment_id)
+    counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, runs)}
+    # A result names the run that trained it. One of another store, or of none, is known by what stands in for it here.
+    known = {
+        (run.data.tags.get("config_digest"), run.data.tags.get("restored_from", run.info.run_id)): run
+        for run in runs
+        if run.info.status == "FINISHED"
+    }
+    for cell, result, history in results:
+        origin = result.get("mlflow_run") or "no run"
+        run = known.get((cell.digest, origin))
+        measures = {
+            name: result[name]
+            for name in (*_measures(result), "w2", "w2_relative", "seconds")
+            if result.get(name) is not None
+        }
+        stored = {} if run is None else run.data.metrics
+        if all(abs(stored.get("final/" + metric_name(k), float("nan")) - v) < 1e-9 for k, v in measures.items()):
+            counts["complete"] += 1
+            continue
+        if run is None:
+            tags = tags_of(cell, result["dataset_digest"]) | {
+                "git_commit": result["git_commit"], "restored_from": origin
+            }  # fmt: skip
+            run_id = create_run(client, experiment_id, cell, tags)
+            known[cell.digest, origin] = client.get_run(run_id)
+        else:
+            run_id = run.info.run_id
+        counts["finished" if run else "restored"] += 1
+        tracker = Tracker(client, run_id)
+        tracker.log_history(history)
+        tracker.log_final(measures)
+        client.log_figure(run_id, history_plot(cell, history), "history.png")
+        if run is None:
+            client.set_terminated(run_id, "FINISHED")
+    return counts
+
+
+def close_interrupted(experiment: str, study: str) -> int:
+    """Close the runs that killed processes of this host left RUNNING; returns how many."""
+    client, experiment_id = open_store(f"{experiment}-{study}")
+    return close_dead_runs(client, all_runs(client, experiment_id))
+
+
+def all_runs(client, experiment_id: str) -> list:
+    """Every run of an experiment, newest first."""
+    runs, token = [], None
+    while True:
+        page = client.search_runs([experiment_id], order_by=["attributes.start_time DESC"], page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def close_dead_runs(client, runs: list) -> int:
+    """Mark runs as KILLED that are RUNNING in the store while their process on this host no longer exists."""
+    import psutil
+
+    dead = [
+        run.info.run_id
+        for run in runs
+        if run.info.status == "RUNNING"
+        and run.data.tags.get("host") == socket.gethostname()
+        and not psutil.pid_exists(int(run.data.tags["pid"]))
+    ]
+    for run_id in dead:
+        client.set_terminated(run_id, "KILLED")
+    return len(dead)
+
+
+def _measures(result: dict) -> list[str]:
+    return [
+        name
+        for name in result
+        if name.startswith(("recall@", "best_recall@")) or name in ("map@r", "r_precision", "nmi")
+    ]
+
+
+def history_plot(cell: Cell, history: list[dict]):
+    """Loss and R@1 over epochs as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "recall@1")):
+        points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+        axes.plot([epoch for epoch, _ in points], [value for _, value in points])
+        axes.set(xlabel="epoch", title=f"{cell.name}: {name}")
+        axes.title.set_fontsize(8)
+    return figure
