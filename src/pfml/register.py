@@ -93,6 +93,7 @@ def close_dead_runs(client, runs: list) -> int:
 
 
 def _measures(result: dict) -> list[str]:
+    """Names of a result's retrieval measures, all fractions in [0, 1]."""
     return [
         name
         for name in result

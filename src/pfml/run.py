@@ -24,6 +24,10 @@ def run_cell(cell: Cell, params: Params) -> None:
 
     A killed run goes on from its last finished epoch when it is started again with the same configuration, data and
     code. Exit code 130 when interrupted.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite; the last checkpoint stays.
+        ValueError: the data cannot fill the batches that the recipe asks for.
     """
     stop = stopper()
     import torch

@@ -16,7 +16,7 @@ from pfml.config import Cell
 
 
 def project_root() -> Path:
-    """The main checkout, also from inside a queued or temporary DVC experiment."""
+    """The main checkout, also from inside a queued or temporary DVC experiment; outside DVC the current folder."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
@@ -110,6 +110,7 @@ def paper_table(cell: Cell) -> str:
 
 
 def tags_of(cell: Cell, dataset_digest: str) -> dict[str, str]:
+    """What a run can be found and grouped by: code, stage, experiment, data, configuration, place in the paper."""
     commit, stage = git_commit(), os.environ.get("DVC_STAGE", "")
     return {
         "mlflow.source.git.commit": commit.removesuffix("-dirty"), "mlflow.source.name": stage or "stages/train.py",
