@@ -11,6 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+REAL = os.environ.get("PFML_REAL_DATA")
+needs_real = pytest.mark.skipif(not REAL, reason="PFML_REAL_DATA names no folder with real images")
+
 TINY = {
     "study": "tiny",
     "grid": {"field": ["pfml", "cpml"], "baseline": ["contrastive", "proxy_nca"], "noise": [0.0, 0.2], "seed": [0]},

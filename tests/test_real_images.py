@@ -3,7 +3,6 @@
 Reads the folder named by PFML_REAL_DATA (data/omniglot/omniglot_105.npz in it); skipped where that is unset.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +17,15 @@ from pfml.models import build_model
 from pfml.retrieval import retrieval_metrics
 from pfml.training import embed, train
 from pfml.wasserstein import proxy_wasserstein
+from tests.conftest import REAL, needs_real
 
-FOLDER = os.environ.get("PFML_REAL_DATA")
-pytestmark = pytest.mark.skipif(not FOLDER, reason="PFML_REAL_DATA names no folder with real images")
+pytestmark = needs_real
 TRAIN_CLASSES, TEST_CLASSES = 60, 40
 
 
 @pytest.fixture(scope="module")
 def omniglot():
-    file = np.load(Path(FOLDER, "data/omniglot/omniglot_105.npz"))
+    file = np.load(Path(REAL, "data/omniglot/omniglot_105.npz"))
     # Every 16th of the 1,623 characters, so that several alphabets take part; the last ones are unseen in training.
     classes = np.arange(0, 1623, 16)[: TRAIN_CLASSES + TEST_CLASSES]
     rows = np.flatnonzero(np.isin(file["label"], classes))

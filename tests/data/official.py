@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.data.pictures import encoded
+
 
 def picture(class_id: int, number: int, kind: str = "JPEG") -> bytes:
     """A small picture whose colour says the class; no two are the same."""
     pixels = np.full((8 + number % 3, 10, 3), (class_id * 37 % 256, class_id * 91 % 256, 120), np.uint8)
     pixels[0, 0] = number % 256, number // 256, class_id % 256
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, quality=95)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(pixels), kind, quality=95)
 
 
 def write_tgz(path: Path, files: dict[str, bytes]) -> Path:

@@ -1,6 +1,5 @@
 """Real files of every kind, made by Pillow, decoded to pixels that a person can state beforehand."""
 
-import io
 import warnings
 import zlib
 
@@ -9,14 +8,9 @@ import pytest
 from PIL import Image
 
 from pfml.data.images import MAX_PIXELS, content_digest, decode
+from tests.data.pictures import encoded
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def pixels(image: Image.Image, kind: str = "PNG", **options) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The official layouts and the copies, read from small archives; and what is said when one of them is not as it was."""
 
 import io
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from pfml.data import copies, layouts
 from pfml.data.archives import open_archive
 from pfml.data.sources import DATASETS, check_counts
+from tests.conftest import REAL, needs_real
 from tests.data import official
 
 
@@ -233,11 +233,7 @@ def test_cars_of_kaggle(opened):
         copies.cars196_folders(opened(files))
 
 
-REAL = os.environ.get("PFML_REAL_DATA")
-real = pytest.mark.skipif(not REAL, reason="PFML_REAL_DATA names no folder with real lists")
-
-
-@real
+@needs_real
 def test_the_real_lists_of_cub_have_the_expected_counts(opened):
     with zipfile.ZipFile(Path(REAL, "data/cub200_meta/cub200_meta.zip")) as meta:
         text = {name: meta.read(name).decode() for name in meta.namelist()}
@@ -260,7 +256,7 @@ def test_the_real_lists_of_cub_have_the_expected_counts(opened):
     assert (folders.str[:3].astype(int) - 1 == listing.table["class_id"]).all()
 
 
-@real
+@needs_real
 def test_the_real_characters_of_omniglot_have_the_expected_counts(tmp_path):
     content = np.load(Path(REAL, "data/omniglot/omniglot_105.npz"))
     archives = []

@@ -1,6 +1,5 @@
 """Kinds of noise, confusable classes and the report. Lists of others: test_noise_list.py."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from pfml.data.confusable import keep_classes, nearest_classes, read_confusable,
 from pfml.data.noise import corrupt_labels, noise_manifest
 from pfml.data.noise_kinds import corrupt, kind_manifest, pairflip, semantic
 from pfml.data.noise_report import noise_report, transitions
+from tests.conftest import REAL, needs_real
 
 RING = [[1], [2], [3], [4], [0]]  # as confusable: what pairflip does with five classes
 
@@ -273,10 +273,10 @@ def test_the_report_refuses_what_it_cannot_count(true, noisy, what):
         noise_report(true, noisy, 2)
 
 
-@pytest.mark.skipif("PFML_REAL_DATA" not in os.environ, reason="PFML_REAL_DATA names no folder with real images")
+@needs_real
 def test_neighbours_of_real_characters_are_more_alike_than_others():
     """Omniglot by raw pixels: the neighbour that half of the drawers give a character is near by the other half too."""
-    file = np.load(Path(os.environ["PFML_REAL_DATA"], "data/omniglot/omniglot_105.npz"))
+    file = np.load(Path(REAL, "data/omniglot/omniglot_105.npz"))
     keep = file["label"] < 200
     labels = file["label"][keep].astype(int)
     pixels = 1.0 - np.unpackbits(file["images"][keep], axis=1)[:, : 105 * 105].reshape(-1, 105, 105)

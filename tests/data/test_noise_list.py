@@ -1,6 +1,5 @@
 """Lists in the format of PRISM: invented files of the same layout, small enough to count by hand."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from pfml.data.noise import corrupt_labels
 from pfml.data.noise_list import import_list
+from tests.conftest import REAL, needs_real
 
 # Three training classes with three images each, named as inside the archive of CUB-200-2011.
 NAMES = [f"images/{c:03}.Bird_{c}/Bird_{c}_{i:04}.jpg" for c in (1, 2, 3) for i in range(3)]
@@ -131,10 +131,10 @@ def test_names_must_be_different_and_as_many_as_labels(write, names, found):
         import_list(write(TRUTH + 1), names, TRUTH, 3, 1)
 
 
-@pytest.mark.skipif("PFML_REAL_DATA" not in os.environ, reason="PFML_REAL_DATA names no folder with real images")
+@needs_real
 def test_the_names_and_labels_of_cub(write):
     """A list over the first 50 classes of CUB-200-2011, with the off-by-one of PRISM's: the number after the last."""
-    with zipfile.ZipFile(Path(os.environ["PFML_REAL_DATA"], "data/cub200_meta/cub200_meta.zip")) as file:
+    with zipfile.ZipFile(Path(REAL, "data/cub200_meta/cub200_meta.zip")) as file:
         lines = file.read("images_first50cls.txt").decode().split()
     names = [f"images/{name}" for name in lines[1::2]]
     truth = np.array([int(name.split("/")[1][:3]) for name in names]) - 1

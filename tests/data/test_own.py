@@ -9,12 +9,11 @@ import pytest
 from PIL import Image
 
 from pfml.data.own import csv_listing, folder_listing, natural
+from tests.data.pictures import encoded
 
 
 def png(value: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (4, 3), value).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(Image.new("L", (4, 3), value))
 
 
 @pytest.fixture

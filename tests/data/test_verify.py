@@ -1,8 +1,6 @@
 """Hand-written tables of a few lines, and real pictures packed twice under other names and labels."""
 
-import io
 import json
-import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -14,8 +12,8 @@ from PIL import Image
 from pfml.data.listing import Listing
 from pfml.data.pack import pack, read_items
 from pfml.data.verify import check, check_counts, class_sizes, counts, duplicates, report, text
-
-REAL = os.environ.get("PFML_REAL_DATA")
+from tests.conftest import REAL, needs_real
+from tests.data.pictures import encoded
 
 
 def table(lines: str) -> pd.DataFrame:
@@ -124,11 +122,11 @@ def test_the_same_picture_in_another_file_is_found(tmp_path):
     rng, files = np.random.default_rng(0), {}
     for i in range(30):
         picture = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
-        files[f"{i}.png"] = as_file(picture, "PNG")
+        files[f"{i}.png"] = encoded(picture, "PNG")
         if i >= 21:
             exif = Image.Exif()
             exif[0x0112] = 3
-            files[f"{i} again.png"] = as_file(picture.rotate(180), "PNG", exif=exif)
+            files[f"{i} again.png"] = encoded(picture.rotate(180), "PNG", exif=exif)
     items = pd.DataFrame({"name": list(files)})
     items["class_id"] = [int(name.split(".")[0].split()[0]) // 3 for name in files]
     items["class_name"] = items["class_id"].astype(str)
@@ -140,16 +138,10 @@ def test_the_same_picture_in_another_file_is_found(tmp_path):
     assert found["warnings"]["same_image_same_class"] == expected
 
 
-def as_file(picture: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-@pytest.mark.skipif(not REAL, reason="PFML_REAL_DATA is not set: no real images to read")
+@needs_real
 def test_a_real_dataset_and_planted_mistakes(tmp_path):
     """Ten training and ten test classes of CUB-200-2011, official split; then a copy in the other half."""
-    archive = ZipFile(Path(REAL) / "data/cub200_bbox227/cub200_bbox227_100cls.zip")
+    archive = ZipFile(Path(REAL, "data/cub200_bbox227/cub200_bbox227_100cls.zip"))
     labels = pd.read_csv(archive.open("labels.csv"))
     chosen = [half["class_id"].unique()[:10] for _, half in labels.groupby("dml_split")]
     labels = labels[labels["class_id"].isin(np.concatenate(chosen))].groupby("class_id").head(12)

@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 
 from pfml.losses.contrastive_field import REPULSIONS, ContrastiveFieldLoss
 from tests.losses.oracle import assert_agrees, quadratic_law
-
-
-def on_circle(*degrees):
-    angle = torch.tensor(degrees) * math.pi / 180
-    return torch.stack([angle.cos(), angle.sin()], 1)
+from tests.losses.scenes import on_circle
 
 
 @pytest.mark.parametrize("form, repulsion", [("squared_hinge", (1.2 - 1) ** 2), ("mirror", 1.2**2 - 1)])

@@ -6,12 +6,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pfml.losses import build_loss, field_loss
 from pfml.losses.distributed import own_range, shard_sizes
-from tests.losses.oracle import random_batch
-from tests.losses.ranks import Ranks
+from tests.losses.distributed_cases import D, N, assert_close, joined, make, parts
 
-N, D = 5, 8
 SIZES = {2: [(5, 4), (0, 6), (1, 1)], 3: [(4, 1, 6), (0, 5, 0)]}  # embeddings of each rank
 CASES = [
     ("pfml", {}),
@@ -24,33 +21,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def ranks():
-    ranks = Ranks()
-    yield ranks
-    ranks.close()
-
-
-def make(name="pfml", seed=0, classes=N, **settings):
-    """A loss in whose field attraction and repulsion act."""
-    torch.manual_seed(seed)
-    settings = {"proxies_per_class": 3, "delta": 0.5, "delta_rep": 1.8} | settings
-    return build_loss(name, classes, D, **settings)
-
-
-def parts(seed, sizes):
-    """A batch without the last class, in parts: [(embeddings, labels)]."""
-    embeddings, labels, _ = random_batch(seed, sum(sizes), D, N - 1)
-    return list(zip(embeddings.split(sizes), labels.split(sizes)))
-
-
-def inputs(seed, sizes):
-    """The same for a network, whose inputs are of one scale."""
-    return [(torch.nn.functional.normalize(z), y) for z, y in parts(seed, sizes)]
-
-
-def joined(batch):
-    return tuple(torch.cat(tensors) for tensors in zip(*batch))
+# --- one step
 
 
 def step(loss, embeddings, labels):
@@ -59,14 +30,6 @@ def step(loss, embeddings, labels):
     value = loss(embeddings, labels)
     value.backward()
     return value.detach(), embeddings.grad, loss.proxies.grad
-
-
-def assert_close(found, expected):
-    size = float(expected.abs().max()) if expected.numel() else 0.0
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * size)
-
-
-# --- one step
 
 
 def each_step(rank, size, settings, batches):
@@ -137,6 +100,11 @@ def test_the_backward_pass_waits_for_nobody(ranks):
 # --- training
 
 
+def inputs(seed, sizes):
+    """`parts` for a network, whose inputs are of one scale."""
+    return [(torch.nn.functional.normalize(z), y) for z, y in parts(seed, sizes)]
+
+
 def train(rank, size, batches, settings, wrap=False, start=None):
     """Steps of a small network; its loss goes on from `start`. What is left, the same on every rank."""
     torch.manual_seed(7)
@@ -202,178 +170,3 @@ def test_a_run_moves_from_two_ranks_to_three_and_to_one(ranks):
     state = ranks(train, 3, whole[3:6], {"shard_proxies": True}, False, state)[2]
     one = [[joined(batch)] for batch in whole[6:]]
     assert_same_training(train(0, 1, one, {"shard_proxies": True}, False, state), expected)
-
-
-# --- proxies
-
-
-@pytest.mark.parametrize("size, classes, ranges", [(2, 5, [(0, 3), (3, 5)]), (3, 2, [(0, 1), (1, 2), (2, 2)])])
-def test_shards_are_equal_parts(size, classes, ranges):
-    assert [own_range(shard_sizes(classes, size), rank) for rank in range(size)] == ranges
-
-
-def shards(rank, size, init, classes):
-    loss = make(proxy_init=init, classes=classes, shard_proxies=True)
-    return loss.proxies.shape, loss.full_proxies(), torch.rand(1)
-
-
-@pytest.mark.parametrize("init", ["random", "kaiming"])
-@pytest.mark.parametrize("classes", [N, 2])
-def test_shards_are_parts_of_what_one_process_draws(ranks, init, classes):
-    expected, after = make(proxy_init=init, classes=classes).proxies.detach(), torch.rand(1)
-    found = ranks(shards, 3, init, classes)
-    assert [shape[0] for shape, _, _ in found] == shard_sizes(classes, 3)
-    for _, whole, random in found:
-        assert torch.equal(whole, expected) and not whole.requires_grad
-        assert torch.equal(random, after), "the ranks go on with equal random numbers"
-
-
-def start_from_data(rank, size, batch, settings):
-    loss = make(seed=rank, proxy_init="data", **settings)
-    before = loss.full_proxies().clone()
-    loss.initialise_proxies(*batch[rank], torch.Generator().manual_seed(rank))
-    loss(*batch[rank])
-    return before, loss.full_proxies()
-
-
-@pytest.mark.parametrize("settings", [{}, {"shard_proxies": True}], ids=str)
-def test_data_proxies_come_from_all_ranks_and_are_equal_on_all(ranks, settings):
-    batch = parts(3, (12, 0, 9))
-    single = make(proxy_init="data")
-    single.initialise_proxies(*joined(batch), torch.Generator().manual_seed(0))
-    found = ranks(start_from_data, 3, batch, settings)
-    for before, proxies in found:
-        assert torch.equal(proxies[:4], single.proxies[:4]), "the draw of rank 0"
-        assert torch.equal(proxies[4:], found[0][0][4:] if not settings else before[4:])
-        assert torch.equal(proxies, found[0][1])
-
-
-def drift(rank, size, batch, distance):
-    loss = make()
-    with torch.no_grad():
-        loss.proxies[1, 0, 2] += rank * distance
-    return outcome(loss, *batch[rank]), loss.proxies.detach()
-
-
-def test_rounding_between_replicas_is_removed(ranks):
-    """Sums on a GPU may differ in the last bit from rank to rank."""
-    for found, proxies in ranks(drift, 2, parts(0, (5, 4)), 1e-6):
-        assert found == "fine" and torch.equal(proxies, make().proxies)
-
-
-def test_unequal_replicas_are_refused(ranks):
-    for found, _ in ranks(drift, 3, parts(0, (5, 4, 3)), 1.0):
-        assert found.startswith("RuntimeError: proxies of rank 2 differ from those of rank 0")
-        assert "manual_seed" in found and "DistributedDataParallel" in found
-
-
-def in_ddp(rank, size, batch):
-    different = make(seed=rank)
-    wrapped = DistributedDataParallel(make(seed=rank))
-    shard = make(classes=4, shard_proxies=True)
-    deep = DistributedDataParallel(nn.ModuleList([shard]))
-    return [
-        outcome(different, *batch[rank]),
-        outcome(wrapped, *batch[rank]),
-        outcome(DistributedDataParallel, make(shard_proxies=True)),
-        outcome(deep.module[0], *batch[rank]),
-    ]
-
-
-def test_ddp_makes_replicas_equal_and_must_not_touch_shards(ranks):
-    for different, wrapped, shard, deep in ranks(in_ddp, 2, parts(0, (5, 4))):
-        assert "manual_seed" in different
-        assert wrapped == "fine"
-        assert shard.startswith("RuntimeError") and "parameter" in shard
-        assert deep.startswith("RuntimeError: two ranks have the same proxies") and "DistributedDataParallel" in deep
-
-
-# --- bad input
-
-
-def outcome(call, *args):
-    try:
-        call(*args)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "fine"
-
-
-def misuse(rank, size, batch, which, change, settings):
-    """Rank `which` gives something else, then all give a good batch."""
-    z, y = change(*batch[rank]) if rank == which else batch[rank]
-    found = outcome(make(**(settings if rank == which else {})), z, y)
-    return found, outcome(make(), *batch[rank])
-
-
-def unchanged(z, y):
-    return z, y
-
-
-def with_nan(z, y):
-    return z * float("nan"), y
-
-
-def with_large_label(z, y):
-    return z, y + N
-
-
-def with_list(z, y):
-    return z.tolist(), y
-
-
-def with_wrong_dim(z, y):
-    return z[:, 1:], y
-
-
-def with_double(z, y):
-    return z.double(), y
-
-
-def with_empty_bfloat16(z, y):
-    return z[:0].bfloat16(), y[:0]
-
-
-@pytest.mark.parametrize(
-    "change, settings, own, others",
-    [
-        (with_nan, {}, "ValueError: embeddings: ", "RuntimeError: rank 1 of 3"),
-        (with_large_label, {}, "ValueError: labels lie in", "RuntimeError: rank 1 of 3"),
-        (with_list, {}, "ValueError: embeddings are list", "RuntimeError: rank 1 of 3"),
-        (with_wrong_dim, {}, "ValueError: embeddings have shape", "RuntimeError: rank 1 of 3"),
-        (with_double, {}, "RuntimeError: embeddings of rank 1", "RuntimeError: embeddings of rank 1"),
-        (with_empty_bfloat16, {}, "RuntimeError: embeddings of rank 1", "RuntimeError: embeddings of rank 1"),
-        (unchanged, {"proxy_init": "data"}, 'RuntimeError: proxy_init="data"', "RuntimeError: rank 1 of 3"),
-        (unchanged, {"alpha": 2.0}, "RuntimeError: the loss has other", "RuntimeError: the loss has other"),
-        (unchanged, {"proxies_per_class": 2}, "RuntimeError: the loss has other", "RuntimeError: the loss has other"),
-    ],
-    ids=lambda value: getattr(value, "__name__", None),
-)
-def test_bad_input_on_one_rank_stops_all(ranks, change, settings, own, others):
-    found = ranks(misuse, 3, parts(0, (5, 4, 3)), 1, change, settings)
-    for rank, (bad, good) in enumerate(found):
-        assert bad.startswith(own if rank == 1 else others), bad
-        assert good == "fine"
-
-
-def test_a_joined_batch_of_one_is_refused(ranks):
-    for bad, _ in ranks(misuse, 2, parts(0, (1, 0)), None, unchanged, {}):
-        assert bad == "ValueError: embeddings of all ranks hold a batch of 1; expected at least 2"
-
-
-def test_shards_of_other_ranks_are_refused(monkeypatch):
-    monkeypatch.setattr(field_loss, "ranks", lambda: (1, 2))
-    loss = make(shard_proxies=True)
-    assert loss.class_range == (3, 5)
-    monkeypatch.undo()
-    with pytest.raises(RuntimeError, match=r"built for 2 ranks, but there are 1: .*init_process_group"):
-        loss(*joined(parts(0, (5,))))
-
-
-def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"gather='mean'.*ddp, sum, off"):
-        make(gather="mean")
-    with pytest.raises(ValueError, match="shard_proxies='yes'"):
-        make(shard_proxies="yes")
-    with pytest.raises(ValueError, match='gather="off" with shard_proxies=True'):
-        make(gather="off", shard_proxies=True)

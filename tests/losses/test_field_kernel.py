@@ -12,6 +12,7 @@ from pfml.losses.field_kernel import field_energy
 from pfml.losses.pair_law import squared_radius
 from pfml.losses.potential_field import PotentialFieldLoss, PowerLaw
 from tests.losses.oracle import assert_agrees, double_loop, power_law, quadratic_law
+from tests.losses.scenes import scene
 
 
 @pytest.fixture
@@ -32,29 +33,6 @@ def paths(monkeypatch):
     for name in ("_dense", "_pairs"):
         spy(name)
     return seen
-
-
-def scene(kind, dim=8, classes=4, proxies=4, batch=12, seed=0):
-    """(embeddings, labels, proxies): narrow cone, wide cloud, tight classes, or classes on one spot."""
-    g = torch.Generator().manual_seed(seed)
-
-    def randn(*shape):
-        return torch.randn(*shape, generator=g) / math.sqrt(dim)
-
-    labels = torch.arange(batch) % classes
-    if kind == "cone":
-        centre = randn(1, dim) * 3
-        return centre + 0.4 * randn(batch, dim), labels, centre + 0.4 * randn(classes, proxies, dim)
-    if kind == "cloud":
-        return randn(batch, dim), labels, randn(classes, proxies, dim)
-    centres = randn(classes, dim)
-    if kind == "merged":
-        centres[:] = centres[:1]
-    return (
-        centres[labels] + 0.02 * randn(batch, dim),
-        labels,
-        centres[:, None] + 0.02 * randn(classes, proxies, dim),
-    )
 
 
 FORCED = {

@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from pfml.losses import repulsion
 from pfml.losses.potential_field import PotentialFieldLoss, inverse_powers
 from tests.losses.oracle import assert_agrees, power_law, random_batch, zero_law
-
-
-def on_circle(*degrees, dtype=torch.float32):
-    angle = torch.tensor(degrees, dtype=torch.float64) * math.pi / 180
-    return torch.stack([angle.cos(), angle.sin()], 1).to(dtype)
-
+from tests.losses.scenes import on_circle
 
 # --- by hand, in the plane
 

@@ -3,7 +3,6 @@
 Reads the folder named by PFML_REAL_DATA; skipped where that is unset.
 """
 
-import os
 import zipfile
 from collections import defaultdict
 from io import BytesIO
@@ -18,9 +17,9 @@ from torch.nn.functional import normalize
 from pfml.losses import ContrastiveFieldLoss, PotentialFieldLoss
 from pfml.retrieval import retrieval_metrics
 from pfml.wasserstein import proxy_wasserstein
+from tests.conftest import REAL, needs_real
 
-FOLDER = os.environ.get("PFML_REAL_DATA")
-pytestmark = pytest.mark.skipif(not FOLDER, reason="PFML_REAL_DATA names no folder with real images")
+pytestmark = needs_real
 CLASSES, EACH = 36, 12
 
 
@@ -30,10 +29,10 @@ def birds():
     import timm
 
     network = timm.create_model("mobilenetv2_100", num_classes=0, pad_type="same").eval()
-    weights = Path(FOLDER, "weights/mobilenetv2_100_imagenet/mobilenetv2_100_tf_in1k_int8deq.pth")
+    weights = Path(REAL, "weights/mobilenetv2_100_imagenet/mobilenetv2_100_tf_in1k_int8deq.pth")
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     of_class = defaultdict(list)
-    with zipfile.ZipFile(Path(FOLDER, "data/cub200_bbox227/cub200_bbox227_100cls.zip")) as archive:
+    with zipfile.ZipFile(Path(REAL, "data/cub200_bbox227/cub200_bbox227_100cls.zip")) as archive:
         for name in sorted(name for name in archive.namelist() if name.endswith(".jpg")):
             of_class[name.split("/")[0]].append(name)
         chosen = [name for names in list(of_class.values())[:CLASSES] for name in names[:EACH]]

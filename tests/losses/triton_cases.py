@@ -11,7 +11,7 @@ from pfml.losses import field_triton
 from pfml.losses.contrastive_field import ContrastiveFieldLoss
 from pfml.losses.potential_field import PotentialFieldLoss
 from tests.losses.oracle import assert_agrees, power_law, quadratic_law, random_batch, zero_law
-from tests.losses.test_field_kernel import scene
+from tests.losses.scenes import scene
 
 DELTA, DELTA_REP = 0.2, 0.5
 METHODS = {

@@ -121,36 +121,43 @@ def _paths(entry: RealDataset, folder: Path, manual: Path | None, options: dict)
     raise DownloadError(f"{entry.name} could not be had in any form.\n" + "\n".join(problems))
 
 
-def _mirrors(file: str, *urls: str | Source, **common) -> tuple[Source, ...]:
-    return tuple(url if isinstance(url, Source) else Source(url, file, **common) for url in urls)
+def _mirrors(file: str, *urls: str, by_hand: tuple[str, str] | None = None, **common) -> tuple[Source, ...]:
+    """`by_hand`: a page to visit, and what to do there."""
+    mirrors = [Source(url, file, **common) for url in urls]
+    if by_hand:
+        mirrors.append(Source(by_hand[0], file, by_hand=by_hand[1], **common))
+    return tuple(mirrors)
 
 
-def _hugging_face(repository: str, revision: str, files: list[tuple[str, str, int]], note: str = ""):
-    """Parquet files of one revision: (path in the repository, sha256 or empty, bytes)."""
+def _one_archive(name: str, parse: Callable[[Archive], Listing], file: str, *urls: str, **options) -> Form:
+    """A form of one archive, whose index `parse` gets; `options` as in `_mirrors`."""
+    return Form(name, (_mirrors(file, *urls, **options),), lambda paths, archive: parse(archive(paths[0])))
+
+
+def _hugging_face(
+    repository: str, revision: str, files: list[tuple[str, str, int]], parse: Callable[[list[Path]], Listing]
+) -> Form:
+    """A form of Parquet files of one revision: (path in the repository, sha256 or empty, bytes)."""
     base = f"https://huggingface.co/datasets/{repository}/resolve/{revision}"
     label = repository.replace("/", "--")
-    return tuple(
-        (Source(f"{base}/{path}", f"{label}--{Path(path).name}", sha256=digest, bytes=size, note=note),)
+    sources = tuple(
+        (Source(f"{base}/{path}", f"{label}--{Path(path).name}", sha256=digest, bytes=size),)
         for path, digest, size in files
     )
+    return Form(f"Hugging Face copy {repository}", sources, lambda paths, _: parse(paths))
 
 
 CUB200 = RealDataset(
     name="cub200",
     forms=(
-        Form(
+        _one_archive(
             "official archive",
-            (
-                _mirrors(
-                    "CUB_200_2011.tgz",
-                    "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
-                    "https://s3.amazonaws.com/fast-ai-imageclas/CUB_200_2011.tgz",
-                    "http://www.vision.caltech.edu/visipedia-data/CUB-200-2011/CUB_200_2011.tgz",
-                    md5="97eceeb196236b17998738112f37df78",
-                    bytes=1_150_585_339,
-                ),
-            ),
-            lambda paths, archive: layouts.cub200(archive(paths[0])),
+            layouts.cub200,
+            "CUB_200_2011.tgz",
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+            "https://s3.amazonaws.com/fast-ai-imageclas/CUB_200_2011.tgz",
+            "http://www.vision.caltech.edu/visipedia-data/CUB-200-2011/CUB_200_2011.tgz",
+            md5="97eceeb196236b17998738112f37df78", bytes=1_150_585_339,
         ),
     ),
     classes=200, train_classes=100, train_images=5864, test_images=5924, bytes=1_150_585_339,
@@ -181,32 +188,24 @@ CARS196 = RealDataset(
             ),
             lambda paths, archive: layouts.cars196(archive(paths[1]), paths[0]),
         ),
-        Form(
-            "Hugging Face copy tanganke/stanford_cars",
-            # No checksum of these four files was found: they are held to their revision and to the counts.
-            _hugging_face(
-                "tanganke/stanford_cars",
-                "9abf6cf7d6dfa7b95152a0d6e791ea9435b47a40",
-                [(f"data/{part}-of-00002.parquet", "", 500_000_000)
-                 for part in ("train-00000", "train-00001", "test-00000", "test-00001")],
-            ),
-            lambda paths, archive: copies.cars196_parquet(paths),
+        # No checksum of these four files was found: they are held to their revision and to the counts.
+        _hugging_face(
+            "tanganke/stanford_cars",
+            "9abf6cf7d6dfa7b95152a0d6e791ea9435b47a40",
+            [(f"data/{part}-of-00002.parquet", "", 500_000_000)
+             for part in ("train-00000", "train-00001", "test-00000", "test-00001")],
+            copies.cars196_parquet,
         ),
-        Form(
+        _one_archive(
             "Kaggle copy jutrera/stanford-car-dataset-by-classes-folder",
-            (
-                _mirrors(
-                    "stanford-car-dataset-by-classes-folder.zip",
-                    "https://www.kaggle.com/api/v1/datasets/download/jutrera/stanford-car-dataset-by-classes-folder",
-                    Source(
-                        "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder",
-                        "stanford-car-dataset-by-classes-folder.zip",
-                        by_hand="log in, press Download, and give archive.zip this name",
-                    ),
-                    bytes=1_960_000_000,
-                ),
+            copies.cars196_folders,
+            "stanford-car-dataset-by-classes-folder.zip",
+            "https://www.kaggle.com/api/v1/datasets/download/jutrera/stanford-car-dataset-by-classes-folder",
+            by_hand=(
+                "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder",
+                "log in, press Download, and give archive.zip this name",
             ),
-            lambda paths, archive: copies.cars196_folders(archive(paths[0])),
+            bytes=1_960_000_000,
         ),
     ),
     classes=196, train_classes=98, train_images=8054, test_images=8131, bytes=1_950_000_000,
@@ -231,37 +230,28 @@ _SOP_DIGESTS = {  # of nyris/stanford-online-products-v1 at the revision below, 
 SOP = RealDataset(
     name="sop",
     forms=(
-        Form(
+        _one_archive(
             "official archive",
-            (
-                _mirrors(
-                    "Stanford_Online_Products.zip",
-                    "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
-                    "https://drive.usercontent.google.com/download?id=1TclrpQOF_ullUP99wk_gjGN8pKvtErG8"
-                    "&export=download&authuser=0&confirm=t",
-                    Source(
-                        "https://drive.google.com/file/d/1TclrpQOF_ullUP99wk_gjGN8pKvtErG8",
-                        "Stanford_Online_Products.zip",
-                        md5="7f73d41a2f44250d4779881525aea32e",
-                        by_hand="open it in a browser and confirm the download (the authors' Google Drive)",
-                    ),
-                    md5="7f73d41a2f44250d4779881525aea32e", bytes=3_085_000_000,
-                ),
+            layouts.sop,
+            "Stanford_Online_Products.zip",
+            "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+            "https://drive.usercontent.google.com/download?id=1TclrpQOF_ullUP99wk_gjGN8pKvtErG8"
+            "&export=download&authuser=0&confirm=t",
+            by_hand=(
+                "https://drive.google.com/file/d/1TclrpQOF_ullUP99wk_gjGN8pKvtErG8",
+                "open it in a browser and confirm the download (the authors' Google Drive)",
             ),
-            lambda paths, archive: layouts.sop(archive(paths[0])),
+            md5="7f73d41a2f44250d4779881525aea32e", bytes=3_085_000_000,
         ),
-        Form(
-            "Hugging Face copy nyris/stanford-online-products-v1",
-            _hugging_face(
-                "nyris/stanford-online-products-v1",
-                "24a1b9b8ec6c0b1fc4dd324f24b2d829413a6c69",
-                [
-                    (f"data/{half}-0000{i}-of-00004.parquet", digest, 400_000_000)
-                    for half, digests in _SOP_DIGESTS.items()
-                    for i, digest in enumerate(digests)
-                ],
-            ),
-            lambda paths, archive: copies.sop_parquet(paths[:4], paths[4:]),
+        _hugging_face(
+            "nyris/stanford-online-products-v1",
+            "24a1b9b8ec6c0b1fc4dd324f24b2d829413a6c69",
+            [
+                (f"data/{half}-0000{i}-of-00004.parquet", digest, 400_000_000)
+                for half, digests in _SOP_DIGESTS.items()
+                for i, digest in enumerate(digests)
+            ],
+            lambda paths: copies.sop_parquet(paths[:4], paths[4:]),
         ),
     ),
     classes=22_634, train_classes=11_318, train_images=59_551, test_images=60_502, bytes=3_085_000_000,
