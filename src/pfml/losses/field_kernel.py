@@ -97,15 +97,16 @@ def _energy_and_gradients(embeddings, proxies, classes, law, options, memory) ->
 
     grad = memory.scratch("grad", (n, D), torch.float64, device).zero_()
     precision = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
-    energy = None
+    grads, energy = torch.empty((n, D), dtype=precision, device=device), None
+    # Until the gradients come, their place holds the points in float32.
+    centred = grads if precision == torch.float32 else memory.scratch("centred", (n, D), torch.float32, device)
     if precision == torch.float32:
-        energy = _fused(points, classes, law, grad, heads, attraction, repulsion, memory.scratch)
+        energy = _fused(points, classes, law, grad, heads, attraction, repulsion, centred)
     if energy is None:
         energy = attract(points, classes, law, grad, heads, attraction)
-        pairs = Repulsion(points, classes, law, grad, precision, memory.scratch, memory.neighbours)
+        pairs = Repulsion(points, classes, law, grad, precision, centred, memory.scratch, memory.neighbours)
         energy += pairs.run(heads, repulsion, scale)
 
-    grads = torch.empty((n, D), dtype=precision, device=device)
     for rows in row_chunks(grad):
         own = slice(rows.start, min(rows.stop, directed))
         along = torch.linalg.vecdot(grad[own], points[own])[:, None]

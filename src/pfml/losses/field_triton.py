@@ -17,7 +17,6 @@ import triton.language as tl
 from torch import Tensor
 
 from pfml.losses.pair_law import PairLaw, squared_radius
-from pfml.losses.scratch import Scratch
 
 MOST_POINTS = 60_000  # beyond, the list of near pairs of the torch path saves more than one kernel does
 MOST_DIMENSIONS = 512  # a program keeps the gradient of its points in registers
@@ -45,15 +44,16 @@ def add_field(
     heads: int,
     attraction: bool,
     repulsion: bool,
-    scratch: Scratch,
+    centred: Tensor,
 ) -> Tensor:
     """Energy of all pairs, each once, as a float64 scalar; adds half of its gradient to `grad`.
 
     x (n, D) float64, classes (n,) int64, grad (n, D) float64; attraction and repulsion within [heads, n) if wished.
+    centred (n, D) float32 is overwritten.
     """
     n, D = x.shape
     device = x.device
-    centred = scratch("centred", (n, D), torch.float32, device).copy_(x - x.mean(0))
+    torch.sub(x, x.mean(0), out=centred)
     edges = squared_radius(law.delta), squared_radius(law.delta_rep), squared_radius(law.eps)
     alpha = float(getattr(law, "alpha", 0.0))
     constants = torch.tensor([*edges, alpha, law.delta, law.delta_rep], dtype=torch.float64, device=device)

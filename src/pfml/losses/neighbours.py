@@ -87,6 +87,7 @@ class Neighbours:
 
     def _build(self, x: Tensor, classes: Tensor, radius: float, slack: float) -> None:
         self.radius, self.slack, self.classes = radius, slack, classes.clone()
+        self.reference = self.low = None  # before the new ones come, so that both never stand side by side
         self.reference, self.basis = x.clone(), _principal_directions(x, self.rank)
         self.low = self.reference if self.basis is None else x @ self.basis
         while self.width < len(self.skins):
@@ -178,9 +179,21 @@ class Neighbours:
         if x is self.reference:
             distance = d2[i, j].clamp_(min=0).sqrt_()
         else:
-            distance = torch.linalg.vector_norm(self.reference[rows[i]] - self.reference[columns][j], dim=1)
+            distance = self._distances(rows[i], j + columns.start)
         inside = (distance < reach).nonzero()[:, 0]
         return rows[i[inside]], j[inside] + columns.start, distance[inside]
+
+    def _distances(self, i: Tensor, j: Tensor) -> Tensor:
+        """(L,), in arrays that stay: fresh ones, of another size in each tile, would leave holes in memory."""
+        D, like = self.reference.shape[1], {"dtype": self.reference.dtype, "device": self.reference.device}
+        distance = torch.empty(len(i), **like)
+        for pairs in row_chunks(i[:, None].expand(-1, D)):
+            ends = [
+                torch.index_select(self.reference, 0, index, out=self.scratch(name, (len(index), D), **like))
+                for name, index in (("way", i[pairs]), ("end", j[pairs]))
+            ]
+            torch.linalg.vector_norm(ends[0].sub_(ends[1]), dim=1, out=distance[pairs])
+        return distance
 
 
 def _principal_directions(x: Tensor, rank: int) -> Tensor | None:

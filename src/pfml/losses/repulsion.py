@@ -37,8 +37,9 @@ def tile_side(x: Tensor) -> int:
 class Repulsion:
     """Energy of the other-class pairs below delta_rep, each once; adds half of its gradient to `grad`.
 
-    x (n, D) float64, classes (n,) int64, grad (n, D) float64. `dtype` is that of the dense tiles. Masks are 0/1
-    tensors of the working dtype: on a CPU, comparisons that write booleans take several times as long.
+    x (n, D) float64, classes (n,) int64, grad (n, D) float64; centred (n, D) float32 is overwritten, with x about its
+    centre. `dtype` is that of the dense tiles. Masks are 0/1 tensors of the working dtype: on a CPU, comparisons that
+    write booleans take several times as long.
     """
 
     x: Tensor
@@ -46,6 +47,7 @@ class Repulsion:
     law: PairLaw
     grad: Tensor
     dtype: torch.dtype
+    centred: Tensor
     scratch: Scratch
     neighbours: Neighbours
 
@@ -60,19 +62,19 @@ class Repulsion:
 
         `scale` bounds the lengths of the points.
         """
-        n, D = self.x.shape
+        n = len(self.x)
         # Distances do not change when the origin moves; near the points the products keep their digits.
         centre = self.x[heads:].mean(0) if heads < n else self.x.mean(0)
-        self.centred = self.scratch("centred", (n, D), torch.float32, self.x.device)
         for rows in row_chunks(self.x):
             self.centred[rows] = self.x[rows] - centre
-        self._tiles(0, heads, heads, n)
-        if tail:
+        near = None
+        if tail:  # before the tiles: their pushes and a search should not need memory at the same time
             near = self.neighbours.pairs(self.centred[heads:], self.classes[heads:], self.law.delta_rep, scale)
-            if near is None or len(near[0]) > max(SHORT_LIST / 2 * (n - heads) ** 2, SURE_LIST):
-                self._tiles(heads, n, n, n)
-            else:
-                self._pairs(near[0] + heads, near[1] + heads)
+        self._tiles(0, heads, heads, n)
+        if near is not None and len(near[0]) <= max(SHORT_LIST / 2 * (n - heads) ** 2, SURE_LIST):
+            self._pairs(near[0] + heads, near[1] + heads)
+        elif tail:
+            self._tiles(heads, n, n, n)
         if self.pushes:
             for rows in row_chunks(self.x):
                 self._add_pushes(rows, *(array[rows] for array in (*self.pushes, self.centred)))
@@ -164,9 +166,8 @@ class Repulsion:
             sides.append((columns, slope.T, x_c, x_r))
         self.energy += total / 2
         if common and self.pushes is None:
-            n, D = self.x.shape
-            shapes = {"push": (n, D), "weight": (n,)}
-            self.pushes = [self.scratch(name, s, d2.dtype, d2.device).zero_() for name, s in shapes.items()]
+            n, D = self.x.shape  # not kept: steps whose tiles are lists need no pushes, but a list of neighbours
+            self.pushes = [torch.zeros(shape, dtype=d2.dtype, device=d2.device) for shape in ((n, D), (n,))]
         for own, weights, x_own, x_other in sides:
             if common:
                 self.pushes[0][own].addmm_(weights, x_other)
