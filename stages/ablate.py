@@ -11,4 +11,4 @@ def main(params):
     run_cell(find_cell(ablation_cells(params), sys.argv[1]), params)
 
 
-run_stage(main)
+run_stage(main, data=True)

@@ -7,6 +7,11 @@ from pfml.config import check_backbone, run_stage
 
 def main(params):
     check_backbone(params)
+    for name in params.grid.dataset:
+        recipe = params.recipe[name].model_dump()
+        changes = [f"{section}.{key}: {value}" for section in recipe for key, value in recipe[section].items()]
+        if changes:  # said aloud, because `-S train.epochs=...` does not reach what a recipe sets
+            print(f"{name}: recipe.{name} sets {', '.join(changes)}")
     Path("data").mkdir(exist_ok=True)
     Path("data/params-checked").write_text("usable\n")
 

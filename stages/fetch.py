@@ -1,4 +1,4 @@
-"""fetch <dataset>: data/raw/<dataset>/ from the catalogue."""
+"""fetch <dataset>: data/raw/<dataset>/, drawn, downloaded and packed, or packed from your own images."""
 
 import sys
 from pathlib import Path
@@ -8,10 +8,13 @@ from pfml.config import run_stage
 
 def main(params):
     from pfml.data.catalogue import fetch
+    from pfml.tracking import project_root
 
     name = sys.argv[1]
-    meta = fetch(name, Path("data/raw", name))
+    meta = fetch(name, params.dataset[name], Path("data/raw", name), project_root())
     print(f"{name}: {meta['images']} images of {meta['classes']} classes, content {meta['digest'][:16]}")
+    if meta.get("skipped"):
+        print(f"{name}: left out {len(meta['skipped'])} unreadable images, named in data/raw/{name}/meta.json")
 
 
-run_stage(main)
+run_stage(main, data=True)

@@ -1,5 +1,6 @@
-"""split <dataset>: data/split/<dataset>.csv, the zero-shot halves and the validation classes."""
+"""split <dataset>: data/split/<dataset>.csv, halves, validation classes and folds, and a report on what is in it."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,18 +8,22 @@ from pfml.config import run_stage
 
 
 def main(params):
-    import pandas as pd
+    from pfml.data.packed import read_items
 
-    from pfml.data.catalogue import dataset, load_images
-    from pfml.data.split import zero_shot_split
+    from pfml.data import verify
+    from pfml.data.catalogue import train_classes
+    from pfml.data.split import content, zero_shot_split
 
-    name = sys.argv[1]
+    name, asked = sys.argv[1], params.split
     raw = Path("data/raw", name)
-    table = zero_shot_split(
-        pd.read_csv(raw / "items.csv"), load_images(raw), dataset(name).train_classes, params.split.validation_classes
-    )
+    items = read_items(raw)
+    first = train_classes(name, params.dataset[name], items)
+    table = zero_shot_split(items, content(items, raw), first, asked.validation_classes, asked.folds)
     Path("data/split").mkdir(parents=True, exist_ok=True)
     table.to_csv(f"data/split/{name}.csv", index=False)
+    found = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))
+    Path(f"data/split/{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(verify.text(found, name))
 
 
-run_stage(main)
+run_stage(main, data=True)

@@ -25,7 +25,7 @@ TINY = {
 
 def merge(base: dict, changes: dict) -> dict:
     for key, value in changes.items():
-        base[key] = merge(base[key], value) if isinstance(value, dict) else copy.deepcopy(value)
+        base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else copy.deepcopy(value)
     return base
 
 

@@ -1,9 +1,12 @@
+import copy
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from pfml.config import (
+    ABLATION_AXES,
     ConfigError,
     ablation_base,
     ablation_cells,
@@ -13,8 +16,9 @@ from pfml.config import (
     load_params,
 )
 from pfml.data.catalogue import CATALOGUE
+from pfml.loss_settings import BASELINES, LOSS_SETTINGS
 from pfml.losses import LOSSES
-from pfml.schema import BASELINES, DATASETS, LOSS_SETTINGS
+from pfml.schema import DATASETS
 from tests.conftest import ROOT
 
 
@@ -46,7 +50,32 @@ BAD = [
     ("grid.noise", [], ["grid.noise", "empty list"]),
     ("grid.seed", [], ["grid.seed", "empty list"]),
     ("grid.seed", [0, 0], ["grid.seed", "twice"]),
-    ("grid.dataset", ["glyph"], ["grid.dataset", "'glyph'", "glyphs"]),
+    ("grid.dataset", ["glyph"], ["grid.dataset", "'glyph'", "did you mean glyphs?", "cub200"]),
+    ("grid.dataset", ["my-birds"], ["grid.dataset", "'my-birds'", "letters, digits and _"]),
+    ("grid.dataset", [], ["grid.dataset", "empty list"]),
+    ("dataset.birds", {"kind": "folder", "path": "birds"}, ["recipe.birds", "missing", "{}"]),
+    ("dataset.birds", {"kind": "folder"}, ["dataset.birds", "path", "kind folder"]),
+    ("dataset.birds", {"kind": "catalogue"}, ["dataset.birds.kind", "folder or csv", "cub200"]),
+    ("dataset.cub200.kind", "folder", ["dataset.cub200", "path", "missing"]),
+    ("dataset.cub200.path", "birds", ["dataset.cub200", "path", "your own data"]),
+    ("dataset.cub200.pack", "slow", ["dataset.cub200.pack", "'slow'", "'fast'"]),
+    ("dataset.cub200.short_side", 0, ["dataset.cub200.short_side", "greater than or equal to 1"]),
+    ("dataset.cub200.pakc", "fast", ["dataset.cub200.pakc", "did you mean pack?"]),
+    ("recipe.birds", {}, ["recipe.birds", "there is no dataset.birds"]),
+    ("recipe.sop.train.epoch", 5, ["recipe.sop.train.epoch", "did you mean epochs?"]),  # also where the grid has no sop
+    ("recipe.sop.loss.alpha", -1.0, ["recipe.sop.loss.alpha", "-1"]),
+    ("recipe.cub200.model.backbon", "x", ["recipe.cub200.model.backbon", "did you mean backbone?"]),
+    ("split.folds", 1, ["split.folds", "0 (none) or at least 2"]),
+    ("noise.kind", "unifrm", ["noise.kind", "'unifrm'", "'pairflip'"]),
+    ("noise.kind", "list", ["noise", "list: missing"]),
+    ("noise.list", "lists/{datset}.csv", ["noise", "list", "{dataset} and {noise}", "{datset}"]),
+    ("noise.numbering", 2, ["noise.numbering", "2", "'matched'"]),
+    ("train.transform", "shfit", ["train.transform", "'shfit'", "'shift'"]),
+    (
+        "field.pfml.train",
+        {"sampler": "m_per_class", "images_per_class": 3},
+        ["field.pfml.train", "images_per_class (3)"],
+    ),
     ("grid.baseline", ["proxy_anchr"], ["grid.baseline", "'proxy_anchr'", "did you mean proxy_anchor?"]),
     ("grid.field", ["pfmll"], ["grid.field", "'pfmll'", "did you mean pfml"]),
     ("baseline.triplet.loss.margn", 1.0, ["baseline.triplet.loss.margn", "did you mean margin?"]),
@@ -88,6 +117,45 @@ def test_bad_settings_are_refused_with_one_clear_line(raw, write, key, value, ex
     assert "\n" not in message
     for text in ["params.yaml", *expected]:
         assert text in message
+
+
+def test_a_recipe_has_the_last_word_for_its_dataset_and_no_word_for_others(raw, write):
+    raw["grid"] |= {"dataset": ["glyphs", "sop"], "field": ["pfml", "pfml_tuned", "cpml"], "baseline": ["triplet"]}
+    cells = {(c.dataset, c.method): c for c in grid_cells(load_params(write(raw))) if not c.noise}
+    glyphs, sop = cells["glyphs", "pfml"], cells["sop", "pfml"]
+    assert (glyphs.backbone, glyphs.dim, glyphs.train["lr"], glyphs.loss["proxies_per_class"]) == (
+        "conv4",
+        64,
+        0.01,
+        15,
+    )
+    assert (sop.backbone, sop.dim, sop.train["lr"], sop.loss["proxies_per_class"]) == ("resnet50.tv_in1k", 512, 1e-4, 2)
+    assert cells["sop", "pfml_tuned"].loss["proxies_per_class"] == cells["sop", "cpml"].loss["proxies_per_class"] == 2
+    assert cells["sop", "triplet"].train["transform"] == "proxy_anchor" and "alpha" not in cells["sop", "cpml"].loss
+    assert sop.train["clip_proxies"] and not sop.train["steps_per_epoch"]  # what no recipe names stays the method's
+
+
+def test_your_own_dataset_needs_two_short_sections(raw, write):
+    raw["grid"]["dataset"] = ["birds"]
+    raw["dataset"]["birds"] = {"kind": "csv", "path": "birds.csv"}
+    raw["recipe"]["birds"] = {"train": {"transform": "small"}}
+    params = load_params(write(raw))
+    assert {cell.train["transform"] for cell in grid_cells(params) + ablation_cells(params)} == {"small"}
+    assert {cell.dataset for cell in ablation_cells(params)} == {"birds"}
+    assert (params.dataset["birds"].pack, params.dataset["birds"].short_side) == ("exact", 256)
+
+
+def test_the_kind_of_noise_is_part_of_the_configuration_of_noisy_runs_only(raw, write):
+    plain = {c.name: c.digest for c in grid_cells(load_params(write(raw)))}
+    raw["noise"] |= {"kind": "semantic", "neighbours": 3}
+    semantic = {c.name: c for c in grid_cells(load_params(write(raw)))}
+    same = {name for name, cell in semantic.items() if cell.digest == plain[name]}
+    assert same == {name for name, cell in semantic.items() if not cell.noise}
+    assert semantic["glyphs-pfml-0.2-0"].config["noise_kind"] == {
+        "kind": "semantic", "neighbours": 3, "embeddings": None, "confusable": None,
+    }  # fmt: skip
+    raw["noise"]["list"] = "unread.csv"  # a key of another kind
+    assert {c.name: c.digest for c in grid_cells(load_params(write(raw)))} == {n: c.digest for n, c in semantic.items()}
 
 
 def test_an_unknown_backbone_is_refused_by_the_check_stage(raw, write):
@@ -201,3 +269,27 @@ def test_every_row_of_the_grid_builds_its_loss(raw, write):
 
     for cell in grid_cells(load_params(write(raw))):
         assert build_loss(cell.loss_name, 5, 8, **cell.loss) is not None
+
+
+def lists_in(section, path=()):
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from lists_in(value, (*path, key))
+        elif isinstance(value, list) and not any(isinstance(one, dict) for one in value):
+            yield ".".join((*path, key)), value
+
+
+MAY_BE_EMPTY = {"grid.field", "grid.baseline", *(f"ablation.{axis}" for axis in ABLATION_AXES)}
+
+
+def test_dvc_can_set_every_list_on_the_command_line(raw, tmp_path):
+    """A list with a comment beside its name, once emptied, takes a later line break with it: DVC 3.67 then leaves a
+    file that is no YAML."""
+    from dvc.utils.hydra import apply_overrides
+
+    path = tmp_path / "params.yaml"
+    for key, value in lists_in(raw):
+        for changed in [[], [*value, value[-1]]] if key in MAY_BE_EMPTY else [[*value, value[-1]]]:
+            path.write_text((ROOT / "params.yaml").read_text())
+            apply_overrides(path, [f"{key}={changed}".replace("'", "").replace(" ", "")])
+            assert yaml.safe_load(path.read_text()) == put(copy.deepcopy(raw), key, changed), key

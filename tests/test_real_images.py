@@ -13,6 +13,8 @@ import torch
 from pfml.config import find_cell, grid_cells, load_params
 from pfml.data.loader import Half, RunData
 from pfml.data.noise import corrupt_labels
+from pfml.data.pictures import TensorPictures
+from pfml.data.transforms import TRANSFORMS
 from pfml.models import build_model
 from pfml.retrieval import retrieval_metrics
 from pfml.training import embed, train
@@ -33,7 +35,11 @@ def omniglot():
     images = torch.from_numpy((255 * ink).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
     labels = torch.from_numpy(np.searchsorted(classes, file["label"][rows]).astype(np.int64))
     seen = labels < TRAIN_CLASSES
-    return Half(images[seen], labels[seen]), Half(images[~seen], labels[~seen] - TRAIN_CLASSES)
+
+    def half(rows, first):
+        return Half(TensorPictures(images[rows], TRANSFORMS["shift"], 3), labels[rows] - first)
+
+    return half(seen, 0), half(~seen, TRAIN_CLASSES)
 
 
 @pytest.mark.parametrize("method", ["pfml", "pfml_tuned", "cpml", "proxy_anchor", "contrastive"])
@@ -45,14 +51,14 @@ def test_training_with_noisy_labels_improves_retrieval_of_unseen_characters(raw,
     assert mask.sum() == round(0.2 * len(known.labels))
     data = RunData(replace(known, labels=torch.from_numpy(noisy)), unseen, None, TRAIN_CLASSES)
     torch.manual_seed(cell.seed)
-    untrained = retrieval_metrics(embed(build_model(**cell.model), unseen.images), unseen.labels)
+    untrained = retrieval_metrics(embed(build_model(**cell.model), unseen.pictures), unseen.labels)
     trained = train(cell, data)
-    measured = retrieval_metrics(embed(trained.model, unseen.images), unseen.labels)
+    measured = retrieval_metrics(embed(trained.model, unseen.pictures), unseen.labels)
     assert measured["map@r"] > 1.3 * untrained["map@r"] and measured["recall@1"] > untrained["recall@1"]
     assert trained.history[-1]["recall@1"] == pytest.approx(measured["recall@1"])
     proxies = getattr(trained.loss, "proxies", None)
     if proxies is not None:
         unit = torch.nn.functional.normalize
-        embeddings = unit(embed(trained.model, known.images), dim=1)
+        embeddings = unit(embed(trained.model, known.pictures), dim=1)
         w2 = proxy_wasserstein(unit(proxies.detach(), dim=2).numpy(), embeddings.numpy(), noisy)
         assert 0 < w2 < 2

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from pfml.config import find_cell, grid_cells, load_params
-from pfml.data.loader import Half, RunData, augment, epoch_batches, normalise
+from pfml.data.loader import Half, RunData
+from pfml.data.pictures import TensorPictures
+from pfml.data.transforms import TRANSFORMS
 from pfml.losses import build_loss
 from pfml.training import Interrupted, embed, learning_rate, train
 
@@ -18,7 +20,7 @@ def half(classes, per_class, seed):
     patterns = rng.integers(0, 256, (classes, 3, 16, 16))
     labels = np.repeat(np.arange(classes), per_class)
     images = np.clip(patterns[labels] + rng.normal(0, 40, (len(labels), 3, 16, 16)), 0, 255).astype(np.uint8)
-    return Half(torch.from_numpy(images), torch.from_numpy(labels))
+    return Half(TensorPictures(torch.from_numpy(images), TRANSFORMS["shift"], 3), torch.from_numpy(labels))
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_clipped_proxies_end_near_the_data_that_they_stand_for(cell, data):
         recipe = {"clip_proxies": clip, "epochs": 15, "sampler": "random", "lr": 3e-3, "proxy_lr": 0.1}
         trained = train(with_recipe(cell("pfml"), **recipe), data)
         unit = torch.nn.functional.normalize
-        embeddings = unit(embed(trained.model, data.train.images), dim=1).numpy()
+        embeddings = unit(embed(trained.model, data.train.pictures), dim=1).numpy()
         return proxy_wasserstein(
             unit(trained.loss.proxies.detach(), dim=2).numpy(), embeddings, data.train.labels.numpy()
         )
@@ -138,50 +140,15 @@ def test_learning_rate_rises_then_falls():
     assert {learning_rate(step, 100, 0.0, "none") for step in range(100)} == {1.0}
 
 
-def test_the_balanced_sampler_draws_whole_classes():
-    labels = torch.arange(120) % 12
-    batches = list(epoch_batches(labels, "balanced", 20, 7, 4, 0, 3))
-    assert len(batches) == 7
-    for batch in batches:
-        counts = torch.bincount(labels[batch], minlength=12)
-        assert sorted(counts.tolist()) == [0] * 7 + [4] * 5 and len(batch.unique()) == 20
+def test_without_a_number_of_steps_an_epoch_is_one_pass_of_whole_batches(cell, data):
+    def bits(trained):
+        return [row["loss"] for row in trained.history], trained.model.head.weight.detach().numpy().tobytes()
 
-
-def test_the_random_sampler_passes_over_everything():
-    labels = torch.zeros(120, dtype=torch.long)
-    seen = torch.cat(list(epoch_batches(labels, "random", 20, 6, 4, 0, 0)))
-    assert sorted(seen.tolist()) == list(range(120))
-    assert len(torch.cat(list(epoch_batches(labels, "random", 50, 7, 4, 0, 0)))) == 350
-
-
-def test_epochs_and_seeds_draw_differently():
-    labels = torch.arange(120) % 12
-    drawn = {
-        torch.cat(list(epoch_batches(labels, "balanced", 20, 3, 4, seed, epoch))).numpy().tobytes()
-        for seed in range(3)
-        for epoch in range(3)
-    }
-    assert len(drawn) == 9
-
-
-def test_too_few_classes_for_a_balanced_batch_is_refused():
-    with pytest.raises(ValueError, match=r"train\.batch"):
-        list(epoch_batches(torch.zeros(50, dtype=torch.long), "balanced", 20, 1, 4, 0, 0))
-
-
-def test_augment_crops_each_image_by_its_own_shift():
-    ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(64, 3, 8, 8)
-    crops = augment(ramp, 2, torch.Generator().manual_seed(0))
-    assert crops.shape == ramp.shape
-    shifts = crops[:, 0, 0, 4] - 4  # the ramp shows by how much each image moved sideways
-    assert set(shifts.tolist()) == {-2.0, -1.0, 0.0, 1.0, 2.0}
-    assert torch.equal(augment(ramp, 0, torch.Generator()), ramp)
-    assert crops.min() == 0 and crops.max() == 7, "the border repeats, nothing is filled in"
-
-
-def test_normalise_is_centred():
-    pixels = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
-    assert normalise(pixels).flatten().tolist() == [-2.0, 2.0]
+    passed = train(with_recipe(cell("pfml"), steps_per_epoch=None, epochs=2), data)
+    counted = train(with_recipe(cell("pfml"), steps_per_epoch=4, epochs=2), data)  # 96 images, batches of 20
+    assert bits(passed) == bits(counted)
+    short = train(with_recipe(cell("pfml"), steps_per_epoch=None, epochs=1, batch=200, sampler="random"), data)
+    assert len(short.history) == 1  # fewer images than a batch: one step
 
 
 def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
@@ -189,4 +156,5 @@ def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
 
     torch.manual_seed(0)
     model, images = build_model("conv4", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)
-    assert torch.allclose(embed(model, images, 30), embed(model, images, 7), atol=1e-5)
+    pictures = TensorPictures(images, TRANSFORMS["shift"], 3)
+    assert torch.allclose(embed(model, pictures, 30), embed(model, pictures, 7), atol=1e-5)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.config import Cell
+from pfml.cell import Cell
 from pfml.schema import Params
 
 
@@ -19,11 +19,16 @@ def read_run(cell: Cell) -> dict:
     """
     path = cell.paths().model / "run.json"
     run = json.loads(path.read_text())
-    if run["digest"] != cell.digest:
+    if _training(run["config"]) != _training(cell.config):
         raise ValueError(
             f"{path}: trained with configuration {run['digest']}, params.yaml asks for {cell.digest}; run dvc repro"
         )
     return run
+
+
+def _training(config: dict) -> str:
+    """What training depends on, spelled in one way: of the kind of noise only the labels count, which DVC watches."""
+    return json.dumps({key: config[key] for key in config if key != "noise_kind"}, sort_keys=True, default=str)
 
 
 def evaluate_cell(cell: Cell, params: Params) -> dict:
@@ -113,12 +118,12 @@ def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
     """Test images for a picture of a cell's retrieval: one query from each of evenly spaced test classes.
 
     Returns:
-        images (memory map of the whole dataset), query indices (q,), neighbour indices (q, k), labels per index.
+        images (of the whole dataset), query indices (q,), neighbour indices (q, k), labels per index.
     """
     import pandas as pd
     import torch
 
-    from pfml.data.catalogue import load_images
+    from pfml.data.packed import open_images
     from pfml.retrieval import nearest_neighbours
 
     read_run(cell)
@@ -133,4 +138,4 @@ def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
     items = split.loc[measured, "item"].to_numpy()
     of_item = np.full(len(split), -1)
     of_item[items] = labels
-    return load_images(Path("data/raw", cell.dataset)), items[asked.numpy()], items[found.numpy()], of_item
+    return open_images(Path("data/raw", cell.dataset)), items[asked.numpy()], items[found.numpy()], of_item

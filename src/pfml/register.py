@@ -5,7 +5,7 @@ A run that DVC restores from its cache never reaches MLflow by itself, and a kil
 
 import socket
 
-from pfml.config import Cell
+from pfml.cell import Cell
 from pfml.tracking import Tracker, create_run, metric_name, open_store, tags_of
 
 

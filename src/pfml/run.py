@@ -11,12 +11,15 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from pfml.config import Cell
+from pfml.cell import Cell
 from pfml.schema import Params
 from pfml.tracking import git_commit, project_root, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
-NUMERIC_CODE = ("training.py", "models.py", "data/loader.py", "losses/*.py")
+NUMERIC_CODE = (
+    "training.py", "models.py", "losses/*.py", "data/crops.py", "data/images.py", "data/loader.py", "data/packed.py",
+    "data/pictures.py", "data/samplers.py", "data/transforms.py",
+)  # fmt: skip
 
 
 def run_cell(cell: Cell, params: Params) -> None:
@@ -88,8 +91,8 @@ def write_outputs(folder: Path, trained, data, run: dict) -> None:
     measured, prefix = (data.validation, "val_") if data.validation else (data.test, "")
     np.savez(
         folder / "embeddings.npz",
-        test=embed(trained.model, measured.images).numpy(), test_labels=measured.labels.numpy(),
-        train=embed(trained.model, data.train.images).numpy(), train_labels=data.train.labels.numpy(),
+        test=embed(trained.model, measured.pictures).numpy(), test_labels=measured.labels.numpy(),
+        train=embed(trained.model, data.train.pictures).numpy(), train_labels=data.train.labels.numpy(),
         proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
     )  # fmt: skip
     history = [{key.removeprefix(prefix): value for key, value in row.items()} for row in trained.history]

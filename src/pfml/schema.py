@@ -4,37 +4,16 @@ Units and sources of the values stand beside them in params.yaml. This module im
 pipeline, so that a stage can refuse a bad configuration within a fraction of a second.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Number = int | float
+from pfml.loss_settings import FieldLoss, Radius
+from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 
-DATASETS = {"glyphs": 100}  # name: training classes, as in pfml.data.catalogue
-EPS = 1e-3  # distance floor of the field losses
-Radius = Annotated[float, Field(gt=EPS, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-def one_of_each(values: list, allowed=None) -> list:
-    """Refuse an empty axis, a value listed twice and a value that does not exist."""
-    if not values:
-        raise ValueError("expected at least one value, found an empty list")
-    repeated = {repr(v) for v in values if values.count(v) > 1}
-    if repeated:
-        raise ValueError(f"expected each value once, found {', '.join(sorted(repeated))} twice")
-    for value in values:
-        if allowed is not None and value not in allowed:
-            raise ValueError(f"unknown name {value!r}; expected one of: {', '.join(allowed)}")
-    return values
+# name: training classes, as in pfml.data.catalogue; other names are datasets of your own
+DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
 
 
 class Grid(Section):
@@ -60,11 +39,81 @@ class Grid(Section):
     @field_validator("dataset")
     @classmethod
     def _dataset(cls, values):
-        return one_of_each(values, DATASETS)
+        for value in values:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):  # part of the names of files and stages
+                raise ValueError(f"expected names of letters, digits and _, found {value!r}")
+        return one_of_each(values)
+
+
+class Dataset(Section):
+    """How a dataset comes to data/raw/<name>/."""
+
+    kind: Literal["catalogue", "folder", "csv"] = "catalogue"
+    path: str | None = None
+    train_classes: Count | None = None
+    pack: Literal["exact", "fast"] = "exact"
+    short_side: Count = 256
+    skip_unreadable: bool = False
+
+    @model_validator(mode="after")
+    def _where(self):
+        if self.kind == "catalogue" and (self.path or self.train_classes):
+            raise ValueError("path and train_classes belong to your own data: kind folder or csv, found kind catalogue")
+        if self.kind != "catalogue" and not self.path:
+            raise ValueError(f"path: missing; kind {self.kind} needs the place of your images")
+        return self
+
+
+class Recipe(Section):
+    """What a dataset changes; the keys are checked after they are laid over the sections of these names."""
+
+    model: dict = Field(default_factory=dict)
+    train: dict = Field(default_factory=dict)
+    loss: dict = Field(default_factory=dict)
 
 
 class Split(Section):
     validation_classes: CountOrZero
+    folds: CountOrZero
+
+    @field_validator("folds")
+    @classmethod
+    def _folds(cls, value):
+        if value == 1:
+            raise ValueError("expected 0 (none) or at least 2, found 1")
+        return value
+
+
+class Noise(Section):
+    """Kinds of pfml.data.noise_kinds; the places may hold {dataset} and {noise}, the grid's fraction as written."""
+
+    kind: Literal["uniform", "pairflip", "semantic", "list"]
+    neighbours: Count
+    embeddings: str | None
+    confusable: str | None
+    list: str | None
+    numbering: Literal[0, 1, "matched"]
+
+    @model_validator(mode="after")
+    def _places(self):
+        if self.kind == "list" and not self.list:
+            raise ValueError("list: missing; kind list needs the file that the noisy labels come from")
+        if self.embeddings and self.confusable:
+            raise ValueError("embeddings, confusable: expected one of the two, found both")
+        for key in ("embeddings", "confusable", "list"):
+            try:
+                (getattr(self, key) or "").format(dataset="", noise="")
+            except (KeyError, ValueError, IndexError):
+                found = getattr(self, key)
+                raise ValueError(f"{key}: expected no braces but {{dataset}} and {{noise}}, found {found!r}") from None
+        return self
+
+    def settings(self, fraction: float) -> dict:
+        """What decides the labels beside fraction and seed; empty for the uniform kind and for clean labels."""
+        if not fraction or self.kind == "uniform":
+            return {}
+        read = {"pairflip": (), "semantic": ("neighbours", "embeddings", "confusable"), "list": ("list", "numbering")}
+        return {key: getattr(self, key) for key in ("kind", *read[self.kind])}
 
 
 class Model(Section):
@@ -81,9 +130,9 @@ class Model(Section):
 
 class Train(Section):
     epochs: Count
-    steps_per_epoch: Count
+    steps_per_epoch: Count | None
     batch: Annotated[int, Field(ge=2)]
-    sampler: Literal["balanced", "random"]
+    sampler: Literal["balanced", "m_per_class", "random"]
     images_per_class: Count
     optimizer: Literal["adamw", "adam"]
     lr: Positive
@@ -93,6 +142,7 @@ class Train(Section):
     schedule: Literal["cosine", "none"]
     clip_norm: NonNegative
     clip_proxies: bool
+    transform: Literal["shift", "small", "proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"]
     crop_padding: CountOrZero
     precision: Literal["float32", "bfloat16"]
     eval_every: Count
@@ -101,96 +151,22 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _batch_is_whole(self):
-        if self.sampler == "balanced" and self.batch % self.images_per_class:
+        if self.sampler != "random" and self.batch % self.images_per_class:
             raise ValueError(f"batch ({self.batch}) must be a multiple of images_per_class ({self.images_per_class})")
         return self
-
-
-class AnyFieldLoss(Section):
-    """What PFML and CPML share; names and meanings are the arguments of pfml.losses.PotentialFieldLoss."""
-
-    proxies_per_class: CountOrZero
-    delta: Radius
-    delta_rep: Radius | None
-    reduction: Literal["sum", "pair_mean", "anchor_mean"]
-    proxy_init: Literal["data", "random", "kaiming"]
-    proxy_proxy: Literal["all", "repulsion", "none"]
-    normalize_proxies: bool
-    absent_proxies: bool
-
-
-class FieldLoss(AnyFieldLoss):
-    """`loss`: PFML, Eq. 1-6."""
-
-    alpha: NonNegative
-    alpha_zero: Literal["log", "linear"]
-
-
-class ContrastiveFieldLoss(AnyFieldLoss):
-    """CPML: `loss` without alpha, and the form of its repulsion."""
-
-    repulsion: Literal["squared_hinge", "mirror"] = "squared_hinge"
-
-
-class ProxyAnchor(Section):
-    margin: NonNegative
-    scale: Positive
-
-
-class ProxyNCA(Section):
-    scale: Positive
-
-
-class SoftTriple(Section):
-    centers_per_class: Count
-    scale: Positive
-    gamma: Positive
-    margin: NonNegative
-
-
-class MultiSimilarity(Section):
-    alpha: Positive
-    beta: Positive
-    base: float
-    epsilon: NonNegative
-
-
-class Triplet(Section):
-    margin: NonNegative
-    mining: Literal["semihard", "hard", "all"]
-
-
-class Contrastive(Section):
-    pos_margin: NonNegative
-    neg_margin: NonNegative
-
-
-# Settings of every loss that a row may use; the names are those of pfml.losses.LOSSES.
-LOSS_SETTINGS = {
-    "pfml": FieldLoss,
-    "cpml": ContrastiveFieldLoss,
-    "proxy_anchor": ProxyAnchor,
-    "proxy_nca": ProxyNCA,
-    "soft_triple": SoftTriple,
-    "multi_similarity": MultiSimilarity,
-    "triplet": Triplet,
-    "contrastive": Contrastive,
-}
-FIELDS = ("pfml", "cpml")
-BASELINES = tuple(name for name in LOSS_SETTINGS if name not in FIELDS)
 
 
 class FieldMethod(Section):
     """A row of the field group; the keys of `loss` and `train` are checked after they are laid over their sections."""
 
     potential: Literal["pfml", "cpml"]
-    loss: dict = {}
-    train: dict = {}
+    loss: dict = Field(default_factory=dict)
+    train: dict = Field(default_factory=dict)
 
 
 class BaselineMethod(Section):
-    loss: dict = {}
-    train: dict = {}
+    loss: dict = Field(default_factory=dict)
+    train: dict = Field(default_factory=dict)
 
 
 class Evaluate(Section):
@@ -207,7 +183,6 @@ class Evaluate(Section):
 
 
 class Ablation(Section):
-    dataset: str
     noise: Number
     proxies_per_class: list[CountOrZero]
     alpha: list[Number]
@@ -274,7 +249,10 @@ class Tracking(Section):
 class Params(Section):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     grid: Grid
+    dataset: dict[str, Dataset]
+    recipe: dict[str, Recipe]
     split: Split
+    noise: Noise
     model: Model
     train: Train
     loss: FieldLoss

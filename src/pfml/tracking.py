@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from pfml.config import Cell
+from pfml.cell import Cell
 
 
 def project_root() -> Path:

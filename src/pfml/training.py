@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from pfml.config import Cell
-from pfml.data.loader import Half, RunData, augment, epoch_batches, normalise
+from pfml.cell import Cell
+from pfml.data.loader import Half, RunData
+from pfml.data.pictures import Pictures
+from pfml.data.samplers import epoch_batches
 from pfml.losses import build_loss
 from pfml.models import build_model
 from pfml.retrieval import retrieval_metrics
+
+EVALUATION_PIXELS = 100 * 224 * 224  # of one batch; more would need gigabytes for the activations of a large network
 
 
 @dataclass
@@ -59,9 +63,9 @@ def train(
     loss = build_loss(cell.loss_name, data.num_classes, cell.dim, **cell.loss).to(device)
     if cell.loss.get("proxy_init") == "data" and state is None:
         generator = torch.Generator().manual_seed(cell.seed)
-        loss.initialise_proxies(embed(model, data.train.images).to(device), data.train.labels.to(device), generator)
+        loss.initialise_proxies(embed(model, data.train.pictures).to(device), data.train.labels.to(device), generator)
     optimizer = build_optimizer(model, loss, recipe)
-    history, steps = [], recipe["steps_per_epoch"]
+    history, steps = [], recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
     if state is not None:
         model.load_state_dict(state["model"])
         loss.load_state_dict(state["loss"])
@@ -71,20 +75,17 @@ def train(
     for epoch in range(len(history), recipe["epochs"]):
         started, total = time.perf_counter(), 0.0
         model.train()
-        crops = torch.Generator().manual_seed(cell.seed * 100_003 + epoch)
         batches = epoch_batches(
             data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch
         )
-        for step, batch in enumerate(batches):
+        for step, (batch, images) in enumerate(data.train.pictures.training(batches, cell.seed, epoch, device)):
             if stop():
                 raise Interrupted(f"{cell.name}: stopped in epoch {epoch + 1}")
             factor = learning_rate(epoch * steps + step, recipe["epochs"] * steps, recipe["warmup"], recipe["schedule"])
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
-            images = augment(normalise(data.train.images[batch]), recipe["crop_padding"], crops)
-            images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe["precision"] == "bfloat16"):
-                embeddings = model(images)
+                embeddings = model(images.contiguous(memory_format=torch.channels_last))
             energy = loss(embeddings.float(), data.train.labels[batch].to(device))
             if not energy.isfinite():
                 raise FloatingPointError(_diverged(cell, epoch, step, energy.item(), history))
@@ -133,13 +134,14 @@ def build_optimizer(model: torch.nn.Module, loss: torch.nn.Module, recipe: dict)
 
 
 @torch.no_grad()
-def embed(model: torch.nn.Module, images: torch.Tensor, batch: int = 500) -> torch.Tensor:
-    """Embeddings (n, D) float32 on the CPU of images (n, 3, h, w) uint8, in evaluation mode, without augmentation."""
+def embed(model: torch.nn.Module, pictures: Pictures, batch: int | None = None) -> torch.Tensor:
+    """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation."""
     device = next(model.parameters()).device
     model.eval()
+    batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
     parts = [
-        model(normalise(images[i : i + batch]).to(device, memory_format=torch.channels_last)).float().cpu()
-        for i in range(0, len(images), batch)
+        model(images.contiguous(memory_format=torch.channels_last)).float().cpu()
+        for images in pictures.evaluation(batch, device)
     ]
     return torch.cat(parts)
 
@@ -148,7 +150,7 @@ def measure(model: torch.nn.Module, data: RunData) -> dict[str, float]:
     """recall@1 and map@r on the test half, or val_recall@1 and val_map@r where validation classes are held out."""
 
     def metrics(half: Half, prefix: str) -> dict[str, float]:
-        found = retrieval_metrics(embed(model, half.images), half.labels, ks=(1,), backend="torch")
+        found = retrieval_metrics(embed(model, half.pictures), half.labels, ks=(1,), backend="torch")
         return {prefix + name: found[name] for name in ("recall@1", "map@r")}
 
     # While settings are being chosen the test half stays unseen.

@@ -1,8 +1,11 @@
-"""Image files of many kinds for the tests of packs."""
+"""Image files of many kinds for the tests of packs, and the stage scripts in a folder of their own."""
+
+import warnings
 
 import pytest
 
 from tests.data.pictures import encoded, noise
+from tests.data.stages import Stages
 
 
 @pytest.fixture
@@ -13,3 +16,14 @@ def files() -> dict[str, bytes]:
         f"{'ab'[i % 2]}{i}": encoded(noise(30 + 7 * i, 60 - 3 * i, i).convert(kinds[i % 6][1]), kinds[i % 6][0])
         for i in range(12)
     }
+
+
+@pytest.fixture
+def stages(tmp_path, monkeypatch, capfd) -> Stages:
+    """The test goes on inside a new project folder."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # a stage sets its own
+    return Stages(monkeypatch, capfd)

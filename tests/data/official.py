@@ -14,8 +14,8 @@ from tests.data.pictures import encoded
 
 
 def picture(class_id: int, number: int, kind: str = "JPEG") -> bytes:
-    """A small picture whose colour says the class; no two are the same."""
-    pixels = np.full((8 + number % 3, 10, 3), (class_id * 37 % 256, class_id * 91 % 256, 120), np.uint8)
+    """A small picture whose red and green say the class; blue says the number, so that no two are the same."""
+    pixels = np.full((8 + number % 3, 10, 3), (class_id * 37 % 256, class_id * 91 % 256, number * 5 % 256), np.uint8)
     pixels[0, 0] = number % 256, number // 256, class_id % 256
     return encoded(Image.fromarray(pixels), kind, quality=95)
 
@@ -110,13 +110,14 @@ def sop_files(**sizes) -> dict[str, bytes]:
     return files | {f"{root}bicycle_final.txt": b"\n", "__MACOSX/._x": b"\0"}
 
 
-def omniglot_files(root: str, characters: dict[str, int], per_class: int = 2) -> dict[str, bytes]:
+def omniglot_files(root: str, characters: dict[str, int], per_class: int = 2, first: int = 0) -> dict[str, bytes]:
+    """`first`: of the pictures, so that two archives differ."""
     files = {}
     for alphabet, count in characters.items():
         for c in range(1, count + 1):
             for k in range(1, per_class + 1):
                 name = f"{root}/{alphabet}/character{c:02d}/{c:04d}_{k:02d}.png"
-                files[name] = picture(len(files), k, "PNG")
+                files[name] = picture(first + len(files), k, "PNG")
     return files
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pfml.data import copies, layouts
 from pfml.data.download import DownloadError, Source
-from pfml.data.sources import DATASETS, Form, RealDataset, open_dataset
+from pfml.data.sources import DATASETS, Entry, Form, open_dataset
 from tests.data import official
 from tests.data.http_faults import faulty_server
 
@@ -34,7 +34,7 @@ def served(server, tmp_path):
 
 
 def entry(*forms, classes=4, train_classes=2, train_images=6, test_images=6):
-    return RealDataset("birds", forms, classes, train_classes, train_images, test_images, 1 << 20, "none", "nobody")
+    return Entry("birds", forms, classes, train_classes, train_images, test_images, 1 << 20, "none", "nobody")
 
 
 @pytest.fixture

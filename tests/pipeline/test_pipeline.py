@@ -4,64 +4,16 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.conftest import ROOT, merge
+from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, results, sh
 
 pytestmark = pytest.mark.pipeline
-
-STUDY = {
-    "study": "tiny",
-    "grid": {"field": ["pfml"], "baseline": ["contrastive"], "noise": [0.0, 0.2], "seed": [0]},
-    "train": {"epochs": 2, "steps_per_epoch": 3, "batch": 40, "eval_every": 2},
-    "loss": {"proxies_per_class": 2},
-    "evaluate": {"nmi": False},
-    "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
-    "theory": {"sets": 1, "trials": 2, "changes": [], "radii": [0.5], "alphas": [3.0]},
-}
-ENVIRONMENT = {
-    key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_TRACKING", "GIT_", "PYTHON"))
-} | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "src",
-    "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "true", "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t",
-    "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
-}  # fmt: skip
-REPRO = (sys.executable, "-m", "pfml.launch", "-j2")
-
-
-def sh(folder, *command, code=0):
-    found = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
-    assert found.returncode == code, f"{command}: {found.returncode}\n{found.stdout[-3000:]}\n{found.stderr[-3000:]}"
-    return found.stdout + found.stderr
-
-
-def clone(folder):
-    """The working tree as a repository of its own with the tiny study; no results, nothing cached."""
-    files = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\n")
-    for name in filter(None, files):
-        if not name.startswith(("reports/", "dvc.lock")) and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    params = folder / "params.yaml"
-    params.write_text(yaml.safe_dump(merge(yaml.safe_load(params.read_text()), STUDY), sort_keys=False))
-    sh(folder, "git", "init", "-q")
-    commit(folder, "start")
-    return folder
-
-
-def commit(folder, message):
-    sh(folder, "git", "add", "-A")
-    sh(folder, "git", "commit", "-qm", message)
 
 
 def repro_until(folder, text):
@@ -97,17 +49,6 @@ def mlflow_runs(folder):
         "'final/recall_at_1' in r.data.metrics) for r in all_runs(c, e)]))"
     )
     return json.loads(sh(folder, sys.executable, "-c", code).split("RUNS")[1])
-
-
-def ran(output):
-    """Names of the stages whose command was executed."""
-    return {name.split("@")[0] for name in re.findall(r"Running stage '([^']+)'", output)}
-
-
-def results(folder):
-    """What the tables show, without what differs between two runs of the same thing."""
-    rows = csv.DictReader((folder / "reports/results.csv").open())
-    return [{k: v for k, v in row.items() if k not in ("seconds", "git_commit", "mlflow_run")} for row in rows]
 
 
 def test_everything_is_there(project):

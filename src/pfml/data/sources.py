@@ -31,7 +31,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class RealDataset:
+class Entry:
     """What a dataset is and what it must contain.
 
     The first `train_classes` classes of the official order train, the others are unseen until the test (zero-shot
@@ -53,9 +53,7 @@ class RealDataset:
         return self.train_images + self.test_images
 
 
-def open_dataset(
-    name: str, folder: Path, manual: Path | None = None, entry: RealDataset | None = None, **options
-) -> Listing:
+def open_dataset(name: str, folder: Path, manual: Path | None = None, entry: Entry | None = None, **options) -> Listing:
     """The images of a real dataset, fetched if they are not there yet, parsed, and counted.
 
     Args:
@@ -86,7 +84,7 @@ def open_dataset(
     return listing
 
 
-def check_counts(listing: Listing, entry: RealDataset, where: str) -> None:
+def check_counts(listing: Listing, entry: Entry, where: str) -> None:
     """Raises ValueError, beginning with `where`, unless images and classes of both halves are as many as expected."""
     ids = listing.table["class_id"]
     train = ids < entry.train_classes
@@ -100,7 +98,7 @@ def check_counts(listing: Listing, entry: RealDataset, where: str) -> None:
         )
 
 
-def _paths(entry: RealDataset, folder: Path, manual: Path | None, options: dict) -> tuple[Form, list[Path]]:
+def _paths(entry: Entry, folder: Path, manual: Path | None, options: dict) -> tuple[Form, list[Path]]:
     """The first form that is complete on disk, or else the first that can be fetched."""
     for form in entry.forms:
         paths = []
@@ -147,7 +145,7 @@ def _hugging_face(
     return Form(f"Hugging Face copy {repository}", sources, lambda paths, _: parse(paths))
 
 
-CUB200 = RealDataset(
+CUB200 = Entry(
     name="cub200",
     forms=(
         _one_archive(
@@ -166,7 +164,7 @@ CUB200 = RealDataset(
 )  # fmt: skip
 
 _OFFLINE = "the official server has been without this file since 2023"
-CARS196 = RealDataset(
+CARS196 = Entry(
     name="cars196",
     forms=(
         Form(
@@ -227,7 +225,7 @@ _SOP_DIGESTS = {  # of nyris/stanford-online-products-v1 at the revision below, 
         "f2fdb9ab858627688185fd49a626c8114c898912997db638dff49d3723c6d8e6",
     ),
 }
-SOP = RealDataset(
+SOP = Entry(
     name="sop",
     forms=(
         _one_archive(
@@ -259,7 +257,7 @@ SOP = RealDataset(
     citation="Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR, 2016",
 )  # fmt: skip
 
-OMNIGLOT = RealDataset(
+OMNIGLOT = Entry(
     name="omniglot",
     forms=(
         Form(

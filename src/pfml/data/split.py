@@ -3,6 +3,8 @@ settings on, so that the test half is never looked at for that.
 """
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,14 +13,14 @@ from pfml.data.folds import validation_folds
 
 
 def zero_shot_split(
-    items: pd.DataFrame, images: np.ndarray, train_classes: int | None, validation_classes: int, folds: int = 0
+    items: pd.DataFrame, digests: Sequence[str], train_classes: int | None, validation_classes: int, folds: int = 0
 ) -> pd.DataFrame:
     """One line per image: where it belongs and what it contains.
 
     Args:
         items: columns item, class_id (0-based, in the dataset's official order), class_name; where the source fixes the
             halves itself, also split ("train" or "test"), which is then honoured.
-        images: (n, ...) uint8, row i belongs to item i.
+        digests: (n,) of what the images contain, equal for equal images (see `content`).
         train_classes: the first so many class numbers are the training half, the rest the test half. With a column
             split: None, or the number of training classes that it must have.
         validation_classes: how many training classes are set aside, evenly spaced over the half.
@@ -26,15 +28,15 @@ def zero_shot_split(
 
     Returns:
         columns item, class_id, class_name, split ("train" or "test"), validation (True for images of the set-aside
-        training classes), sha256 (first 16 digits of the image's content) and, with folds, fold: that in which the
+        training classes), sha256 (first 16 digits of the digest) and, with folds, fold: that in which the
         image's class is a validation class (pfml.data.folds), -1 for test classes and where it is one in none.
 
     Raises:
-        ValueError: too few classes for what is asked, as many images as items are not there, a column split with other
+        ValueError: too few classes for what is asked, another number of digests than items, a column split with other
             words than train and test, or a class or an image that stands in both halves.
     """
-    if len(items) != len(images):
-        raise ValueError(f"images: expected one for each of {len(items)} items, found {len(images)}")
+    if len(items) != len(digests):
+        raise ValueError(f"digests: expected one for each of {len(items)} items, found {len(digests)}")
     table = items[["item", "class_id", "class_name"]].copy()
     table["split"] = _halves(items, train_classes)
     training = np.unique(table.loc[table["split"] == "train", "class_id"])
@@ -45,12 +47,24 @@ def zero_shot_split(
         )
     held_out = training[np.arange(validation_classes) * len(training) // max(validation_classes, 1)]
     table["validation"] = items["class_id"].isin(held_out)
-    table["sha256"] = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()[:16] for image in images]
+    table["sha256"] = [digest[:16] for digest in digests]
     check_disjoint(table)
+    if folds > len(training):
+        raise ValueError(
+            f"split.folds: expected at most one for each of {len(training)} training classes, found {folds}"
+        )
     if folds:
         fold_of = dict(zip(training, validation_folds(len(training), folds)))
         table["fold"] = table["class_id"].map(fold_of).fillna(-1).astype("int64")
     return table
+
+
+def content(items: pd.DataFrame, folder: Path) -> list[str]:
+    """A digest per image of data/raw/<name>: that of its items.csv, else SHA-256 of the pixels in images.npy."""
+    if "sha256" in items:
+        return list(items["sha256"])
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
 
 
 def check_disjoint(table: pd.DataFrame) -> None:

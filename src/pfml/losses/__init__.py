@@ -1,7 +1,7 @@
 """Every loss by name. `build_loss("pfml", num_classes=100, embedding_dim=64, alpha=4.0)` gives a torch module with
 `loss(embeddings, labels)` -> scalar; modules with proxies have them as `loss.proxies` (classes, M, D).
 
-To add one: a module or builder here, its settings in pfml.schema.LOSS_SETTINGS, its section in params.yaml.
+To add one: a module or builder here, its settings in pfml.loss_settings.LOSS_SETTINGS, its section in params.yaml.
 """
 
 import difflib

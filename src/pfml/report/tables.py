@@ -1,11 +1,11 @@
 """reports/tables.md: the paper's Tables 1-9 and Figure 3, what was run beside what was published."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pfml import paper
 from pfml.paper import AXIS_NAMES, CAPTIONS, TITLES
 from pfml.report import readings
+from pfml.report.blocks import Block, blocks_of
 from pfml.report.ledger import Ledger, Summary, Sweep, recall_levels, summarise
 from pfml.report.printed import LOST, printed, published_pair, published_table
 from pfml.report.style import (
@@ -39,50 +39,6 @@ THEORY = """## Theory
 
 Proposition 1 and Corollary 1 in numbers: [theory.md](theory.md), written by the stage `theory`.
 """
-
-
-@dataclass(frozen=True)
-class Block:
-    """The grid cells of one study on one dataset with one network: one table of ours."""
-
-    study: str
-    dataset: str
-    backbone: str
-    dim: int
-    cells: tuple
-
-    def row(self, method: str, noise: float) -> list:
-        return [c for c in self.cells if c.method == method and float(c.noise) == noise]
-
-    @property
-    def methods(self) -> list[str]:
-        return list(dict.fromkeys(c.method for c in self.cells))
-
-    @property
-    def noises(self) -> list[float]:
-        return sorted({float(c.noise) for c in self.cells})
-
-    @property
-    def title(self) -> str:
-        held_out = any(getattr(c, "train", {}).get("hold_out") for c in self.cells)
-        where = "; measured on held-out validation classes, NOT on the test half" if held_out else ""
-        return f"Study `{self.study}`: {dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions{where}"
-
-    @property
-    def table(self) -> int:
-        """Which of the paper's retrieval tables this is measured for: 4 and 5 the small, 6 and 7 the MLRC ones."""
-        if self.study.startswith("mlrc"):
-            return 6 if self.dataset == "cub200" else 7
-        small = self.dim == 64 and self.dataset in ("cub200", "cars196", "sop")
-        return (5 if self.dataset == "sop" else 4) if small else 1
-
-
-def blocks_of(grid: Sequence) -> list[Block]:
-    """Grid cells grouped by study, dataset and network, in the order in which they come."""
-    groups: dict = {}
-    for cell in grid:
-        groups.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim), []).append(cell)
-    return [Block(*key, tuple(cells)) for key, cells in groups.items()]
 
 
 def render_tables(ledger: Ledger, grid: Sequence, sweeps: Sequence[Sweep]) -> str:
@@ -171,7 +127,8 @@ def table_2(table: int, ledger: Ledger, blocks: Sequence[Block]) -> list[str]:
             row_of(ledger, block, level, key)
             for level, key in ((0.0, "recall@1"), (noise, "recall@1"), (noise, "recall@2"), (noise, "best_recall@1"))
         )
-        theirs = {d: published_pair(d) for d in ("cub200", "cars196")} if noise == 0.2 else {}
+        theirs = {d: published_pair(d) for d in ("cub200", "cars196")}
+        theirs = theirs if (noise, block.noise_kind) == (0.2, "uniform") else {}
         methods = list(dict.fromkeys([*clean, *noisy, *(m for pair in theirs.values() for m in pair)]))
         columns = [
             *(column(row, methods, best="high") for row in (clean, noisy)),
@@ -186,7 +143,8 @@ def table_2(table: int, ledger: Ledger, blocks: Sequence[Block]) -> list[str]:
             for i, best_is in enumerate(("high", "high", "low")):
                 values = [pair.get(m, (None,) * 3)[i] for m in methods]
                 columns.append(([number(v) for v in values], values, best_is))
-        parts.append(f"{block.title}, {share(noise)} of the training labels moved; published columns at the right.")
+        how = "published columns at the right" if theirs else f"{block.noise_kind} noise, no published numbers"
+        parts.append(f"{block.title}, {share(noise)} of the training labels moved; {how}.")
         parts.append(columns_table(header, list(map(method_name, methods)), columns))
         words = [readings.standing(noisy, m, f"R@1 at {share(noise)} noise") for m in noisy if m.startswith("pfml")]
         words += [readings.noise_drop(clean, noisy, m) for m in noisy if m.startswith("pfml")]

@@ -1,0 +1,101 @@
+"""A cell is one training run with everything that decides its result; its digest names that configuration in result
+files, checkpoints and MLflow, so that a result is never taken because of its file name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run. `loss`, `train` and `model` hold its resolved settings, `axis`/`value` its ablation point,
+    `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none).
+    """
+
+    study: str
+    dataset: str
+    method: str
+    noise: float
+    seed: int
+    loss_name: str
+    loss: Mapping = field(hash=False)
+    train: Mapping = field(hash=False)
+    model: Mapping = field(hash=False)
+    validation_classes: int
+    axis: str = ""
+    value: float | None = None
+    noise_kind: Mapping = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        point = f"-{self.axis}-{self.value}" if self.axis else ""
+        return f"{self.dataset}-{self.method}-{self.noise}-{self.seed}{point}"
+
+    @property
+    def backbone(self) -> str:
+        return self.model["backbone"]
+
+    @property
+    def dim(self) -> int:
+        return self.model["embedding_dim"]
+
+    @property
+    def config(self) -> dict:
+        """All that decides the numbers, nested and JSON-ready; neither the study nor the row's name is part of it."""
+        loss = dict(self.loss)
+        if "delta_rep" in loss:  # null means delta: one configuration, one digest
+            loss["delta_rep"] = loss["delta_rep"] or loss["delta"]
+        config = {
+            "dataset": self.dataset, "noise": float(self.noise), "seed": self.seed, "loss_name": self.loss_name,
+            "loss": loss, "train": dict(self.train), "model": dict(self.model),
+        }  # fmt: skip
+        if self.train["hold_out"]:
+            config["validation_classes"] = self.validation_classes
+        if self.noise_kind:
+            config["noise_kind"] = dict(self.noise_kind)
+        return config
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits over `config`; equal settings give equal digests whatever the spelling (3 or 3.0)."""
+        canonical = json.dumps(self.config, sort_keys=True, default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def paths(self) -> "CellPaths":
+        return CellPaths(self)
+
+
+@dataclass(frozen=True)
+class CellPaths:
+    """Where a cell's files are, relative to the project root."""
+
+    cell: Cell
+
+    @property
+    def model(self) -> Path:
+        c = self.cell
+        if c.axis:
+            return Path("models/ablation", c.axis, f"{c.value}-{c.seed}")
+        return Path("models/grid", c.dataset, f"{c.method}-{c.noise}-{c.seed}")
+
+    @property
+    def result(self) -> Path:
+        c = self.cell
+        return Path("reports/runs", c.study, "ablation" if c.axis else "", f"{c.name}.json")
+
+    @property
+    def history(self) -> Path:
+        return self.result.with_suffix(".csv")
+
+    @property
+    def manifest(self) -> Path:
+        c = self.cell
+        return Path("data/noise", f"{c.dataset}-{c.noise}-{c.seed}.csv")
+
+    @property
+    def noise_report(self) -> Path:
+        return self.manifest.with_name(f"{self.manifest.stem}-classes.csv")

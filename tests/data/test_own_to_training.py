@@ -1,0 +1,111 @@
+"""Images of your own, as a folder and as a CSV, through the stages to a trained run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pfml.data.packed import open_images
+from tests.data.pictures import encoded
+from tests.data.stages import one_epoch
+
+KINDS = [("png", "RGB"), ("jpg", "L"), ("jpg", "CMYK"), ("png", "P"), ("webp", "RGB")]
+
+
+@pytest.fixture
+def birds(tmp_path):
+    """Five classes of six images each, of many kinds, and a text file."""
+    folder = tmp_path / "birds"
+    for c, name in enumerate(["kite", "owl", "wren", "007", "NA"]):
+        (folder / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = np.random.default_rng(10 * c + i).integers(0, 256, (20 + i, 30 + c, 3), np.uint8)
+            extension, mode = KINDS[(c + i) % len(KINDS)]
+            data = encoded(Image.fromarray(pixels).convert(mode), extension.replace("jpg", "jpeg"))
+            (folder / name / f"{i}.{extension}").write_bytes(data)
+    (folder / "owl/notes.txt").write_text("seen in May")
+    return folder
+
+
+def own(raw, kind, path, **settings):
+    raw["dataset"]["birds"] = {"kind": kind, "path": str(path), **settings}
+    return one_epoch(raw, "birds")
+
+
+def test_a_folder(raw, write, stages, birds):
+    write(own(raw, "folder", birds), Path.cwd())
+    with pytest.warns(UserWarning, match=r"ignored 1 files that are no images by name: \.txt 1"):
+        said = stages.all("birds")
+    assert "30 images of 5 classes" in said
+    split = pd.read_csv("data/split/birds.csv", dtype={"class_name": str}, na_filter=False)
+    halves = split.groupby("split")["class_name"].agg(lambda names: list(dict.fromkeys(names)))
+    assert halves["train"] == ["007", "NA"] and halves["test"] == ["kite", "owl", "wren"]  # half of 5, rounded down
+    classes = pd.read_csv("data/noise/birds-0.2-0-classes.csv", dtype={"class_name": str}, na_filter=False)
+    assert classes["class_name"].tolist() == ["007", "NA"]
+    meta = json.loads(Path("data/raw/birds/meta.json").read_text())
+    assert meta["source"] == "your own (folder)" and str(birds) not in json.dumps(meta)
+
+
+def test_a_csv_with_halves_of_its_own_relative_to_the_project(raw, write, stages, birds):
+    rows = [(f"{p.parent.name}/{p.name}", p.parent.name, "test" if p.parent.name in ("owl", "007") else "train")
+            for p in sorted(birds.glob("*/*")) if p.suffix != ".txt"]  # fmt: skip
+    pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(birds / "list.csv", index=False)
+    write(own(raw, "csv", "../birds/list.csv"), Path.cwd())
+    said = stages.all("birds")
+    assert "train classes 3" in said and "test classes 2" in said
+    split = pd.read_csv("data/split/birds.csv", dtype={"class_name": str}, na_filter=False)
+    assert set(split.loc[split["split"] == "test", "class_name"]) == {"owl", "007"}
+
+
+def test_unreadable_files_stop_by_name_or_are_left_out_with_a_count(raw, write, stages, birds):
+    (birds / "wren/3.jpg").unlink(missing_ok=True)
+    (birds / "wren/broken.jpg").write_bytes(b"no picture")
+    raw = own(raw, "folder", birds, train_classes=3)
+    write(raw, Path.cwd())
+    code, said = stages("fetch", "birds")
+    assert code == 1 and "wren/broken.jpg" in said and "1 of" in said and not Path("data/raw/birds").exists()
+    raw["dataset"]["birds"]["skip_unreadable"] = True
+    write(raw, Path.cwd())
+    code, said = stages("fetch", "birds")
+    assert code == 0 and "left out 1 unreadable images" in said
+    assert "wren/broken.jpg" in open_images("data/raw/birds").meta["skipped"]
+
+
+@pytest.mark.parametrize(
+    "kind, path, settings, words",
+    [
+        ("folder", "absent", {}, ["absent: expected a folder with one folder a class"]),
+        ("folder", "birds", {"train_classes": 5}, ["dataset.birds.train_classes: expected 1 to 4", "found 5"]),
+        ("csv", "birds", {}, ["birds: cannot be read", "expected a CSV"]),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(raw, write, stages, birds, tmp_path, kind, path, settings, words):
+    write(own(raw, kind, tmp_path / path, **settings), Path.cwd())
+    code, said = stages("fetch", "birds")
+    assert code == 1 and all(word in said for word in words) and "Traceback" not in said
+    assert not Path("data/raw/birds").exists()
+
+
+def test_the_transform_of_the_default_dataset_is_refused_for_images_of_many_sizes(raw, write, stages, birds):
+    raw = own(raw, "folder", birds)
+    raw["recipe"]["birds"]["train"]["transform"] = "shift"
+    write(raw, Path.cwd())
+    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.2", "0")):
+        assert stages(name, *arguments)[0] == 0
+    code, said = stages("train", "birds-pfml-0.2-0")
+    assert code == 1 and "error: train.transform: shift takes images of one size" in said
+    assert "recipe.birds.train.transform" in said
+
+
+def test_too_few_classes_for_a_batch_are_told_at_training(raw, write, stages, birds):
+    write(own(raw, "folder", birds, train_classes=1), Path.cwd())
+    raw["split"] |= {"validation_classes": 0, "folds": 0}
+    raw["grid"]["noise"] = [0.0]
+    write(raw, Path.cwd())
+    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.0", "0")):
+        assert stages(name, *arguments)[0] == 0
+    code, said = stages("train", "birds-pfml-0.0-0")
+    assert code == 1 and "needs 2 classes" in said and "has 1 classes" in said
