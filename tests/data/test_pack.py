@@ -22,8 +22,10 @@ from PIL import Image
 
 from pfml.data.images import content_digest, decode
 from pfml.data.listing import Listing
+from pfml.data.ordered import ordered
 from pfml.data.own import csv_listing, folder_listing
-from pfml.data.pack import PackedImages, checked_table, digests, open_images, ordered, pack, read_items
+from pfml.data.pack import checked_table, pack
+from pfml.data.packed import PackedImages, digests, open_images, read_items
 
 REAL = os.environ.get("PFML_REAL_DATA")
 needs_real = pytest.mark.skipif(not REAL, reason="PFML_REAL_DATA is not set: no real images to read")
