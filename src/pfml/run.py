@@ -17,7 +17,7 @@ from pfml.tracking import git_commit, project_root, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
 NUMERIC_CODE = (
-    "training.py", "models.py", "losses/*.py", "data/crops.py", "data/images.py", "data/loader.py", "data/packed.py",
+    "training.py", "models.py", "losses/*.py", "data/buffers.py", "data/crops.py", "data/images.py", "data/loader.py", "data/packed.py",
     "data/pictures.py", "data/samplers.py", "data/transforms.py",
 )  # fmt: skip
 

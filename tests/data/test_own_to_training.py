@@ -96,7 +96,7 @@ def test_the_transform_of_the_default_dataset_is_refused_for_images_of_many_size
     for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.2", "0")):
         assert stages(name, *arguments)[0] == 0
     code, said = stages("train", "birds-pfml-0.2-0")
-    assert code == 1 and "error: train.transform: shift takes images of one size" in said
+    assert code == 1 and "error: train.transform: birds has images of many sizes; expected bn_inception, " in said
     assert "recipe.birds.train.transform" in said
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from pfml.data.images import content_digest, decode
 from pfml.data.listing import Listing
 from pfml.data.own import csv_listing, folder_listing
-from pfml.data.pack import PackedImages, digests, open_images, pack, read_items
+from pfml.data.pack import pack
+from pfml.data.packed import PackedImages, digests, open_images, read_items
 from tests.conftest import REAL, needs_real
 from tests.data.pictures import encoded, listing_of, noise
 

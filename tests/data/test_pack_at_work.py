@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from pfml.data.listing import Listing
+from pfml.data.ordered import ordered
 from pfml.data.own import folder_listing
-from pfml.data.pack import PackedImages, ordered, pack
+from pfml.data.pack import pack
+from pfml.data.packed import PackedImages
 from tests.conftest import ROOT
 from tests.data.pictures import encoded, listing_of, noise
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.data.pack import PackedImages, pack
+from pfml.data.pack import pack
+from pfml.data.packed import PackedImages
 from tests.data.pictures import listing_of
 
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from pfml.data.listing import Listing
-from pfml.data.pack import PackedImages, checked_table, pack, read_items
+from pfml.data.pack import checked_table, pack
+from pfml.data.packed import PackedImages, read_items
 from tests.data.pictures import encoded, listing_of
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pfml.data.listing import Listing
-from pfml.data.pack import pack, read_items
+from pfml.data.pack import pack
+from pfml.data.packed import read_items
 from pfml.data.verify import check, check_counts, class_sizes, counts, duplicates, report, text
 from tests.conftest import REAL, needs_real
 from tests.data.pictures import encoded

@@ -73,15 +73,17 @@ def pictures_of(images: ArrayImages | PackedImages, items: np.ndarray, recipe: d
     """Some images of a dataset, by item number, seen through the recipe's transform.
 
     Raises:
-        ValueError: transform shift for images that are not all of one size.
+        ValueError: shift for images of many sizes, another transform for an array of images of one size.
     """
-    if recipe["transform"] != "shift":
-        return PackedPictures(images, items, TRANSFORMS[recipe["transform"]])
-    if not isinstance(images, ArrayImages):
-        name, others = images.folder.name, ", ".join(set(TRANSFORMS) - {"shift"})
+    wanted, name = recipe["transform"], images.folder.name
+    if (wanted == "shift") != isinstance(images, ArrayImages):
+        fitting = ["shift"] if isinstance(images, ArrayImages) else sorted(set(TRANSFORMS) - {"shift"})
+        has = "images of one size in one array" if isinstance(images, ArrayImages) else "images of many sizes"
         raise ValueError(
-            f"train.transform: shift takes images of one size, {name} has images of many; expected one of {others} "
+            f"train.transform: {name} has {has}; expected {', '.join(fitting)}, found {wanted} "
             f"(set recipe.{name}.train.transform)"
         )
+    if wanted != "shift":
+        return PackedPictures(images, items, TRANSFORMS[wanted])
     pixels = torch.from_numpy(np.ascontiguousarray(images[items])).permute(0, 3, 1, 2)
     return TensorPictures(pixels, TRANSFORMS["shift"], recipe["crop_padding"])

@@ -9,29 +9,25 @@ A pack is a folder with
   upright full image in both modes, so that checks and splits do not depend on the mode;
 - `meta.json`: name, images, classes, digest, source, licence, mode, short_side (null if exact), bytes, skipped.
 
-The embedded dataset has `images.npy` in place of the first two; `open_images` reads either.
+The embedded dataset has `images.npy` in place of the first two; `pfml.data.packed.open_images` reads either.
 """
 
 import csv
 import hashlib
 import json
-import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from pfml.data.images import check_size, content_digest, decode
+from pfml.data.images import content_digest, decode, resized
 from pfml.data.listing import Listing
+from pfml.data.ordered import ordered
+from pfml.data.packed import BINS
 
-MODES = ("exact", "fast")
-BINS = {"exact": "images.bin", "fast": "pixels.bin"}
 SHOWN = 20  # unreadable files that an error names before it only counts them
 
 
@@ -58,7 +54,7 @@ def pack(
         FileExistsError: `folder` holds something else than a pack.
     """
     table = checked_table(listing.table)
-    if mode not in MODES or short_side < 1:
+    if mode not in BINS or short_side < 1:
         raise ValueError(f"expected mode exact or fast and a short side from 1, found {mode!r} and {short_side!r}")
     folder = Path(folder)
     _check_replaceable(folder)
@@ -97,42 +93,6 @@ def checked_table(table: pd.DataFrame) -> pd.DataFrame:
     if "split" in table and not table["split"].isin(["train", "test"]).all():
         raise ValueError(f"listing: split: expected train or test, found {sorted(set(map(str, table['split'])))}")
     return table
-
-
-def ordered(function: Callable, inputs: Iterable, threads: int | None = None) -> Iterator:
-    """map(function, inputs) on threads, in order, with at most two inputs per thread alive.
-
-    Inputs are drawn in the calling thread, one after the other: archives cannot be read from several.
-    """
-    threads = threads or min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8
-    )
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque = deque()
-        try:
-            for one in inputs:
-                waiting.append(pool.submit(function, one))
-                if len(waiting) >= 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def resized(image: Image.Image, short_side: int) -> Image.Image:
-    """The image at this short side, aspect kept (long side rounded down), bilinear and antialiased.
-
-    That is torchvision's Resize(short_side), so a fast pack of 256 pixels holds what the usual evaluation crops from.
-
-    Raises:
-        ValueError: the result would be larger than any image may be.
-    """
-    shorter = min(image.size)
-    width, height = (side * short_side // shorter for side in image.size)
-    check_size(width, height)
-    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _encode(item: tuple[str, bytes | Exception], short_side: int | None) -> dict | str:
@@ -215,85 +175,3 @@ def _check_replaceable(folder: Path) -> None:
         raise FileExistsError(
             f"{folder}: expected nothing, an empty folder or a pack, found something else; move it away"
         )
-
-
-class PackedImages:
-    """The images of a pack: len(images), images[i] as (height, width, 3) uint8, images.bytes(i).
-
-    In mode fast images[i] is a read-only view of the memory map, no copy; in mode exact it is decoded on each access.
-    Pickling passes the folder only, and a fork shares the map, so that every worker process reads by itself.
-
-    Raises:
-        ValueError: the folder holds no pack, or its large file is shorter or longer than its index says.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder).resolve()
-        try:
-            self.meta = json.loads((self.folder / "meta.json").read_text())
-            self.mode = self.meta["mode"]
-            path = self.folder / BINS[self.mode]
-            self.index = np.load(self.folder / "index.npy")
-            found = path.stat().st_size
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"{folder}: expected a pack (meta.json, index.npy and a large file): {error}; pack again"
-            ) from None
-        if found != self.meta["bytes"] or len(self.index) != self.meta["images"]:
-            raise ValueError(
-                f"{folder}: {path.name}: expected {self.meta['images']} images in {self.meta['bytes']} bytes, found "
-                f"{len(self.index)} in {found}; the pack is damaged, pack again"
-            )
-        self._large = np.memmap(path, np.uint8, "r").view(np.ndarray)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, item: int) -> np.ndarray:
-        if self.mode == "exact":
-            return np.asarray(decode(self.bytes(item), f"{self.folder}, image {item}"))
-        offset, height, width = self.index[item]
-        return self._large[offset : offset + height * width * 3].reshape(height, width, 3)
-
-    def bytes(self, item: int) -> bytes:
-        """The original file. ValueError in mode fast, which does not keep it."""
-        if self.mode != "exact":
-            raise ValueError(f"{self.folder}: original files are in a pack of mode exact only, this one is {self.mode}")
-        offset, length = self.index[item]
-        return self._large[offset : offset + length].tobytes()
-
-    def __reduce__(self):
-        return PackedImages, (self.folder,)
-
-
-class ArrayImages:
-    """The images of an images.npy, all of one size: images[i] is a view of the memory map; so is a range of them."""
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder).resolve()
-        self.array = np.load(self.folder / "images.npy", mmap_mode="r").view(np.ndarray)
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, item) -> np.ndarray:
-        return self.array[item]
-
-    def __reduce__(self):
-        return ArrayImages, (self.folder,)
-
-
-def open_images(folder: str | Path) -> PackedImages | ArrayImages:
-    """The images of data/raw/<name>, whatever form they are in. ValueError if there are none."""
-    return ArrayImages(folder) if (Path(folder) / "images.npy").exists() else PackedImages(folder)
-
-
-def read_items(folder: str | Path) -> pd.DataFrame:
-    """items.csv with names as text, whatever they look like: a class may be called 007 or NA."""
-    text = dict.fromkeys(("class_name", "name", "split", "sha256"), str)
-    return pd.read_csv(Path(folder) / "items.csv", dtype=text, keep_default_na=False)
-
-
-def digests(images: PackedImages | ArrayImages, threads: int | None = None) -> Iterator[str]:
-    """`content_digest` of every image in order; of the stored size where that is smaller than the original."""
-    return ordered(lambda item: content_digest(images[item]), range(len(images)), threads)
