@@ -70,6 +70,10 @@ BAD = [
     ("noise.kind", "list", ["noise", "list: missing"]),
     ("noise.list", "lists/{datset}.csv", ["noise", "list", "{dataset} and {noise}", "{datset}"]),
     ("noise.numbering", 2, ["noise.numbering", "2", "'matched'"]),
+    ("train.select", "best_validation", ["train", "select", "hold_out: true"]),
+    ("train.patience", 3, ["train", "patience", "hold_out: true"]),
+    ("train", {"select": "best_test", "hold_out": True}, ["train", "select: best_test", "hold_out leaves unseen"]),
+    ("train.freeze_bn", "all", ["train.freeze_bn", "'all'", "'statistics'"]),
     ("train.transform", "shfit", ["train.transform", "'shfit'", "'shift'"]),
     (
         "field.pfml.train",
@@ -112,7 +116,7 @@ BAD = [
 @pytest.mark.parametrize("key, value, expected", BAD, ids=[f"{k}={v}" for k, v, _ in BAD])
 def test_bad_settings_are_refused_with_one_clear_line(raw, write, key, value, expected):
     with pytest.raises(ConfigError) as error:
-        load_params(write(put(raw, key, value)))
+        load_params(write(put(raw, key, raw[key] | value if key == "train" and value else value)))
     message = str(error.value)
     assert "\n" not in message
     for text in ["params.yaml", *expected]:

@@ -13,8 +13,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-CELL = "glyphs-pfml-0.2-0"
-
 
 @pytest.fixture
 def workspace(tmp_path, tiny, write):
@@ -43,11 +41,11 @@ def workspace(tmp_path, tiny, write):
     return _workspace
 
 
-def start(folder, **environment):
+def start(folder, method="pfml", **environment):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder)} | environment
     return subprocess.Popen(
-        [sys.executable, ROOT / "stages/train.py", CELL], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, ROOT / "stages/train.py", f"glyphs-{method}-0.2-0"], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
 
 
@@ -115,7 +113,7 @@ def test_an_orphan_stops_by_itself(workspace):
     folder = workspace("a", steps=100)
     (folder / "dvc").write_text("import subprocess, sys; subprocess.run(sys.argv[1:])")
     parent = subprocess.Popen(
-        [sys.executable, "dvc", sys.executable, str(ROOT / "stages/train.py"), CELL], cwd=folder,
+        [sys.executable, "dvc", sys.executable, str(ROOT / "stages/train.py"), "glyphs-pfml-0.2-0"], cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder), "DVC_STAGE": "train"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -150,6 +148,38 @@ def test_held_out_classes_are_what_is_measured(workspace, tiny, write):
     assert saved["test_labels"].tolist() == [0] * 8 + [1] * 8, "the two validation classes, not the test half"
     assert set(saved["train_labels"]) == set(range(10)) and saved["proxies"].shape[0] == 10
     assert "recall@1" in pd.read_csv(model / "history.csv").columns
+
+
+@pytest.mark.parametrize("loss", ["pfml", "proxy_nca"])
+def test_two_processes_end_like_one(workspace, tiny, write, loss):
+    """torchrun and gloo: half of every batch each, one loss over both; equal but for the order of sums."""
+    tiny["field"]["pfml"]["train"] |= {"freeze_bn": "statistics", "frozen_epochs": 1, "ema": 0.5, "lr": 1e-3}
+    tiny["baseline"]["proxy_nca"]["train"] |= {"freeze_bn": "statistics", "lr": 1e-3}
+    one, two = workspace("one"), workspace("two")
+    outs = [finish(start(one, loss)), finish(start(two, loss, PFML_PROCESSES="2"))]
+    assert [out.count("epoch   8/8") for out in outs] == [1, 1]
+    models = [folder / f"models/grid/glyphs/{loss}-0.2-0" for folder in (one, two)]
+    assert [json.loads((model / "run.json").read_text())["processes"] for model in models] == [1, 2]
+    single, joint = (dict(np.load(model / "embeddings.npz")) for model in models)
+    assert (single["train_labels"] == joint["train_labels"]).all() and single["test"].shape == joint["test"].shape
+    for name in ("test", "train", "proxies"):
+        scale = np.abs(single[name]).max()
+        assert np.abs(single[name] - joint[name]).max() < 1e-3 * scale, name
+    first, second = (pd.read_csv(model / "history.csv") for model in models)
+    assert np.allclose(first["loss"], second["loss"], rtol=1e-3)
+    assert np.allclose(first["map@r"], second["map@r"], atol=0.01)
+
+
+def test_several_processes_killed_go_on_as_several(workspace, tiny):
+    tiny["field"]["pfml"]["train"]["freeze_bn"] = "statistics"
+    calm, rough = workspace("calm"), workspace("rough")
+    finish(start(calm, PFML_PROCESSES="2"))
+    process = start(rough, PFML_PROCESSES="2")
+    wait_for_epoch(process, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert "goes on after epoch" in finish(start(rough, PFML_PROCESSES="2"))
+    assert outputs(calm) == outputs(rough)
 
 
 def test_pickled_objects_are_refused(tmp_path):

@@ -1,5 +1,4 @@
-import itertools
-import math
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,8 @@ from pfml.data.loader import Half, RunData
 from pfml.data.pictures import TensorPictures
 from pfml.data.transforms import TRANSFORMS
 from pfml.losses import build_loss
-from pfml.training import Interrupted, embed, learning_rate, train
+from pfml.models import build_model
+from pfml.training import Interrupted, embed, measure, train
 
 
 def half(classes, per_class, seed):
@@ -59,26 +59,91 @@ def test_training_learns_and_is_reproducible_to_the_bit(cell, data, method):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("method", ["pfml", "proxy_nca"])
-def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, method):
-    states, whole = [], train(cell(method), data)
+EVERYTHING = {
+    "ema": 0.8, "frozen_epochs": 1, "freeze_bn": "statistics", "schedule": "step", "step_epochs": 2, "clip_value": 0.1,
+    "optimizer": "rmsprop", "select": "best_test", "sampler": "m_per_class",
+}  # fmt: skip
 
-    def save(state):
-        states.append({name: bits_of(value) for name, value in state.items()})
 
-    def bits_of(value):
-        import copy
-
-        return copy.deepcopy(value)
-
+@pytest.mark.parametrize("method, changes", [("pfml", {}), ("proxy_nca", {}), ("pfml", EVERYTHING)])
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, method, changes):
+    states, whole = [], train(with_recipe(cell(method), **changes), data)
     calls = iter(range(10**6))
-    with pytest.raises(Interrupted):
-        train(cell(method), data, save=save, stop=lambda: next(calls) == 7)  # in the third epoch of three steps
+    with pytest.raises(Interrupted):  # in the third epoch of three steps
+        train(
+            with_recipe(cell(method), **changes), data,
+            save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 7,
+        )  # fmt: skip
     assert len(states) == 2
-    resumed = train(cell(method), data, state=states[-1])
+    resumed = train(with_recipe(cell(method), **changes), data, state=states[-1])
     assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
+    assert whole.epoch == resumed.epoch
     for a, b in zip(whole.history, resumed.history):
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+def test_the_backbone_stays_while_it_is_frozen_and_head_and_proxies_train(cell, data):
+    torch.manual_seed(0)
+    start = bits(build_model(**cell().model))
+    frozen = bits(train(with_recipe(cell("pfml"), frozen_epochs=2, epochs=2), data).model)
+    learnt = {name for name in frozen if not torch.equal(frozen[name], start[name])}
+    assert {"head.weight", "head.bias"} <= learnt
+    assert all("running" in name or "tracked" in name for name in learnt - {"head.weight", "head.bias"})
+    later = bits(train(with_recipe(cell("pfml"), frozen_epochs=2, epochs=3), data).model)
+    assert not torch.equal(later["backbone.blocks.0.weight"], start["backbone.blocks.0.weight"])
+
+
+STATISTICS = {"running_mean", "running_var"}
+
+
+@pytest.mark.parametrize(
+    "mode, stays",
+    [("none", set()), ("statistics", STATISTICS), ("statistics+affine", STATISTICS | {"weight", "bias"})],
+)
+def test_what_freezing_batchnorm_freezes(cell, data, mode, stays):
+    torch.manual_seed(0)
+    start = bits(build_model(**cell().model))
+    trained = bits(train(with_recipe(cell("pfml"), freeze_bn=mode, epochs=2), data).model)
+    parts = ("running_mean", "running_var", "weight", "bias")
+    same_as_before = {
+        part for part in parts if torch.equal(trained[f"backbone.blocks.1.{part}"], start[f"backbone.blocks.1.{part}"])
+    }
+    assert same_as_before == stays
+
+
+def test_an_average_of_the_weights_is_what_is_measured_and_kept(cell, data):
+    plain, averaged = (train(with_recipe(cell("pfml"), ema=decay), data) for decay in (0.0, 0.9))
+    assert [row["loss"] for row in plain.history] == [row["loss"] for row in averaged.history]  # it steers nothing
+    assert not same(bits(plain.model), bits(averaged.model))
+    assert averaged.history[-1]["map@r"] == measure(averaged.model, data)["map@r"]
+
+
+def test_the_best_epoch_is_kept_where_it_is_asked_for(cell, data):
+    trained = train(with_recipe(cell("pfml"), select="best_test", epochs=6, lr=0.03), data)
+    recalls = [row["recall@1"] for row in trained.history]
+    assert trained.epoch == 1 + recalls.index(max(recalls)) and measure(trained.model, data)["recall@1"] == max(recalls)
+    last = train(with_recipe(cell("pfml"), epochs=6, lr=0.03), data)
+    assert last.epoch == 6 and measure(last.model, data)["recall@1"] == recalls[-1]
+
+
+def test_a_run_ends_when_validation_classes_have_had_no_better_result_for_long(cell, data):
+    held = replace(data, validation=half(4, 8, 2))
+    settings = {"epochs": 40, "hold_out": True, "select": "best_validation", "patience": 3, "lr": 0.05}
+    trained = train(with_recipe(cell("pfml"), **settings), held)
+    scores = [row["val_map@r"] for row in trained.history]
+    assert len(scores) < 40 and trained.epoch == 1 + scores.index(max(scores)) == len(scores) - 3
+    assert measure(trained.model, held)["val_map@r"] == max(scores)
+    states = []
+    train(with_recipe(cell("pfml"), **settings), held, save=lambda state: states.append(copy.deepcopy(state)))
+    again = train(with_recipe(cell("pfml"), **settings), held, state=states[-1])
+    assert len(again.history) == len(scores) and again.epoch == trained.epoch  # an ended run stays ended
+
+
+def test_the_network_runs_in_the_precision_asked_for_and_the_loss_in_float32(cell, data):
+    plain, short = (train(with_recipe(cell("pfml"), precision=kind), data) for kind in ("float32", "bfloat16"))
+    assert not same(bits(plain.model), bits(short.model))
+    assert all(value.dtype == torch.float32 for value in short.loss.state_dict().values() if value.is_floating_point())
+    assert short.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.2)
 
 
 def test_clipping_of_proxies_moves_runs_that_have_proxies_and_no_other(cell, data):
@@ -132,14 +197,6 @@ def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
         train(cell("proxy_nca"), data)
 
 
-def test_learning_rate_rises_then_falls():
-    rates = [learning_rate(step, 100, 0.1, "cosine") for step in range(100)]
-    assert rates[0] == pytest.approx(1 / 11) and rates[9] == pytest.approx(10 / 11) and max(rates) == rates[10] == 1
-    assert all(a >= b for a, b in itertools.pairwise(rates[10:])) and 0 < rates[-1] < 0.001
-    assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
-    assert {learning_rate(step, 100, 0.0, "none") for step in range(100)} == {1.0}
-
-
 def test_without_a_number_of_steps_an_epoch_is_one_pass_of_whole_batches(cell, data):
     def bits(trained):
         return [row["loss"] for row in trained.history], trained.model.head.weight.detach().numpy().tobytes()
@@ -157,4 +214,4 @@ def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
     torch.manual_seed(0)
     model, images = build_model("conv4", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)
     pictures = TensorPictures(images, TRANSFORMS["shift"], 3)
-    assert torch.allclose(embed(model, pictures, 30), embed(model, pictures, 7), atol=1e-5)
+    assert torch.allclose(embed(model, pictures, batch=30), embed(model, pictures, batch=7), atol=1e-5)

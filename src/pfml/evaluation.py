@@ -52,7 +52,8 @@ def evaluate_cell(cell: Cell, params: Params) -> dict:
         "method": cell.method, "noise": float(cell.noise), "seed": cell.seed, "axis": cell.axis, "value": cell.value,
         "digest": cell.digest,
         **{name: None if value is None else round(value, 6) for name, value in measures.items()},
-        "best_recall@1": best, "best_epoch": epoch, "epochs": run["epochs"], "seconds": run["seconds"],
+        "best_recall@1": best, "best_epoch": epoch, "epochs": run["epochs"], "selected_epoch": run["selected_epoch"],
+        "seconds": run["seconds"],
         "git_commit": run["git_commit"], "mlflow_run": run["mlflow_run"], "dataset_digest": run["dataset_digest"],
         **(field if cell.loss_name in ("pfml", "cpml") else {}),
     }  # fmt: skip

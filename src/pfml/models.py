@@ -58,3 +58,13 @@ def build_model(backbone: str, embedding_dim: int, pretrained: bool = False) -> 
         near = timm.list_models(f"*{backbone.split('.')[0]}*")[:5] or timm.list_models()[:5]
         raise ValueError(f"model.backbone: {backbone!r} is neither conv4 nor known to timm (such as {', '.join(near)})")
     return Embedder(timm.create_model(backbone, pretrained=pretrained, num_classes=0), embedding_dim)
+
+
+def freeze_batchnorm(model, mode):  # SHIM
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for part in model.backbone.modules():
+        if isinstance(part, _BatchNorm) and mode != "none":
+            part.eval()
+            if mode == "statistics+affine":
+                part.requires_grad_(False)

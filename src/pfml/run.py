@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pfml.cell import Cell
@@ -17,8 +17,9 @@ from pfml.tracking import git_commit, project_root, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
 NUMERIC_CODE = (
-    "training.py", "models.py", "losses/*.py", "data/buffers.py", "data/crops.py", "data/images.py", "data/loader.py", "data/packed.py",
-    "data/pictures.py", "data/samplers.py", "data/transforms.py",
+    "training.py", "optimisation.py", "models.py", "heads.py", "bn_inception.py", "weights.py", "losses/*.py",
+    *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
+    "data/transforms.py",
 )  # fmt: skip
 
 
@@ -26,54 +27,78 @@ def run_cell(cell: Cell, params: Params) -> None:
     """Train a cell and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
 
     A killed run goes on from its last finished epoch when it is started again with the same configuration, data and
-    code. Exit code 130 when interrupted.
+    code. Exit code 130 when interrupted. Started by torchrun, the processes share the work and the first one writes;
+    PFML_PROCESSES=4 in the environment starts torchrun.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint stays.
         ValueError: the data cannot fill the batches that the recipe asks for.
     """
+    processes = int(os.environ.get("PFML_PROCESSES", "1"))
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *sys.argv]
+        os.execv(sys.executable, [sys.executable, *torchrun])
     stop = stopper()
+    from pfml.ranks import joined_ranks
+
+    folder = project_root() / ".checkpoints" / cell.digest
+    with joined_ranks() as ranks, single_writer(folder, cell.name, stop) if ranks.first else nullcontext():
+        _train_and_write(cell, params, folder, stop, ranks)
+
+
+def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> None:
     import torch
 
     from pfml.data.loader import load_run_data
-    from pfml.training import Interrupted, train
+    from pfml.training import Interrupted, embed, train
 
-    folder = project_root() / ".checkpoints" / cell.digest
-    with single_writer(folder, cell.name, stop):
-        data = load_run_data(cell)
-        dataset_digest = json.loads(Path("data/raw", cell.dataset, "meta.json").read_text())["digest"][:32]
-        fingerprint = work_fingerprint(cell)
-        state = load_state(folder / "state.pt", fingerprint)
-        if state:
-            say(cell, f"goes on after epoch {len(state['history'])}")
-        else:  # a run of other data or code, if there was one, is not this one
-            (folder / "mlflow_run").unlink(missing_ok=True)
-        with tracked_run(cell, params.tracking, dataset_digest, folder / "mlflow_run") as tracker:
-            progress = Progress(cell, len(state["history"]) if state else 0)
+    data = load_run_data(cell)
+    dataset_digest = json.loads(Path("data/raw", cell.dataset, "meta.json").read_text())["digest"][:32]
+    fingerprint = work_fingerprint(cell)
+    state = ranks.from_first(load_state(folder / "state.pt", fingerprint) if ranks.first else None)
+    if state and ranks.first:
+        say(cell, f"goes on after epoch {len(state['history'])}")
+    elif ranks.first:  # a run of other data or code, if there was one, is not this one
+        (folder / "mlflow_run").unlink(missing_ok=True)
+    tracked = (
+        tracked_run(cell, params.tracking, dataset_digest, folder / "mlflow_run") if ranks.first else nullcontext()
+    )
+    with tracked as tracker:
+        progress = Progress(cell, len(state["history"]) if state else 0)
 
-            def report(history: list[dict]) -> None:
+        def report(history: list[dict]) -> None:
+            if ranks.first:
                 progress(history)
                 tracker.log_history(history)
 
-            def save(state: dict) -> None:
+        def save(state: dict) -> None:
+            if ranks.first:
                 write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
 
-            try:
-                trained = train(cell, data, state, save, report, stop)
-            except Interrupted as interruption:
-                print(interruption, file=sys.stderr)
-                sys.exit(130)
-            run = {
-                "cell": cell.name, "digest": cell.digest, "config": cell.config, "dataset_digest": dataset_digest,
-                "git_commit": git_commit(), "mlflow_run": tracker.run_id,
-                "epochs": len(trained.history), "seconds": round(trained.history[-1]["seconds"], 1),
-            }  # fmt: skip
-            write_outputs(cell.paths().model, trained, data, run)
-        for name in ("state.pt", "mlflow_run"):
-            (folder / name).unlink(missing_ok=True)
+        try:
+            trained = train(cell, data, state, save, report, stop, ranks)
+        except Interrupted as interruption:
+            print(interruption, file=sys.stderr)
+            sys.exit(130)
+        measured = data.validation or data.test
+        embeddings = {
+            "test": embed(trained.model, measured.pictures, ranks), "test_labels": measured.labels,
+            "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
+        }  # fmt: skip
+        if not ranks.first:
+            return
+        run = {
+            "cell": cell.name, "digest": cell.digest, "config": cell.config, "dataset_digest": dataset_digest,
+            "git_commit": git_commit(), "mlflow_run": tracker.run_id, "epochs": len(trained.history),
+            "selected_epoch": trained.epoch, "processes": ranks.size,
+            "seconds": round(trained.history[-1]["seconds"], 1),
+        }  # fmt: skip
+        write_outputs(cell.paths().model, trained, embeddings, "val_" if data.validation else "", run)
+    for name in ("state.pt", "mlflow_run"):
+        (folder / name).unlink(missing_ok=True)
 
 
-def write_outputs(folder: Path, trained, data, run: dict) -> None:
+def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, run: dict) -> None:
     """The files of a finished run. Embeddings (float32, not normalised) are those of evaluation mode: of the training
     images, and of the images that the run is measured on, which are the validation classes where they are held out.
     """
@@ -81,18 +106,13 @@ def write_outputs(folder: Path, trained, data, run: dict) -> None:
     import pandas as pd
     from safetensors.torch import save_file
 
-    from pfml.training import embed
-
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("model", "loss"):
         tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(trained, name).state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
     proxies = getattr(trained.loss, "proxies", None)
-    measured, prefix = (data.validation, "val_") if data.validation else (data.test, "")
     np.savez(
-        folder / "embeddings.npz",
-        test=embed(trained.model, measured.pictures).numpy(), test_labels=measured.labels.numpy(),
-        train=embed(trained.model, data.train.pictures).numpy(), train_labels=data.train.labels.numpy(),
+        folder / "embeddings.npz", **{name: tensor.numpy() for name, tensor in embeddings.items()},
         proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
     )  # fmt: skip
     history = [{key.removeprefix(prefix): value for key, value in row.items()} for row in trained.history]
@@ -151,7 +171,8 @@ def stopper():
     """A function that tells whether to stop: after SIGTERM or Ctrl-C (whose handlers this call installs), or when the
     pipeline above has died.
 
-    DVC killed alone leaves its stages running; such an orphan would train beside the next `dvc repro`.
+    DVC killed alone leaves its stages running, torchrun its processes; such an orphan would train beside the next
+    `dvc repro`.
     """
     asked = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -164,9 +185,12 @@ def stopper():
         except psutil.Error:  # not ours to read
             return False
 
-    parents = psutil.Process().parents() if "DVC_STAGE" in os.environ else []
+    above = psutil.Process().parents()
+    parents = list(above) if "DVC_STAGE" in os.environ else []
     while parents and not pipeline(parents[-1]):  # what is above the pipeline (make, a terminal) may go
         parents.pop()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        parents = parents or above[:1]
 
     def alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

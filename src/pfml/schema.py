@@ -134,25 +134,44 @@ class Train(Section):
     batch: Annotated[int, Field(ge=2)]
     sampler: Literal["balanced", "m_per_class", "random"]
     images_per_class: Count
-    optimizer: Literal["adamw", "adam"]
+    optimizer: Literal["adamw", "adam", "rmsprop"]
+    adam_eps: Positive
     lr: Positive
     proxy_lr: Positive
     weight_decay: NonNegative
+    decay_norms: bool
     warmup: Fraction
-    schedule: Literal["cosine", "none"]
+    frozen_epochs: CountOrZero
+    freeze_bn: Literal["none", "statistics", "statistics+affine"]
+    schedule: Literal["cosine", "step", "none"]
+    step_epochs: Count
+    step_factor: Annotated[float, Field(gt=0, le=1)]
     clip_norm: NonNegative
+    clip_value: NonNegative
     clip_proxies: bool
+    ema: Fraction
     transform: Literal["shift", "small", "proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"]
     crop_padding: CountOrZero
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    compile: bool
+    sync_bn: bool
     eval_every: Count
     hold_out: bool
+    select: Literal["last", "best_validation", "best_test"]
+    patience: CountOrZero
     threads: Count
 
     @model_validator(mode="after")
-    def _batch_is_whole(self):
+    def _fits_together(self):
         if self.sampler != "random" and self.batch % self.images_per_class:
             raise ValueError(f"batch ({self.batch}) must be a multiple of images_per_class ({self.images_per_class})")
+        if self.hold_out and self.select == "best_test":
+            raise ValueError("select: best_test needs the test half, which hold_out leaves unseen; expected another")
+        for key, wish in (("select", self.select == "best_validation"), ("patience", self.patience > 0)):
+            if wish and not self.hold_out:
+                raise ValueError(
+                    f"{key}: {getattr(self, key)} needs validation classes; expected hold_out: true with it"
+                )
         return self
 
 

@@ -1,6 +1,5 @@
 """Training one cell: batch -> embed -> energy -> step, measure and checkpoint after each epoch."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,19 +11,25 @@ from pfml.data.loader import Half, RunData
 from pfml.data.pictures import Pictures
 from pfml.data.samplers import epoch_batches
 from pfml.losses import build_loss
-from pfml.models import build_model
+from pfml.models import build_model, freeze_batchnorm
+from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
+from pfml.ranks import Ranks
 from pfml.retrieval import retrieval_metrics
 
 EVALUATION_PIXELS = 100 * 224 * 224  # of one batch; more would need gigabytes for the activations of a large network
+SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.select: which epoch's network is kept
 
 
 @dataclass
 class Trained:
-    """What a finished run leaves: the network, the loss (with its proxies) and one history row per epoch."""
+    """What a finished run leaves: the network, the loss (with its proxies), one history row per epoch, and the epoch
+    (from 1) whose network and loss these are.
+    """
 
     model: torch.nn.Module
     loss: torch.nn.Module
     history: list[dict]
+    epoch: int
 
 
 class Interrupted(RuntimeError):
@@ -38,6 +43,7 @@ def train(
     save: Callable[[dict], None] = lambda state: None,
     report: Callable[[list[dict]], None] = lambda history: None,
     stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None,
 ) -> Trained:
     """Train a cell from its start or from a saved state; the same cell gives the same bits on one kind of machine.
 
@@ -48,109 +54,151 @@ def train(
         save: called after every epoch with all that a resumed run needs.
         report: called after every epoch with the history so far.
         stop: asked before every step; True raises Interrupted.
+        ranks: of a run over several processes.
 
     Raises:
         FloatingPointError: the loss is not finite; tells where and what usually helps.
         Interrupted: see `stop`.
     """
     recipe = cell.train
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ranks = ranks or Ranks(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device, part = ranks.device, (ranks.rank, ranks.size)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(cell.seed)
     model = build_model(**cell.model).to(device, memory_format=torch.channels_last)
     loss = build_loss(cell.loss_name, data.num_classes, cell.dim, **cell.loss).to(device)
+    if hasattr(loss, "gather"):
+        loss.gather = "off"  # the embeddings of all ranks are joined below, for every loss
     if cell.loss.get("proxy_init") == "data" and state is None:
         generator = torch.Generator().manual_seed(cell.seed)
-        loss.initialise_proxies(embed(model, data.train.pictures).to(device), data.train.labels.to(device), generator)
+        embeddings = embed(model, data.train.pictures, ranks)
+        loss.initialise_proxies(embeddings.to(device), data.train.labels.to(device), generator)
+    freeze_batchnorm(model, recipe["freeze_bn"])
     optimizer = build_optimizer(model, loss, recipe)
-    history, steps = [], recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe["precision"] == "float16")
+    average = Average(model, recipe["ema"]) if recipe["ema"] else None
+    history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
     if state is not None:
-        model.load_state_dict(state["model"])
-        loss.load_state_dict(state["loss"])
-        optimizer.load_state_dict(state["optimizer"])
-        history = state["history"]
+        for name, holder in (("model", model), ("loss", loss), ("optimizer", optimizer), ("scaler", scaler)):
+            holder.load_state_dict(state[name])
+        history, best = state["history"], state["best"]
+        if average:
+            average.weights = {name: weights.to(device) for name, weights in state["average"].items()}
+    network = ranks.wrapped(model, recipe["sync_bn"])
+    if recipe["compile"]:
+        network = torch.compile(network)
 
     for epoch in range(len(history), recipe["epochs"]):
+        if patience_is_out(history, recipe["patience"]):
+            break
         started, total = time.perf_counter(), 0.0
-        model.train()
+        network.train()
+        freeze_batchnorm(model, recipe["freeze_bn"])
+        ranks.equalise(loss)
         batches = epoch_batches(
             data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch
         )
-        for step, (batch, images) in enumerate(data.train.pictures.training(batches, cell.seed, epoch, device)):
-            if stop():
+        pictures = data.train.pictures.training(batches, cell.seed, epoch, device, part=part)
+        for step, (batch, images) in enumerate(pictures):
+            if ranks.any(stop()):
                 raise Interrupted(f"{cell.name}: stopped in epoch {epoch + 1}")
-            factor = learning_rate(epoch * steps + step, recipe["epochs"] * steps, recipe["warmup"], recipe["schedule"])
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe["precision"] == "bfloat16"):
-                embeddings = model(images.contiguous(memory_format=torch.channels_last))
-            energy = loss(embeddings.float(), data.train.labels[batch].to(device))
+            factor = learning_rate(
+                epoch * steps + step, recipe["epochs"] * steps, recipe["warmup"], recipe["schedule"],
+                recipe["step_epochs"] * steps, recipe["step_factor"],
+            )  # fmt: skip
+            set_rates(optimizer, factor)
+            with autocast(device, recipe["precision"]):
+                embeddings = network(images.contiguous(memory_format=torch.channels_last))
+            energy = loss(ranks.joined(embeddings.float(), len(batch)), data.train.labels[batch].to(device))
             if not energy.isfinite():
                 raise FloatingPointError(_diverged(cell, epoch, step, energy.item(), history))
             optimizer.zero_grad()
-            energy.backward()
-            if recipe["clip_norm"]:
-                for group in optimizer.param_groups if recipe["clip_proxies"] else optimizer.param_groups[:1]:
-                    torch.nn.utils.clip_grad_norm_(group["params"], recipe["clip_norm"])
-            optimizer.step()
+            scaler.scale(energy).backward()
+            scaler.unscale_(optimizer)
+            if epoch < recipe["frozen_epochs"]:
+                drop_gradients(model.backbone)
+            clip_gradients(model, loss, recipe)
+            scaler.step(optimizer)
+            scaler.update()
+            if average:
+                average.update(model)
             total += energy.item()
         row = {"epoch": epoch + 1, "loss": total / steps, "lr": recipe["lr"] * factor}
+        if average:
+            average.exchange(model)
         if (epoch + 1) % recipe["eval_every"] == 0 or epoch + 1 == recipe["epochs"]:
-            row |= measure(model, data)
+            row |= measure(model, data, ranks)
+            best = better(best, row, SCORES.get(recipe["select"]), model, loss)
+        if average:
+            average.exchange(model)
         row["seconds"] = (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started
         history.append(row)
         save(
             {
-                "model": model.state_dict(),
-                "loss": loss.state_dict(),
-                "optimizer": optimizer.state_dict(),
+                "model": model.state_dict(), "loss": loss.state_dict(), "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(), "average": average and average.weights, "best": best,
                 "history": history,
             }
-        )
+        )  # fmt: skip
         report(history)
-    return Trained(model, loss, history)
+    if average:
+        average.exchange(model)
+    if best:
+        model.load_state_dict(best["model"])
+        loss.load_state_dict(best["loss"])
+    return Trained(model, loss, history, best["epoch"] if best else len(history))
 
 
-def learning_rate(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """Factor in (0, 1] on the peak rates: linear over the first warmup * steps, then cosine to zero or constant."""
-    rising = warmup * steps
-    if step < rising:
-        return (step + 1) / (math.floor(rising) + 1)
-    if schedule == "none":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The network's precision; losses always run in float32."""
+    kind = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=precision != "float32")
 
 
-def build_optimizer(model: torch.nn.Module, loss: torch.nn.Module, recipe: dict) -> torch.optim.Optimizer:
-    """Network and loss parameters (proxies) in one group each: rate lr with decay, rate proxy_lr without."""
-    groups = [{"params": list(model.parameters()), "peak_lr": recipe["lr"], "weight_decay": recipe["weight_decay"]}]
-    proxies = [p for p in loss.parameters() if p.numel()]
-    if proxies:
-        groups.append({"params": proxies, "peak_lr": recipe["proxy_lr"], "weight_decay": 0.0})
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe["optimizer"]]
-    return kind(groups, lr=recipe["lr"])
+def patience_is_out(history: list[dict], patience: int) -> bool:
+    """Whether the last `patience` measurements on the validation classes have brought no better MAP@R; 0 waits on."""
+    scores = [row["val_map@r"] for row in history if "val_map@r" in row]
+    return bool(patience) and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+
+def better(best: dict | None, row: dict, score: str | None, model: torch.nn.Module, loss: torch.nn.Module):
+    """What to keep: this epoch's network and loss if they are better than the best so far; of equals the earlier."""
+    if score is None or (best and best["score"] >= row[score]):
+        return best
+    copies = {
+        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+        for name, module in (("model", model), ("loss", loss))
+    }
+    return {"epoch": row["epoch"], "score": row[score], **copies}
 
 
 @torch.no_grad()
-def embed(model: torch.nn.Module, pictures: Pictures, batch: int | None = None) -> torch.Tensor:
-    """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation."""
+def embed(
+    model: torch.nn.Module, pictures: Pictures, ranks: Ranks | None = None, batch: int | None = None
+) -> torch.Tensor:
+    """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation.
+
+    With ranks each embeds a share and all get the whole.
+    """
     device = next(model.parameters()).device
+    ranks = ranks or Ranks(device)
     model.eval()
     batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
+    own = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures
     parts = [
         model(images.contiguous(memory_format=torch.channels_last)).float().cpu()
-        for images in pictures.evaluation(batch, device)
+        for images in own.evaluation(batch, device)
     ]
-    return torch.cat(parts)
+    return ranks.joined(torch.cat(parts).to(device), len(pictures)).cpu() if ranks.size > 1 else torch.cat(parts)
 
 
-def measure(model: torch.nn.Module, data: RunData) -> dict[str, float]:
+def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
     """recall@1 and map@r on the test half, or val_recall@1 and val_map@r where validation classes are held out."""
 
     def metrics(half: Half, prefix: str) -> dict[str, float]:
-        found = retrieval_metrics(embed(model, half.pictures), half.labels, ks=(1,), backend="torch")
+        found = retrieval_metrics(embed(model, half.pictures, ranks), half.labels, ks=(1,), backend="torch")
         return {prefix + name: found[name] for name in ("recall@1", "map@r")}
 
     # While settings are being chosen the test half stays unseen.

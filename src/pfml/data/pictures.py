@@ -68,12 +68,14 @@ class PackedPictures:
         return len(self.items)
 
     def training(
-        self, batches: Iterable[Tensor], seed: int, epoch: int, device: torch.device | str = "cpu", start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, batches: Iterable[Tensor], seed: int, epoch: int, device: torch.device | str = "cpu", start: int = 0,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
         """(indices, (n, 3, size, size) float32 on `device`) for each batch of indices, boxes and flips drawn anew.
 
-        The draws of a step come from (seed, epoch, step) alone; `start` is the step of the first batch. At most the
-        next two batches are prepared ahead (a few more if they hold fewer pictures than there are threads).
+        The draws of a step come from (seed, epoch, step) alone; `start` is the step of the first batch. With `part` (i,
+        k) the pictures are the i-th of k shares of each batch, as the whole batch would have them. At most the next two
+        batches are prepared ahead (a few more if they hold fewer pictures than there are threads).
 
         Raises:
             ValueError: an image cannot be decoded; the message or its note names it.
@@ -83,9 +85,15 @@ class PackedPictures:
             for step, batch in enumerate(batches, start):
                 draw = step_generator(seed, epoch, step)
                 boxes = random_boxes(*self.extents[batch].T, self.transform, draw)
-                yield batch, batch, boxes, flips(len(batch), self.transform.flip, draw)
+                drawn = batch, boxes, flips(len(batch), self.transform.flip, draw)
+                yield batch, *(share(rows, part) for rows in drawn)
 
         return self._batches(jobs(), torch.device(device))
+
+    def part(self, part: tuple[int, int]) -> "PackedPictures":
+        """The i-th of k shares of these pictures, for `part` (i, k)."""
+        items = share(torch.from_numpy(self.items), part).numpy()
+        return PackedPictures(self.images, items, self.transform, self.threads)
 
     def evaluation(self, batch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
         """All pictures in order, resized and cut to the central square: (at most `batch`, 3, size, size) float32."""
@@ -174,18 +182,23 @@ class TensorPictures:
         return len(self.images)
 
     def training(
-        self, batches: Iterable[Tensor], seed: int, epoch: int, device: torch.device | str = "cpu", start: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, batches: Iterable[Tensor], seed: int, epoch: int, device: torch.device | str = "cpu", start: int = 0,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
         """As PackedPictures.training; all batches of an epoch must have the same length."""
         draw, before = torch.Generator().manual_seed(seed * 100_003 + epoch), start
         for batch in batches:
             for _ in range(before):
                 shifts(len(batch), self.padding, draw)
             before = 0
-            images = self.images[batch]
+            images = self.images[share(batch, part)]
             if self.padding:
-                images = shifted(images, shifts(len(batch), self.padding, draw))
+                by = shifts(len(batch), self.padding, draw).T
+                images = shifted(images, share(by, part).T.contiguous())
             yield batch, normalise(images, self.transform).to(device)
+
+    def part(self, part: tuple[int, int]) -> "TensorPictures":
+        return TensorPictures(share(self.images, part), self.transform, self.padding)
 
     def evaluation(self, batch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
         """As PackedPictures.evaluation, without resizing."""
@@ -194,6 +207,11 @@ class TensorPictures:
 
 
 Pictures = PackedPictures | TensorPictures
+
+
+def share(rows: Tensor, part: tuple[int, int]) -> Tensor:
+    """The i-th of k shares of (n, ...), in order, equal but for one row."""
+    return rows.tensor_split(part[1])[part[0]]
 
 
 def step_generator(seed: int, epoch: int, step: int) -> torch.Generator:

@@ -1,0 +1,90 @@
+"""What happens to the parameters in a step: groups and rates, learning-rate schedule, frozen parts, clipping."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+KINDS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+
+
+def build_optimizer(model: nn.Module, loss: nn.Module, recipe: dict) -> torch.optim.Optimizer:
+    """Every trainable parameter in one group: the network with rate lr and weight decay (without it, if decay_norms is
+    off, for biases and normalisation), what the loss learns (proxies) with rate proxy_lr and none.
+
+    adam and rmsprop add the decay to the gradient (coupled), adamw takes it off the weights.
+    """
+    decayed, free = [], []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            (decayed if recipe["decay_norms"] or parameter.ndim > 1 else free).append(parameter)
+    groups = [{"params": decayed, "peak_lr": recipe["lr"], "weight_decay": recipe["weight_decay"]}]
+    proxies = [p for p in loss.parameters() if p.requires_grad and p.numel()]
+    for parameters, rate in ((free, recipe["lr"]), (proxies, recipe["proxy_lr"])):
+        if parameters:
+            groups.append({"params": parameters, "peak_lr": rate, "weight_decay": 0.0})
+    return KINDS[recipe["optimizer"]](groups, lr=recipe["lr"], eps=recipe["adam_eps"])
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def learning_rate(
+    step: int, steps: int, warmup: float, schedule: str, drop_every: int = 1, drop_to: float = 0.5
+) -> float:
+    """Factor in (0, 1] on the peak rates: linear over the first warmup * steps, then what the schedule says.
+
+    cosine: to zero. step: times drop_to after every drop_every steps, counted from the start. none: constant.
+    """
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (math.floor(rising) + 1)
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
+    return drop_to ** (step // drop_every) if schedule == "step" else 1.0
+
+
+def clip_gradients(model: nn.Module, loss: nn.Module, recipe: dict) -> None:
+    """Cut the norm to clip_norm and every element to clip_value, where these are not 0: of the network's gradient, and,
+    with clip_proxies, of that of the loss's parameters by itself.
+    """
+    for module in (model, loss) if recipe["clip_proxies"] else (model,):
+        parameters = [p for p in module.parameters() if p.grad is not None]
+        if recipe["clip_norm"]:
+            nn.utils.clip_grad_norm_(parameters, recipe["clip_norm"])
+        if recipe["clip_value"]:
+            nn.utils.clip_grad_value_(parameters, recipe["clip_value"])
+
+
+def drop_gradients(module: nn.Module) -> None:
+    """A part that does not train now: the optimiser passes over parameters without a gradient, moments included."""
+    for parameter in module.parameters():
+        parameter.grad = None
+
+
+def batchnorms(module: nn.Module) -> Iterator[nn.Module]:
+    return (part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+
+
+class Average:
+    """Exponential moving average of a network's weights; its buffers are the network's own."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        self.weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            self.weights[name].lerp_(parameter, 1 - self.decay)
+
+    @torch.no_grad()
+    def exchange(self, model: nn.Module) -> None:
+        """The network's weights and the averaged ones change places; a second call changes them back."""
+        for name, parameter in model.named_parameters():
+            kept = parameter.detach().clone()
+            parameter.copy_(self.weights[name])
+            self.weights[name].copy_(kept)
