@@ -164,14 +164,32 @@ def test_ordinals(n, text):
     assert readings.ordinal(n) == text
 
 
-def test_runs_on_held_out_classes_are_named_so():
-    @dataclasses.dataclass(frozen=True)
-    class HeldOut(Cell):
-        train: tuple = ()
+@dataclasses.dataclass(frozen=True)
+class FullCell(Cell):
+    train: dict = dataclasses.field(default_factory=dict, hash=False)
+    noise_kind: dict = dataclasses.field(default_factory=dict, hash=False)
 
-    class Recipe(dict):
-        __hash__ = object.__hash__
 
-    grid = [HeldOut("pfml", train=Recipe(hold_out=True))]
-    assert "NOT on the test half" in render_tables(ledger.split([], grid), grid, [])
-    assert "NOT on the test half" not in render_tables(ledger.split([], GRID), GRID, [])
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"hold_out": True}, "NOT on the test half"),
+        ({"select": "best_test"}, "not the last epoch's network but the best on the TEST classes"),
+        ({"select": "best_validation"}, "not the last epoch's network but the best on validation classes"),
+    ],
+)
+def test_what_a_table_was_measured_on_is_named(recipe, words):
+    grid = [FullCell("pfml", train=recipe)]
+    assert words in render_tables(ledger.split([], grid), grid, [])
+    plain = render_tables(ledger.split([], GRID), GRID, [])
+    assert words not in plain and "last epoch's network" not in plain
+
+
+def test_another_kind_of_noise_is_named_and_not_compared_with_the_published_one():
+    kinds = ({}, {"kind": "semantic"})
+    uniform, semantic = (
+        render_tables(ledger.split([], grid), grid, [])
+        for grid in ([FullCell("pfml"), FullCell("pfml", noise=0.2, noise_kind=kind)] for kind in kinds)
+    )
+    assert "CUB-200 at 20 %" in uniform and "published columns at the right" in uniform
+    assert "CUB-200 at 20 %" not in semantic and "semantic noise, no published numbers" in semantic

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from pfml.report.style import dataset_name
 
 
+SELECTED = {  # train.select in words
+    "best_test": "best on the TEST classes (the published numbers' style)",
+    "best_validation": "best on validation classes",
+}
+
+
 @dataclass(frozen=True)
 class Block:
     """The grid cells of one study on one dataset with one network: one table of ours."""
@@ -34,9 +40,13 @@ class Block:
 
     @property
     def title(self) -> str:
-        held_out = any(getattr(c, "train", {}).get("hold_out") for c in self.cells)
-        where = "; measured on held-out validation classes, NOT on the test half" if held_out else ""
-        return f"Study `{self.study}`: {dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions{where}"
+        recipes = [getattr(cell, "train", {}) for cell in self.cells]
+        held_out = any(recipe.get("hold_out") for recipe in recipes)
+        chosen = {recipe.get("select", "last") for recipe in recipes} - {"last"}
+        notes = ["; measured on held-out validation classes, NOT on the test half"] * held_out
+        notes += [f"; not the last epoch's network but the {SELECTED[select]}" for select in sorted(chosen)]
+        where = f"{dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions"
+        return f"Study `{self.study}`: {where}{''.join(notes)}"
 
     @property
     def table(self) -> int:

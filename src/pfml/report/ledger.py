@@ -27,7 +27,7 @@ FRACTION = re.compile(r"(best_)?recall@\d+|map@r|r_precision|nmi")
 PROXY_KEYS = ("w2", "w2_relative", "proxies_per_class")
 RESULT_COLUMNS = (
     "study,dataset,backbone,dim,method,noise,seed,axis,value,digest,{recalls},map@r,r_precision,nmi,w2,w2_relative,"
-    "best_recall@1,best_epoch,epochs,seconds,git_commit,mlflow_run,status"
+    "best_recall@1,best_epoch,epochs,selected_epoch,seconds,git_commit,mlflow_run,status"
 )
 
 
