@@ -13,7 +13,7 @@ def main(params):
     from pfml.data.packed import open_images, read_items
 
     from pfml.data.label_noise import noise_tables
-    from pfml.tracking import project_root
+    from pfml.cell import project_root
 
     name, fraction, seed = sys.argv[1:4]
     raw, split = (

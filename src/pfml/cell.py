@@ -4,6 +4,7 @@ files, checkpoints and MLflow, so that a result is never taken because of its fi
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,3 +100,8 @@ class CellPaths:
     @property
     def noise_report(self) -> Path:
         return self.manifest.with_name(f"{self.manifest.stem}-classes.csv")
+
+
+def project_root() -> Path:
+    """The main checkout, also from inside a queued or temporary DVC experiment; outside DVC the current folder."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()

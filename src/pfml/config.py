@@ -150,16 +150,18 @@ def _check_classes(train: schema.Train, validation_classes: int, dataset: str, p
 
 def check_backbone(params: schema.Params) -> None:
     """Raises ConfigError for an unknown backbone. Not part of `load_params`, since timm takes seconds to import."""
-    names = {cell.backbone for cell in grid_cells(params)} - {"conv4"}
+    names = {cell.backbone for cell in grid_cells(params)} - {"conv4", "bn_inception"}
     if not names:
         return
     import timm
 
     for name in sorted(names):
         if not timm.is_model(name):
-            near = difflib.get_close_matches(name, ["conv4", *timm.list_models()], n=1)
+            near = difflib.get_close_matches(name, ["conv4", "bn_inception", *timm.list_models()], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"params.yaml: model.backbone: {name!r} is neither conv4 nor known to timm{hint}")
+            raise ConfigError(
+                f"params.yaml: model.backbone: {name!r} is neither conv4 nor bn_inception nor known to timm{hint}"
+            )
 
 
 def grid_cells(params: schema.Params, path="params.yaml") -> list[Cell]:

@@ -11,9 +11,9 @@ import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from pfml.cell import Cell
+from pfml.cell import Cell, project_root
 from pfml.schema import Params
-from pfml.tracking import git_commit, project_root, tracked_run
+from pfml.tracking import git_commit, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
 NUMERIC_CODE = (

@@ -117,14 +117,20 @@ class Noise(Section):
 
 
 class Model(Section):
+    """The arguments of pfml.models.build_model."""
+
     backbone: str
-    pretrained: bool
+    weights: str | None
     embedding_dim: Count
+    pooling: Literal["avg", "avg+max", "cls"] | None
+    head: Literal["linear", "linear+layernorm", "linear+batchnorm"]
+    head_init: Literal["default", "kaiming", "orthogonal"]
+    backbone_options: dict
 
     @model_validator(mode="after")
     def _weights_exist(self):
-        if self.pretrained and self.backbone == "conv4":
-            raise ValueError("pretrained: conv4 has no published weights; expected false, or a timm backbone")
+        if self.weights == "pretrained" and self.backbone == "conv4":
+            raise ValueError("weights: conv4 has no published weights; expected null, a file, or another backbone")
         return self
 
 

@@ -12,12 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from pfml.cell import Cell
-
-
-def project_root() -> Path:
-    """The main checkout, also from inside a queued or temporary DVC experiment; outside DVC the current folder."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+from pfml.cell import Cell, project_root
 
 
 def git_commit() -> str:

@@ -4,7 +4,7 @@ and a quarter of the memory of a plain `mlflow ui`)."""
 import os
 import sys
 
-from pfml.tracking import project_root
+from pfml.cell import project_root
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from pfml.report.style import dataset_name
 
-
 SELECTED = {  # train.select in words
     "best_test": "best on the TEST classes (the published numbers' style)",
     "best_validation": "best on validation classes",

@@ -1,0 +1,83 @@
+"""From a backbone's features to the embedding: pooling over positions, and the layer that is trained anew."""
+
+import torch
+from torch import nn
+
+POOLINGS = ("avg", "avg+max", "cls")
+HEADS = ("linear", "linear+layernorm", "linear+batchnorm")
+HEAD_INITS = ("default", "kaiming", "orthogonal")
+
+
+class Pool(nn.Module):
+    """Features with positions -> features (n, C).
+
+    A CNN's map (n, C, h, w), or (n, h, w, C) where timm says so, is pooled over h and w. A transformer's tokens
+    (n, T, C), after its final norm, are pooled over the patches; class and register tokens take no part.
+
+    Args:
+        pooling: "avg", the mean; "avg+max", mean plus maximum, as in the code of Proxy-Anchor and HIST (a plain sum;
+            the "avgmax" of timm is half of it); "cls", the class token, as in the ViT and DINO protocol.
+        backbone: whose features these are; it says how they are laid out.
+
+    Raises:
+        ValueError: unknown pooling, or the class token of a backbone that has none.
+    """
+
+    def __init__(self, pooling: str, backbone: nn.Module):
+        super().__init__()
+        _known("pooling", pooling, POOLINGS)
+        if pooling == "cls" and getattr(backbone, "cls_token", None) is None:
+            raise ValueError(
+                f"model.pooling: 'cls' needs a class token, and {type(backbone).__name__} has none; "
+                "expected 'avg' or 'avg+max'"
+            )
+        self.pooling = pooling
+        self.prefix = getattr(backbone, "num_prefix_tokens", 0)
+        self.places = (1, 2) if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else (2, 3)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if self.pooling == "cls":
+            return features[:, 0]
+        places = self.places
+        if features.ndim == 3:
+            features, places = features[:, self.prefix :], (1,)
+        average = features.mean(places)
+        return average if self.pooling == "avg" else average + features.amax(places)
+
+    def extra_repr(self) -> str:
+        return self.pooling
+
+
+def build_head(features: int, embedding_dim: int, head: str = "linear", init: str = "default") -> nn.Module:
+    """(n, features) -> (n, embedding_dim), not normalised to length 1: the losses and measures do that.
+
+    Args:
+        head: "linear"; "linear+layernorm", with a LayerNorm without weights behind it (HIST's default);
+            "linear+batchnorm", with a BatchNorm1d with weights behind it.
+        init: of the linear layer. "default", torch's; "kaiming", kaiming_normal over the fan out, bias 0
+            (Proxy-Anchor, HIST); "orthogonal", bias 0 (Hyp, whose layer has no bias).
+
+    Raises:
+        ValueError: unknown head or init, or no room for an embedding.
+    """
+    _known("head", head, HEADS)
+    _known("head_init", init, HEAD_INITS)
+    if embedding_dim < 1:
+        raise ValueError(f"model.embedding_dim: expected 1 or more, found {embedding_dim}")
+    linear = nn.Linear(features, embedding_dim)
+    if init == "kaiming":
+        nn.init.kaiming_normal_(linear.weight, mode="fan_out")
+    elif init == "orthogonal":
+        nn.init.orthogonal_(linear.weight)
+    if init != "default":
+        nn.init.zeros_(linear.bias)
+    if head == "linear":
+        return linear
+    if head == "linear+layernorm":
+        return nn.Sequential(linear, nn.LayerNorm(embedding_dim, elementwise_affine=False))
+    return nn.Sequential(linear, nn.BatchNorm1d(embedding_dim))
+
+
+def _known(key: str, value: str, expected: tuple[str, ...]) -> None:
+    if value not in expected:
+        raise ValueError(f"model.{key}: unknown name {value!r}; expected one of: {', '.join(expected)}")
