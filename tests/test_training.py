@@ -1,4 +1,5 @@
 import copy
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -195,6 +196,21 @@ def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
     monkeypatch.setattr(training, "build_loss", poisoned)
     with pytest.raises(FloatingPointError, match=r"glyphs-proxy_nca-0\.0-0: the loss became nan in epoch 1, step 1"):
         train(cell("proxy_nca"), data)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_network_trains_alike(cell, data):
+    settings = {"epochs": 1, "steps_per_epoch": 2}
+    plain, compiled = (train(with_recipe(cell("pfml"), compile=on, **settings), data) for on in (False, True))
+    assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-3)
+    assert bits(compiled.model).keys() == bits(plain.model).keys()
+    weights = [trained.model.head.weight.detach() for trained in (plain, compiled)]
+    assert torch.allclose(*weights, atol=1e-3)
+
+
+def test_float16_trains_with_a_scaled_loss(cell, data):
+    trained = train(with_recipe(cell("pfml"), precision="float16", epochs=6), data)
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
 def test_without_a_number_of_steps_an_epoch_is_one_pass_of_whole_batches(cell, data):

@@ -77,7 +77,10 @@ def train(
         loss.initialise_proxies(embeddings.to(device), data.train.labels.to(device), generator)
     freeze_batchnorm(model, recipe["freeze_bn"])
     optimizer = build_optimizer(model, loss, recipe)
-    scaler = torch.amp.GradScaler(device.type, enabled=recipe["precision"] == "float16")
+    # From 1 up, quickly: the usual start at 65,536 is made for means, and a raw sum would lose its first steps to it.
+    scaler = torch.amp.GradScaler(
+        device.type, init_scale=1.0, growth_interval=100, enabled=recipe["precision"] == "float16"
+    )
     average = Average(model, recipe["ema"]) if recipe["ema"] else None
     history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
     if state is not None:
