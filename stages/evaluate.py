@@ -13,4 +13,4 @@ def main(params):
     print(f"{cell.name:<34} R@1 {100 * result['recall@1']:.1f} %, MAP@R {100 * result['map@r']:.1f} %")
 
 
-run_stage(main)
+run_stage(main, data=True)

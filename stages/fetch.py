@@ -7,8 +7,8 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.data.catalogue import fetch
     from pfml.cell import project_root
+    from pfml.data.catalogue import fetch
 
     name = sys.argv[1]
     meta = fetch(name, params.dataset[name], Path("data/raw", name), project_root())

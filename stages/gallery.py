@@ -16,4 +16,4 @@ def main(params):
     retrieval_gallery(*gallery_of(cell), f"reports/figures/gallery-{name}.png")
 
 
-run_stage(main)
+run_stage(main, data=True)

@@ -10,10 +10,10 @@ from pfml.config import run_stage
 
 def main(params):
     import pandas as pd
-    from pfml.data.packed import open_images, read_items
 
-    from pfml.data.label_noise import noise_tables
     from pfml.cell import project_root
+    from pfml.data.label_noise import noise_tables
+    from pfml.data.packed import open_images, read_items
 
     name, fraction, seed = sys.argv[1:4]
     raw, split = (

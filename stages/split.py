@@ -4,21 +4,20 @@ import json
 import sys
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.config import run_stage, validation_classes
 
 
 def main(params):
-    from pfml.data.packed import read_items
-
     from pfml.data import verify
     from pfml.data.catalogue import train_classes
+    from pfml.data.packed import read_items
     from pfml.data.split import content, zero_shot_split
 
     name, asked = sys.argv[1], params.split
     raw = Path("data/raw", name)
     items = read_items(raw)
     first = train_classes(name, params.dataset[name], items)
-    table = zero_shot_split(items, content(items, raw), first, asked.validation_classes, asked.folds)
+    table = zero_shot_split(items, content(items, raw), first, validation_classes(params, name), asked.folds)
     Path("data/split").mkdir(parents=True, exist_ok=True)
     table.to_csv(f"data/split/{name}.csv", index=False)
     found = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))

@@ -14,4 +14,4 @@ def main(params):
     write_wasserstein(rows, Path("reports/wasserstein", params.study, f"{name}.csv"))
 
 
-run_stage(main)
+run_stage(main, data=True)

@@ -59,6 +59,9 @@ BAD = [
     ("dataset.cub200.kind", "folder", ["dataset.cub200", "path", "missing"]),
     ("dataset.cub200.path", "birds", ["dataset.cub200", "path", "your own data"]),
     ("dataset.cub200.pack", "slow", ["dataset.cub200.pack", "'slow'", "'fast'"]),
+    ("dataset.glyphs.pack", "fast", ["dataset.glyphs", "drawn, not packed", "pack"]),
+    ("train.transform", "small", ["train.transform", "glyphs has images of one size", "expected shift", "found small"]),
+    ("noise.list", "a{noise.x}.csv", ["noise", "list", "{dataset} and {noise}"]),
     ("dataset.cub200.short_side", 0, ["dataset.cub200.short_side", "greater than or equal to 1"]),
     ("dataset.cub200.pakc", "fast", ["dataset.cub200.pakc", "did you mean pack?"]),
     ("recipe.birds", {}, ["recipe.birds", "there is no dataset.birds"]),
@@ -161,6 +164,30 @@ def test_the_kind_of_noise_is_part_of_the_configuration_of_noisy_runs_only(raw, 
     }  # fmt: skip
     raw["noise"]["list"] = "unread.csv"  # a key of another kind
     assert {c.name: c.digest for c in grid_cells(load_params(write(raw)))} == {n: c.digest for n, c in semantic.items()}
+
+
+def test_how_images_are_made_is_part_of_the_configuration(raw, write):
+    raw["grid"]["dataset"] = ["cub200"]
+
+    def digest(**changes):
+        raw["dataset"]["cub200"] |= changes
+        return grid_cells(load_params(write(raw)))[0].digest
+
+    exact = digest()
+    assert digest(short_side=300) == exact  # which nobody reads
+    fast = digest(pack="fast")
+    assert len({exact, fast, digest(short_side=256), digest(skip_unreadable=True)}) == 4
+    assert digest(validation_classes=7) == digest(validation_classes=None)  # but where they are held out
+    raw["train"]["hold_out"] = True
+    assert digest(validation_classes=7) != digest(validation_classes=None)
+
+
+def test_one_list_cannot_stand_for_two_fractions(raw, write):
+    raw["grid"]["noise"], raw["noise"]["kind"], raw["noise"]["list"] = [0.0, 0.2, 0.5], "list", "noisy.csv"
+    with pytest.raises(ConfigError, match=r"noise\.list: one file for the fractions \[0\.2, 0\.5\]"):
+        load_params(write(raw))
+    raw["noise"]["list"] = "noisy_{noise}.csv"
+    load_params(write(raw))
 
 
 def test_an_unknown_backbone_is_refused_by_the_check_stage(raw, write):

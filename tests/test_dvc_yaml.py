@@ -30,10 +30,6 @@ FIELD = {
         "scratch",
     )
 }
-# Making labels: what a training sees of it are the files of the noise stage.
-NOISE = {
-    f"pfml.data.{name}" for name in ("confusable", "label_noise", "noise", "noise_kinds", "noise_list", "noise_report")
-}
 # Reading images, which of the evaluation only the gallery does.
 IMAGES = {"pfml.data.images", "pfml.data.packed"}
 # Making a dataset: the split reads of it how many classes train.
@@ -47,6 +43,7 @@ PLUMBING = {
     "pfml.config",
     "pfml.loss_settings",
     "pfml.setting_types",
+    "pfml.theory_settings",
     "pfml.validation",
     "pfml.schema",
     "pfml.run",
@@ -69,8 +66,8 @@ STAGE_MODULES = {
         MAKING | {"pfml.data.images"},
     ),
     "noise": ({"pfml.data.label_noise", "pfml.data.packed"}, set()),
-    "train": ({"pfml.training", *FIELD}, NOISE),
-    "train_baseline": ({"pfml.training", "pfml.losses.baselines"}, NOISE),
+    "train": ({"pfml.training", *FIELD}, set()),
+    "train_baseline": ({"pfml.training", "pfml.losses.baselines"}, set()),
     "wasserstein": ({"pfml.evaluation"}, IMAGES | {"pfml.retrieval"}),
     "tables": ({"pfml.report.tables", "pfml.report.study"}, set()),
     "figures": ({"pfml.report.figures", "pfml.report.study"}, set()),
@@ -81,7 +78,7 @@ STAGE_MODULES = {
     "theory": ({"pfml.theory.survey", "pfml.report.field_figure", "pfml.report.theory_tables"}, set()),
 }  # fmt: skip
 for axis in AXES:
-    STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, NOISE | {"pfml.losses.contrastive_field"})
+    STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, {"pfml.losses.contrastive_field"})
 for suffix in ("", "_baseline", *(f"_{axis}" for axis in AXES)):
     STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, IMAGES | {"pfml.wasserstein"})
 

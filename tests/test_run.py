@@ -95,7 +95,8 @@ def test_a_polite_interrupt_ends_with_130_and_keeps_the_checkpoint(workspace, nu
     assert "goes on after epoch" in finish(start(folder))
 
 
-def test_a_checkpoint_of_other_labels_is_not_continued(workspace):
+@pytest.mark.parametrize("changed", ["labels", "images"])
+def test_a_checkpoint_of_other_data_is_not_continued(workspace, changed):
     folder = workspace("a")
     process = start(folder)
     wait_for_epoch(process, 2)
@@ -104,7 +105,10 @@ def test_a_checkpoint_of_other_labels_is_not_continued(workspace):
     manifest = folder / "data/noise/glyphs-0.2-0.csv"
     table = pd.read_csv(manifest)
     table.loc[0, "noisy_label"] = 5
-    table.to_csv(manifest, index=False)
+    if changed == "labels":
+        table.to_csv(manifest, index=False)
+    else:
+        (folder / "data/raw/glyphs/meta.json").write_text(json.dumps({"digest": "e" * 64}))
     assert "goes on" not in finish(start(folder))
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Cell:
     """One training run. `loss`, `train` and `model` hold its resolved settings, `axis`/`value` its ablation point,
-    `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none).
+    `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none), `data` how its images
+    were made (empty: glyphs).
     """
 
     study: str
@@ -30,6 +31,7 @@ class Cell:
     axis: str = ""
     value: float | None = None
     noise_kind: Mapping = field(default_factory=dict, hash=False)
+    data: Mapping = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -56,8 +58,9 @@ class Cell:
         }  # fmt: skip
         if self.train["hold_out"]:
             config["validation_classes"] = self.validation_classes
-        if self.noise_kind:
-            config["noise_kind"] = dict(self.noise_kind)
+        for key in ("noise_kind", "data"):
+            if getattr(self, key):
+                config[key] = dict(getattr(self, key))
         return config
 
     @cached_property
@@ -100,6 +103,19 @@ class CellPaths:
     @property
     def noise_report(self) -> Path:
         return self.manifest.with_name(f"{self.manifest.stem}-classes.csv")
+
+
+def inputs_digest(cell: Cell, root: Path = Path()) -> str:
+    """SHA-256 of the files that a cell learns from: its labels, the report on its noise where labels are drawn anew
+    from it, and the meta.json of its images, which holds the digest of their content and how they are packed.
+    """
+    paths, state = cell.paths(), hashlib.sha256()
+    read = [root / paths.manifest, root / "data/raw" / cell.dataset / "meta.json"]
+    if cell.train["hold_out"] and cell.noise_kind.get("kind") == "semantic":
+        read.append(root / paths.noise_report)
+    for path in read:
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()
 
 
 def project_root() -> Path:

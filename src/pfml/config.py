@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 import sys
 import warnings
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from pfml import loss_settings, schema
+from pfml import loss_settings, schema, theory_settings
 from pfml.cell import Cell
 from pfml.validation import ConfigError, Loader, check
 
@@ -37,6 +38,12 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
     _check_theory(params.theory, path)
     for cell in grid_cells(params, path) + ablation_cells(params, path):
         del cell  # resolving a cell checks its settings
+    several = [noise for noise in params.grid.noise if noise]
+    if params.noise.kind == "list" and len(several) > 1 and "{noise}" not in params.noise.list:
+        raise ConfigError(
+            f"{path}: noise.list: one file for the fractions {several} of grid.noise; expected {{noise}} in its name, "
+            "or one fraction"
+        )
     return params
 
 
@@ -83,6 +90,9 @@ def _check_recipes(params: schema.Params, path) -> None:
                 f"{path}: dataset.{name}.kind: expected {wanted}, found {entry.kind} "
                 f"(the catalogue has {', '.join(schema.DATASETS)})"
             )
+        unread = entry.model_fields_set - {"kind", "validation_classes"}
+        if name == "glyphs" and unread:
+            raise ConfigError(f"{path}: dataset.glyphs: is drawn, not packed; expected no {', '.join(sorted(unread))}")
         if name not in params.recipe:
             raise ConfigError(f"{path}: recipe.{name}: missing; expected what {name} changes, or {{}} for nothing")
     for name in params.recipe:
@@ -95,12 +105,12 @@ def _check_recipes(params: schema.Params, path) -> None:
             check(kind, shared | getattr(params.recipe[name], section), f"recipe.{name}.{section}", path)
 
 
-def _check_theory(theory: schema.Theory, path) -> None:
+def _check_theory(theory: theory_settings.Theory, path) -> None:
     """Each change must make a case of its own; one listed twice would be two equal rows."""
     cases = [theory.base]
     for i, change in enumerate(theory.changes):
         where = f"theory.changes.{i}"
-        cases.append(check(schema.TheoryCase, theory.base.model_dump() | change, where, path))
+        cases.append(check(theory_settings.TheoryCase, theory.base.model_dump() | change, where, path))
         if cases[-1] in cases[:-1]:
             raise ConfigError(f"{path}: {where}: expected a case of its own, found one that is there already: {change}")
 
@@ -124,12 +134,38 @@ def _resolve(params: schema.Params, path, method: str, **point) -> Cell:
     train = check(schema.Train, params.train.model_dump() | row.train, f"{group}.{method}.train", path)
     train = check(schema.Train, train.model_dump() | recipe.train, f"recipe.{point['dataset']}.train", path)
     model = check(schema.Model, params.model.model_dump() | recipe.model, f"recipe.{point['dataset']}.model", path)
-    _check_classes(train, params.split.validation_classes, point["dataset"], path)
+    name = point["dataset"]
+    held_out = validation_classes(params, name)
+    _check_classes(train, held_out, name, path)
+    _check_images(train, params.dataset[name], name, path)
     return Cell(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
-        model=model.model_dump(), validation_classes=params.split.validation_classes,
-        noise_kind=params.noise.settings(point["noise"]), **point,
+        model=model.model_dump(), validation_classes=held_out, noise_kind=params.noise.settings(point["noise"]),
+        data={} if name == "glyphs" else params.dataset[name].settings(), **point,
     )  # fmt: skip
+
+
+def validation_classes(params: schema.Params, dataset: str) -> int:
+    """How many training classes of a dataset are set aside: its own number, else that of `split`."""
+    own = params.dataset[dataset].validation_classes
+    return params.split.validation_classes if own is None else own
+
+
+def _check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:
+    """What would else be found only once the images are fetched and packed."""
+    side = schema.TRANSFORMS[train.transform]
+    if (side is None) != (name == "glyphs"):
+        fitting = [preset for preset, size in schema.TRANSFORMS.items() if (size is None) == (name == "glyphs")]
+        has = f"{name} has images of {'one size' if name == 'glyphs' else 'many sizes'}"
+        raise ConfigError(
+            f"{path}: train.transform: {has}; expected {', '.join(fitting)}, found {train.transform} "
+            f"(set recipe.{name}.train.transform)"
+        )
+    if side and dataset.pack == "fast" and dataset.short_side < side:
+        raise ConfigError(
+            f"{path}: dataset.{name}.short_side: expected at least the {side} pixels that train.transform "
+            f"{train.transform} crops, found {dataset.short_side}"
+        )
 
 
 def _check_classes(train: schema.Train, validation_classes: int, dataset: str, path) -> None:
@@ -238,6 +274,7 @@ def run_stage(stage, data: bool = False) -> None:
             exit code 1. PFML_TRACEBACK=1 shows where it was found.
     """
     if data:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: what is half made is removed
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     expected = (OSError, RuntimeError, ValueError) if data and not os.environ.get("PFML_TRACEBACK") else ()
@@ -247,5 +284,5 @@ def run_stage(stage, data: bool = False) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except expected as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", "\n".join([str(error), *getattr(error, "__notes__", ())]), file=sys.stderr)
         sys.exit(1)

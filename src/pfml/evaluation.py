@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.cell import Cell
+from pfml.cell import Cell, inputs_digest
 from pfml.schema import Params
 
 
@@ -19,16 +19,20 @@ def read_run(cell: Cell) -> dict:
     """
     path = cell.paths().model / "run.json"
     run = json.loads(path.read_text())
-    if _training(run["config"]) != _training(cell.config):
+    if _training(run["config"], run["inputs"]) != _training(cell.config, inputs_digest(cell)):
         raise ValueError(
-            f"{path}: trained with configuration {run['digest']}, params.yaml asks for {cell.digest}; run dvc repro"
+            f"{path}: trained with configuration {run['digest']} on its images and labels, params.yaml and data/ now "
+            f"ask for {cell.digest}; run dvc repro"
         )
     return run
 
 
-def _training(config: dict) -> str:
-    """What training depends on, spelled in one way: of the kind of noise only the labels count, which DVC watches."""
-    return json.dumps({key: config[key] for key in config if key != "noise_kind"}, sort_keys=True, default=str)
+def _training(config: dict, inputs: str) -> str:
+    """What training depends on, spelled in one way: of the kind of noise and of the dataset's section the files that
+    came of them, since the same files may come of other settings.
+    """
+    rest = {key: config[key] for key in config if key not in ("noise_kind", "data")}
+    return json.dumps(rest | {"inputs": inputs}, sort_keys=True, default=str)
 
 
 def evaluate_cell(cell: Cell, params: Params) -> dict:

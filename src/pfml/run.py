@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from pfml.cell import Cell, project_root
+from pfml.cell import Cell, inputs_digest, project_root
 from pfml.schema import Params
 from pfml.tracking import git_commit, tracked_run
 
@@ -19,7 +19,7 @@ from pfml.tracking import git_commit, tracked_run
 NUMERIC_CODE = (
     "training.py", "optimisation.py", "models.py", "heads.py", "bn_inception.py", "weights.py", "losses/*.py",
     *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
-    "data/transforms.py",
+    *(f"data/{name}.py" for name in ("transforms", "held_out", "confusable", "noise", "noise_kinds")),
 )  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
         if not ranks.first:
             return
         run = {
-            "cell": cell.name, "digest": cell.digest, "config": cell.config, "dataset_digest": dataset_digest,
+            "cell": cell.name, "digest": cell.digest, "config": cell.config, "inputs": inputs_digest(cell),
+            "dataset_digest": dataset_digest,
             "git_commit": git_commit(), "mlflow_run": tracker.run_id, "epochs": len(trained.history),
             "selected_epoch": trained.epoch, "processes": ranks.size,
             "seconds": round(trained.history[-1]["seconds"], 1),
@@ -121,9 +122,9 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, run: dic
 
 
 def work_fingerprint(cell: Cell) -> str:
-    """Digest of what a checkpoint continues: configuration, the cell's labels, the code that makes the numbers."""
+    """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers."""
     package = Path(__file__).parent
-    parts = [cell.digest.encode(), cell.paths().manifest.read_bytes()]
+    parts = [cell.digest.encode(), inputs_digest(cell).encode()]
     parts += [path.read_bytes() for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

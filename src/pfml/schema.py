@@ -9,11 +9,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pfml.loss_settings import FieldLoss, Radius
+from pfml.loss_settings import FieldLoss
 from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
+from pfml.theory_settings import Theory
 
 # name: training classes, as in pfml.data.catalogue; other names are datasets of your own
 DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
+
+# Presets of pfml.data.transforms and the side of the picture that the network sees; None: as large as it is.
+TRANSFORMS = {"shift": None, "small": 64, **dict.fromkeys(
+    ("proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"), 224,
+)}  # fmt: skip
 
 
 class Grid(Section):
@@ -54,6 +60,12 @@ class Dataset(Section):
     pack: Literal["exact", "fast"] = "exact"
     short_side: Count = 256
     skip_unreadable: bool = False
+    validation_classes: CountOrZero | None = None
+
+    def settings(self) -> dict:
+        """What decides the images and the halves: part of a run's configuration."""
+        found = self.model_dump(exclude={"validation_classes"})
+        return found | ({} if self.pack == "fast" else {"short_side": None})
 
     @model_validator(mode="after")
     def _where(self):
@@ -103,7 +115,7 @@ class Noise(Section):
         for key in ("embeddings", "confusable", "list"):
             try:
                 (getattr(self, key) or "").format(dataset="", noise="")
-            except (KeyError, ValueError, IndexError):
+            except (AttributeError, KeyError, ValueError, IndexError):
                 found = getattr(self, key)
                 raise ValueError(f"{key}: expected no braces but {{dataset}} and {{noise}}, found {found!r}") from None
         return self
@@ -156,7 +168,7 @@ class Train(Section):
     clip_value: NonNegative
     clip_proxies: bool
     ema: Fraction
-    transform: Literal["shift", "small", "proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"]
+    transform: Literal[tuple(TRANSFORMS)]
     crop_padding: CountOrZero
     precision: Literal["float32", "bfloat16", "float16"]
     compile: bool
@@ -213,57 +225,6 @@ class Ablation(Section):
     alpha: list[Number]
     delta: list[Number]
     delta_gap: list[Number]
-
-
-class TheoryCase(Section):
-    """One class of embeddings and its proxies, as pfml.theory.Case draws them."""
-
-    embeddings: Count
-    proxies: Count
-    dimension: Annotated[int, Field(ge=2)]
-    groups: Count
-    spread: NonNegative
-    start: Positive
-    alpha: NonNegative
-    delta: Radius
-
-    @model_validator(mode="after")
-    def _there_is_room(self):
-        for name in ("proxies", "groups"):
-            if getattr(self, name) > self.embeddings:
-                raise ValueError(
-                    f"{name}: expected at most the {self.embeddings} embeddings, found {getattr(self, name)}"
-                )
-        if self.spread == 0 and self.groups < self.embeddings:
-            raise ValueError(
-                f"spread: 0 puts the {self.embeddings} embeddings of {self.groups} groups in one place each"
-            )
-        return self
-
-
-class Theory(Section):
-    """The keys of each change are checked after they are laid over `base`."""
-
-    seed: CountOrZero
-    sets: Count
-    trials: Count
-    trials_small: Count
-    base: TheoryCase
-    changes: list[dict]
-    radii: list[Radius]
-    alphas: list[NonNegative]
-
-    @field_validator("base")
-    @classmethod
-    def _has_neighbours(cls, base):
-        if base.embeddings < 2:
-            raise ValueError("embeddings: expected at least 2 in the base case, found 1")
-        return base
-
-    @field_validator("radii", "alphas")
-    @classmethod
-    def _axis(cls, values):
-        return one_of_each(values)
 
 
 class Tracking(Section):

@@ -1,10 +1,13 @@
 """From the noise section of params.yaml to labels: every kind on one small split, and among kept classes only."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from pfml.data.label_noise import among_kept, noise_tables, small_pictures
+from pfml.data.held_out import among_kept
+from pfml.data.label_noise import noise_tables, small_pictures
 from pfml.data.noise import corrupt_labels, noise_manifest
 from pfml.data.split import zero_shot_split
 from pfml.schema import Noise
@@ -35,7 +38,7 @@ def asked(kind="uniform", **changes):
     return Noise(kind=kind, **settings | changes)
 
 
-def tables(split, images, noise, fraction="0.2", root=None):
+def tables(split, images, noise, fraction="0.2", root=Path()):
     return noise_tables(split, noise, fraction, 3, "birds", NAMES, images, root)
 
 
@@ -83,8 +86,16 @@ def test_embeddings_of_other_labels_are_refused(split, images, tmp_path):
     np.savez(tmp_path / "saved.npz", train=np.ones((60, 3)), train_labels=np.zeros(60, int))
     with pytest.raises(ValueError, match=r"noise\.embeddings: .*saved\.npz: its train_labels are not the true labels"):
         tables(split, images, asked("semantic", embeddings="saved.npz"), root=tmp_path)
-    with pytest.raises(ValueError, match=r"noise\.embeddings: .*absent\.npz: expected an embeddings\.npz of a run"):
+    with pytest.raises(ValueError, match=r"noise\.embeddings: expected a file, found nothing at .*absent\.npz"):
         tables(split, images, asked("semantic", embeddings="absent.npz"), root=tmp_path)
+
+
+def test_a_file_that_is_no_run_and_more_neighbours_than_classes_are_refused(split, images, tmp_path):
+    (tmp_path / "saved.npz").write_text("no array")
+    with pytest.raises(ValueError, match=r"saved\.npz: expected an embeddings\.npz of a run"):
+        tables(split, images, asked("semantic", embeddings="saved.npz"), root=tmp_path)
+    with pytest.raises(ValueError, match=r"noise\.neighbours: expected 1 to 5, .* birds trains on, found 6"):
+        tables(split, images, asked("semantic", neighbours=6), root=tmp_path)
 
 
 def test_semantic_noise_by_a_list_of_pairs(split, images, tmp_path):
@@ -109,7 +120,7 @@ def test_a_public_list_is_taken_with_its_flaws_told(split, images, listed, tmp_p
     assert pairs(manifest) == {(5, 0)} and manifest["corrupted"].sum() == 10
     assert imported.out_of_range == [NAMES[7]] and imported.unknown == [f"/somewhere/{NAMES[70]}"]
     assert classes["emptied"].tolist() == [False] * 5 + [True] and classes["purity"][0] == 0.5
-    with pytest.raises(FileNotFoundError, match=r"birds_0\.5noised\.csv"):
+    with pytest.raises(ValueError, match=r"noise\.list: expected a file, found nothing at .*birds_0\.5noised\.csv"):
         tables(split, images, listed, "0.5", tmp_path)
 
 

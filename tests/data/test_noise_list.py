@@ -147,3 +147,16 @@ def test_the_names_and_labels_of_cub(write):
     assert (found.noisy == np.where(labels == 51, truth, noisy)).all()
     relabelled = import_list(write(np.unique(noisy, return_index=True)[1][noisy], names), names, truth, 50, "matched")
     assert (relabelled.noisy == noisy).all()
+
+
+def test_a_quoted_path_with_a_comma_is_that_path(tmp_path):
+    (tmp_path / "list.csv").write_text('"/disk/2/im,6.PNG",1\n/disk/2/other.PNG,0\n')
+    found = import_list(tmp_path / "list.csv", ["2/im,6.PNG", "2/other.PNG"], [0, 0], 2, 0)
+    assert found.noisy.tolist() == [1, 0] and not found.unknown
+
+
+@pytest.mark.parametrize("content", [b"a.jpg,99999999999999999999999\n", b"a.jpg,\xff\n"])
+def test_a_line_that_is_no_label_names_the_file(tmp_path, content):
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"list\.csv"):
+        import_list(tmp_path / "list.csv", ["a.jpg"], [0], 1, 0)

@@ -1,6 +1,7 @@
 """Images of your own, as a folder and as a CSV, through the stages to a trained run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,13 @@ def test_unreadable_files_stop_by_name_or_are_left_out_with_a_count(raw, write, 
     [
         ("folder", "absent", {}, ["absent: expected a folder with one folder a class"]),
         ("folder", "birds", {"train_classes": 5}, ["dataset.birds.train_classes: expected 1 to 4", "found 5"]),
+        ("folder", "one", {}, ["dataset.birds.path: expected at least two classes", "found 1"]),
         ("csv", "birds", {}, ["birds: cannot be read", "expected a CSV"]),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(raw, write, stages, birds, tmp_path, kind, path, settings, words):
+    (tmp_path / "one").mkdir()
+    shutil.copytree(birds / "owl", tmp_path / "one/owl")
     write(own(raw, kind, tmp_path / path, **settings), Path.cwd())
     code, said = stages("fetch", "birds")
     assert code == 1 and all(word in said for word in words) and "Traceback" not in said
@@ -93,11 +97,14 @@ def test_the_transform_of_the_default_dataset_is_refused_for_images_of_many_size
     raw = own(raw, "folder", birds)
     raw["recipe"]["birds"]["train"]["transform"] = "shift"
     write(raw, Path.cwd())
-    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.2", "0")):
-        assert stages(name, *arguments)[0] == 0
-    code, said = stages("train", "birds-pfml-0.2-0")
-    assert code == 1 and "error: train.transform: birds has images of many sizes; expected bn_inception, " in said
-    assert "recipe.birds.train.transform" in said
+    code, said = stages("fetch", "birds")  # before anything is packed
+    assert code == 2 and "train.transform: birds has images of many sizes; expected small, proxy_anchor" in said
+    assert "recipe.birds.train.transform" in said and not Path("data").exists()
+    raw["recipe"]["birds"]["train"]["transform"] = "proxy_anchor"
+    raw["dataset"]["birds"] |= {"pack": "fast", "short_side": 200}
+    write(raw, Path.cwd())
+    code, said = stages("fetch", "birds")
+    assert code == 2 and "dataset.birds.short_side: expected at least the 224 pixels" in said and "found 200" in said
 
 
 def test_too_few_classes_for_a_batch_are_told_at_training(raw, write, stages, birds):
@@ -109,3 +116,32 @@ def test_too_few_classes_for_a_batch_are_told_at_training(raw, write, stages, bi
         assert stages(name, *arguments)[0] == 0
     code, said = stages("train", "birds-pfml-0.0-0")
     assert code == 1 and "needs 2 classes" in said and "has 1 classes" in said
+
+
+def test_a_result_is_not_written_for_labels_that_the_run_did_not_see(raw, write, stages, birds):
+    write(own(raw, "folder", birds), Path.cwd())
+    stages.all("birds")
+    manifest = Path("data/noise/birds-0.2-0.csv")
+    text = manifest.read_text()
+    manifest.write_text(text.replace("True", "False"))
+    code, said = stages("evaluate", "birds-pfml-0.2-0")
+    assert code == 1 and "on its images and labels" in said and "run dvc repro" in said
+    manifest.write_text(text)
+    raw["noise"]["neighbours"] = 2  # which no labels depend on here
+    raw["noise"]["kind"] = "uniform"
+    write(raw, Path.cwd())
+    assert stages("evaluate", "birds-pfml-0.2-0")[0] == 0
+
+
+def test_a_dataset_of_your_own_can_hold_out_fewer_classes_than_the_others(raw, write, stages, birds):
+    raw = own(raw, "folder", birds, train_classes=3, validation_classes=2)
+    raw["split"]["validation_classes"] = 20
+    write(raw, Path.cwd())
+    stages("fetch", "birds")
+    assert stages("split", "birds")[0] == 0
+    split = pd.read_csv("data/split/birds.csv", na_filter=False)
+    assert split.loc[split["validation"], "class_id"].nunique() == 2
+    raw["dataset"]["birds"]["validation_classes"] = 3
+    write(raw, Path.cwd())
+    code, said = stages("split", "birds")
+    assert code == 1 and "validation_classes (of split, or of your dataset): expected 0 to 2" in said

@@ -19,7 +19,7 @@ def unreadable(files) -> Listing:
 
     def read(name):
         if given[name] is None:
-            raise FileNotFoundError(2, "No such file or directory", f"/somewhere/{name}")
+            raise PermissionError(13, "Permission denied", f"/somewhere/{name}")
         return given[name]
 
     table = listing_of(given).table.sort_values("class_id", kind="stable")
@@ -38,7 +38,7 @@ def test_unreadable_images_are_all_named(files, tmp_path):
 def test_unreadable_images_are_skipped_on_request(files, tmp_path, mode):
     meta = pack(unreadable(files), tmp_path / "p", "mine", mode=mode, skip_unreadable=True)
     assert (meta["images"], list(meta["skipped"])) == (12, ["a90", "a91", "b92", "b93"])
-    assert meta["skipped"]["b93"] == "b93: No such file or directory"
+    assert meta["skipped"]["b93"] == "b93: Permission denied"
     items, images = read_items(tmp_path / "p"), PackedImages(tmp_path / "p")
     assert items["item"].tolist() == list(range(12)) and len(images) == 12
     assert items["name"].tolist() == sorted(files, key=lambda name: name[0])
@@ -105,3 +105,18 @@ def test_a_folder_that_is_no_pack_is_named(files, tmp_path):
     pack(listing_of(files), tmp_path / "p", "mine")
     with pytest.raises(IndexError):
         PackedImages(tmp_path / "p")[12]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory"), OSError(5, "Input/output error")])
+def test_a_disk_that_fails_is_not_an_unreadable_image(files, tmp_path, error):
+    """Leaving images out is for images that are broken, not for a share that has gone."""
+    listing = listing_of(files)
+
+    def read(name):
+        if name == "b5":
+            raise error
+        return files[name]
+
+    with pytest.raises(type(error)):
+        pack(Listing(listing.table, read), tmp_path / "raw", "x", skip_unreadable=True)
+    assert not list(tmp_path.iterdir())

@@ -51,13 +51,17 @@ def fetch(name: str, asked: Dataset, folder: Path, root: Path = Path()) -> dict:
 
     if name not in CATALOGUE:
         raise ConfigError(f"grid.dataset: unknown dataset {name!r} (valid: {', '.join(CATALOGUE)})")
+    from filelock import FileLock
+
     downloads = root / "data/downloads" / name
-    listing = open_dataset(name, downloads, root / "data/manual")
-    said = listing.table.attrs
-    source = f"{CATALOGUE[name].citation}; {said['form']}"
-    meta = pack(listing, folder, name, **how, source=source, licence=said["licence"])
-    for inflated in downloads.glob("*.tar"):  # as large as the images; the .tgz stays
-        inflated.unlink()
+    (root / ".locks").mkdir(exist_ok=True)
+    with FileLock(root / ".locks" / f"fetch-{name}"):  # another experiment may share the downloads
+        listing = open_dataset(name, downloads, root / "data/manual")
+        said = listing.table.attrs
+        source = f"{CATALOGUE[name].citation}; {said['form']}"
+        meta = pack(listing, folder, name, **how, source=source, licence=said["licence"])
+        for inflated in downloads.glob("*.tar"):  # as large as the images; the .tgz stays
+            inflated.unlink()
     return meta
 
 
@@ -78,7 +82,12 @@ def _own(name: str, asked: Dataset, root: Path):
     path = root / os.path.expanduser(asked.path)
     listing = {"folder": folder_listing, "csv": csv_listing}[asked.kind](path)
     classes = listing.table["class_id"].nunique()
-    if classes < 2 or (asked.train_classes or 1) >= classes:
+    if classes < 2:
+        raise ValueError(
+            f"dataset.{name}.path: expected at least two classes, to train on one and test on the other, "
+            f"found {classes} in {path}"
+        )
+    if (asked.train_classes or 1) >= classes:
         raise ValueError(
             f"dataset.{name}.train_classes: expected 1 to {classes - 1}, since some of the {classes} classes of {path} "
             f"must be left to test on; found {asked.train_classes}"

@@ -4,6 +4,7 @@ Everywhere a list of num_classes vectors: for each training class, numbered 0 ..
 samples may be taken for.
 """
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,18 +94,26 @@ def read_confusable(path: Path, class_ids: Sequence[int]) -> list[np.ndarray]:
     One direction a line: "5,7" lets samples of 5 become 7, not those of 7 become 5.
 
     Raises:
-        ValueError: other columns, a number that is no training class, a class confused with itself or a pair twice.
+        ValueError: other columns, a line that is not two class_ids of training classes (those of data/split/<name>.csv,
+            from 0), a class confused with itself or a pair twice.
     """
-    table = pd.read_csv(path)
-    if list(table.columns) != ["class_id", "confusable_id"]:
-        raise ValueError(f"{path}: expected the columns class_id,confusable_id, found {','.join(table.columns)}")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in csv.reader(file) if line]
+    if not lines or lines[0] != ["class_id", "confusable_id"]:
+        raise ValueError(
+            f"{path}: expected the columns class_id,confusable_id, found {','.join(lines[0]) if lines else 'nothing'}"
+        )
     label = {int(number): c for c, number in enumerate(class_ids)}
     confusable = [[] for _ in label]
-    for line, pair in enumerate(table.itertuples(index=False), start=2):
-        unknown = [number for number in pair if number not in label]
-        if unknown:
-            raise ValueError(f"{path}, line {line}: expected numbers of training classes, found {unknown[0]}")
-        confusable[label[pair.class_id]].append(label[pair.confusable_id])
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            own, other = map(int, line)
+        except ValueError:
+            raise ValueError(f"{path}, line {number}: expected two numbers, found {','.join(line)!r}") from None
+        for one in (own, other):
+            if one not in label:
+                raise ValueError(f"{path}, line {number}: expected class_ids of training classes, found {one}")
+        confusable[label[own]].append(label[other])
     return check_confusable(confusable, len(label), f"{path}, classes counted from 0 in training order")
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pfml.data.confusable import keep_classes, nearest_classes, read_confusable
-from pfml.data.noise_kinds import corrupt, kind_manifest
+from pfml.data.confusable import nearest_classes, read_confusable
+from pfml.data.noise_kinds import kind_manifest
 from pfml.data.noise_list import ImportedList, import_list
 from pfml.data.noise_report import noise_report
 from pfml.schema import Noise
@@ -49,21 +49,26 @@ def noise_tables(
     truth = np.searchsorted(classes["class_id"], train["class_id"])
     share, imported, confusable = float(fraction), None, None
     kind = asked.kind if share else "uniform"
-    place = lambda path: root / path.format(dataset=name, noise=fraction)  # noqa: E731
+    place = lambda key: _place(key, getattr(asked, key), root, name, fraction)  # noqa: E731
     settings = {"fraction": share, "seed": seed}
     if kind == "semantic":
         if asked.confusable:
-            confusable = read_confusable(place(asked.confusable), classes["class_id"].tolist())
+            confusable = read_confusable(place("confusable"), classes["class_id"].tolist())
         else:
-            saved = asked.embeddings and place(asked.embeddings)
+            saved = asked.embeddings and place("embeddings")
             vectors = _embeddings(saved, truth) if saved else small_pictures(images, train["item"])
+            if asked.neighbours >= len(classes):
+                raise ValueError(
+                    f"noise.neighbours: expected 1 to {len(classes) - 1}, other classes of the {len(classes)} that "
+                    f"{name} trains on, found {asked.neighbours}"
+                )
             confusable = nearest_classes(vectors, truth, len(classes), asked.neighbours)
         settings["confusable"] = confusable
     if kind == "list":
         of_train = [names[item] for item in train["item"]]
-        imported = import_list(place(asked.list), of_train, truth, len(classes), asked.numbering)
+        imported = import_list(place("list"), of_train, truth, len(classes), asked.numbering)
         if not imported.flipped:
-            raise ValueError(f"{place(asked.list)}: expected noisy labels, found the true ones of all images")
+            raise ValueError(f"{place('list')}: expected noisy labels, found the true ones of all images")
         settings = {"noisy": imported.noisy}
     manifest = kind_manifest(split, kind, **settings)
     noisy = manifest.loc[manifest["split"] == "train", "noisy_label"].to_numpy()
@@ -74,35 +79,12 @@ def noise_tables(
     return manifest, table, imported
 
 
-def among_kept(
-    kind: str, fraction: float, seed: int, train: pd.DataFrame, kept: np.ndarray, classes: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a run that trains without its validation classes: numbered anew, no label points to one of these.
-
-    Drawn kinds are drawn anew among the kept classes, so that the share moved is exact. A listed label that would point
-    to a class that is held out leaves the true one.
-
-    Args:
-        train: lines of the manifest's training half.
-        kept: (n,) bool, lines whose class trains.
-        classes: the file of the second table of `noise_tables`; read for semantic noise only.
-
-    Returns:
-        true and noisy labels of the kept lines, (k,) int64, numbered from 0.
-    """
-    labels, truth = np.unique(train.loc[kept, "true_label"], return_inverse=True)
-    if not fraction or kind in ("uniform", "pairflip"):
-        settings = {"fraction": fraction, "seed": seed}
-    elif kind == "semantic":
-        rows = pd.read_csv(classes, dtype={"confusable": str}, keep_default_na=False)["confusable"]
-        confusable = keep_classes([[int(label) for label in row.split()] for row in rows], labels)
-        settings = {"fraction": fraction, "seed": seed, "confusable": confusable}
-    else:
-        listed = train.loc[kept, "noisy_label"].to_numpy()
-        places = np.searchsorted(labels, listed).clip(max=len(labels) - 1)
-        settings = {"noisy": np.where(labels[places] == listed, places, truth)}
-    noisy, _ = corrupt(kind if fraction else "uniform", truth, len(labels), **settings)
-    return truth, noisy
+def _place(key: str, path: str, root: Path, name: str, fraction: str) -> Path:
+    """Where a file of section `noise` is. ValueError if it is not there."""
+    place = root / Path(path.format(dataset=name, noise=fraction)).expanduser()
+    if not place.is_file():
+        raise ValueError(f"noise.{key}: expected a file, found nothing at {place}")
+    return place
 
 
 def small_pictures(images: Sequence, items: Sequence[int]) -> np.ndarray:

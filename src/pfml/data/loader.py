@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from pfml.cell import Cell
-from pfml.data.label_noise import among_kept
+from pfml.data.held_out import among_kept
 from pfml.data.packed import ArrayImages, PackedImages, open_images
 from pfml.data.pictures import PackedPictures, Pictures, TensorPictures
 from pfml.data.transforms import TRANSFORMS

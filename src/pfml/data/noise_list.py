@@ -16,6 +16,7 @@ What stands there:
 - Cars-196 paths are <class name>/<number>.jpg, a layout of the authors' own; names must be given in it.
 """
 
+import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,13 +123,19 @@ def import_list(path: Path, names: Sequence[str], labels, num_classes: int, numb
 
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, int]]]:
     """(line number from 1, (path with slashes, label)) of the lines that are not blank."""
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8, found {error.reason} at byte {error.start}") from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         file, _, label = line.strip().rpartition("," if "," in line else " ")
+        if file.startswith('"'):  # as CSV writers quote a path with a comma
+            file = next(csv.reader([file]))[0]
         try:
-            yield number, (file.strip().replace("\\", "/"), int(label))
-        except ValueError:
+            yield number, (file.strip().replace("\\", "/"), int(np.int64(label)))
+        except (ValueError, OverflowError):
             raise ValueError(
                 f"{path}, line {number}: expected 'path,label' with an integer label, found {line!r}"
             ) from None

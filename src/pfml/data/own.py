@@ -109,21 +109,15 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
     folders, files = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.isprintable() and not _is_utf8(entry.name):
-                raise ValueError(f"{folder}: expected names in UTF-8, found {os.fsencode(entry.name)!r}; rename it")
+            if not entry.name.isprintable():
+                raise ValueError(
+                    f"{folder}: expected names of printable UTF-8, found {os.fsencode(entry.name)!r}; rename it"
+                )
             if not entry.is_dir():
                 files.append(entry.name)
             elif not entry.name.startswith("."):
                 folders.append(entry.name)
     return sorted(folders, key=natural), sorted(files, key=natural)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _images(files: list[str], ignored: Counter) -> list[str]:
@@ -178,6 +172,8 @@ def _line_problems(table: pd.DataFrame, folder: Path) -> Iterator[tuple[int, str
     for row in table.itertuples():
         if not row.path or not row.label:
             yield row.line, f"expected a path and a label, found {row.path!r} and {row.label!r}"
+        elif not (row.path + row.label).isprintable():
+            yield row.line, f"expected printable text, found {row.path!r} and {row.label!r}"
         elif not (folder / row.path).is_file():
             yield row.line, f"{row.path}: no such file below {folder}"
         if "split" in table and row.split not in ("train", "test"):

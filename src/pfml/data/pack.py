@@ -114,10 +114,13 @@ def _encode(item: tuple[str, bytes | Exception], short_side: int | None) -> dict
 
 
 def _contents(names: Iterable[str], read: Callable[[str], bytes]) -> Iterator[tuple[str, bytes | Exception]]:
+    """A file that may not be read or holds nonsense is one unreadable image; a disk or network that fails, or a file
+    that has gone since it was listed, stops everything.
+    """
     for name in names:
         try:
             yield name, read(name)
-        except (OSError, ValueError) as error:
+        except (PermissionError, IsADirectoryError, ValueError) as error:
             yield name, error
 
 

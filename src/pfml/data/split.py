@@ -18,8 +18,8 @@ def zero_shot_split(
     """One line per image: where it belongs and what it contains.
 
     Args:
-        items: columns item, class_id (0-based, in the dataset's official order), class_name; where the source fixes the
-            halves itself, also split ("train" or "test"), which is then honoured.
+        items: columns item, class_id (0-based, in the dataset's official order), class_name; optionally name, for
+            messages; where the source fixes the halves itself, also split ("train" or "test"), which is then honoured.
         digests: (n,) of what the images contain, equal for equal images (see `content`).
         train_classes: the first so many class numbers are the training half, the rest the test half. With a column
             split: None, or the number of training classes that it must have.
@@ -42,13 +42,13 @@ def zero_shot_split(
     training = np.unique(table.loc[table["split"] == "train", "class_id"])
     if not 0 <= validation_classes < len(training):
         raise ValueError(
-            f"split.validation_classes: expected 0 to {len(training) - 1} (one training class must remain), "
-            f"found {validation_classes}"
+            f"validation_classes (of split, or of your dataset): expected 0 to {len(training) - 1}, since one of the "
+            f"{len(training)} training classes must remain; found {validation_classes}"
         )
     held_out = training[np.arange(validation_classes) * len(training) // max(validation_classes, 1)]
     table["validation"] = items["class_id"].isin(held_out)
     table["sha256"] = [digest[:16] for digest in digests]
-    check_disjoint(table)
+    check_disjoint(table.assign(name=items["name"]) if "name" in items else table)
     if folds > len(training):
         raise ValueError(
             f"split.folds: expected at most one for each of {len(training)} training classes, found {folds}"
@@ -101,6 +101,7 @@ def _describe(value, column: str, train: pd.DataFrame, test: pd.DataFrame) -> st
     rows = [half[half[column] == value].iloc[0] for half in (train, test)]
     if column == "class_id":
         return f"{value} ({rows[0]['class_name']})" if "class_name" in train else f"{value}"
-    if "item" in train:
-        return f"items {rows[0]['item']} (train) and {rows[1]['item']} (test), sha256 {value}"
+    if "name" in train or "item" in train:
+        who = "name" if "name" in train else "item"
+        return f"{who}s {rows[0][who]} (train) and {rows[1][who]} (test), sha256 {value}"
     return f"{value}"

@@ -143,12 +143,16 @@ def table_2(table: int, ledger: Ledger, blocks: Sequence[Block]) -> list[str]:
             for i, best_is in enumerate(("high", "high", "low")):
                 values = [pair.get(m, (None,) * 3)[i] for m in methods]
                 columns.append(([number(v) for v in values], values, best_is))
+        what = f"{share(noise)} of the training labels moved"
+        if block.noise_kind == "list":
+            what = f"noisy labels of the list that is called {share(noise)} here"
         how = "published columns at the right" if theirs else f"{block.noise_kind} noise, no published numbers"
-        parts.append(f"{block.title}, {share(noise)} of the training labels moved; {how}.")
+        parts.append(f"{block.title}, {what}; {how}.")
         parts.append(columns_table(header, list(map(method_name, methods)), columns))
         words = [readings.standing(noisy, m, f"R@1 at {share(noise)} noise") for m in noisy if m.startswith("pfml")]
         words += [readings.noise_drop(clean, noisy, m) for m in noisy if m.startswith("pfml")]
-        parts.append("Reading: " + " ".join([*words, readings.published_noise_order()]) + readings.seeds_note(noisy))
+        words += [readings.published_noise_order()] * bool(theirs)
+        parts.append("Reading: " + " ".join(words) + readings.seeds_note(noisy))
     if not parts:
         parts = [not_run(blocks)]
     return [*parts, "Published, as printed:", published_table(paper.published(table))]
