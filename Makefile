@@ -12,11 +12,14 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro tables test ui bench lock
+.PHONY: repro presets tables test ui bench lock
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/
-	@python -m pfml.launch $(addprefix -j,$(J))
+	@python -m pfml.launch $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET))
+
+presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> runs one
+	@python -m pfml.presets
 
 tables: .venv/ready      ## reports/tables.md, results.csv and figures again, from the committed results alone
 	@dvc repro --quiet --force --single-item tables figures && echo "reports/tables.md and reports/figures/ are rendered"

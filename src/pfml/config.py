@@ -30,6 +30,11 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return params_from(raw, path)
+
+
+def params_from(raw, path: str | Path) -> schema.Params:
+    """As `load_params`, of data already read; errors name `path`."""
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections such as grid, train and loss, found {type(raw).__name__}")
     params = check(schema.Params, raw, "", path)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from pfml.config import ConfigError, ablation_cells, grid_cells, load_params
+from pfml.presets import use_preset
 from pfml.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
@@ -30,12 +31,17 @@ class Busy(RuntimeError):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make repro", description=__doc__.splitlines()[0])
     parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time (default: one per core, at most 8)")
-    jobs = parser.parse_args().jobs or min(8, os.cpu_count() or 1)
+    parser.add_argument("--preset", help="lay presets/<name>.yaml over params.yaml first (`make presets` lists them)")
+    arguments = parser.parse_args()
+    jobs = arguments.jobs or min(8, os.cpu_count() or 1)
     # One thread a process: cells share the cores, and train.threads sets those of torch.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
     try:
+        if arguments.preset:
+            await_predecessors()  # a pipeline at work reads params.yaml
+            print(use_preset(arguments.preset), flush=True)
         params = load_params()
         await_predecessors()
         prune_models(params)

@@ -1,0 +1,225 @@
+"""presets/*.yaml: what each reproduces stands in its header, and nothing tuned on the default dataset is left in it."""
+
+import copy
+import re
+
+import pytest
+
+from pfml import paper
+from pfml.config import ABLATION_AXES, ablation_cells, grid_cells, params_from
+from pfml.loss_settings import LOSS_SETTINGS
+from pfml.overlay import merge
+from pfml.presets import preset_names, preset_title, read_preset
+from tests.conftest import ROOT
+from tests.conftest import merge as put
+
+DATASETS = {"cub200": "CUB-200-2011", "cars196": "Cars-196", "sop": "Stanford Online Products"}
+OWN_NETWORKS = ("conv4", "bn_inception")  # all others are timm's
+
+# What the paper and the code that it follows say, beside what a preset says: see docs/presets.md.
+NETWORK = {  # backbone, its image preset, dimensions, batch, lr, proxy_lr
+    "resnet50": ("resnet50.tv_in1k", "proxy_anchor", 512, 100, 1e-4, 0.01),
+    "noise": ("resnet50.tv_in1k", "proxy_anchor", 512, 100, 1e-4, 0.01),
+    "64d": ("resnet50.tv_in1k", "proxy_anchor", 64, 100, 1e-4, 0.01),
+    "bninception": ("bn_inception", "bn_inception", 512, 180, 1e-4, 0.01),
+    "vit": ("vit_small_patch16_224.augreg_in21k_ft_in1k", "vit", 384, 100, 3e-5, 3e-3),
+    "dino": ("vit_small_patch16_224.dino", "dino", 384, 100, 1e-5, 1e-3),
+}
+NAMES = sorted({f"{d}-{n}" for d in DATASETS for n in NETWORK} - {"sop-noise"})  # Table 2 has no SOP
+PUBLISHED_NETWORK = {"noise": "resnet50", "64d": "resnet50"}
+FIELD = {
+    "delta": 0.2, "delta_rep": None, "reduction": "sum", "proxy_init": "data", "proxy_proxy": "all",
+    "normalize_proxies": True, "absent_proxies": True,
+}  # fmt: skip
+LOSSES = {
+    "pfml": FIELD | {"alpha": 3.0, "alpha_zero": "log"},
+    "cpml": FIELD | {"repulsion": "squared_hinge"},
+    "proxy_anchor": {"margin": 0.1, "scale": 32.0},
+    "proxy_nca": {"scale": 32.0},
+    "soft_triple": {"scale": 20.0, "gamma": 0.1, "margin": 0.01},
+    "multi_similarity": {"alpha": 2.0, "beta": 50.0, "base": 0.5, "epsilon": 0.1},
+    "triplet": {"margin": 0.1, "mining": "semihard"},
+}
+# Settings of `train` in params.yaml that presets leave as they are: off, or the default of every library.
+LEFT = {
+    "adam_eps": 1e-8, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False, "hold_out": False,
+    "patience": 0,
+}  # fmt: skip
+UNREAD = {"step_epochs", "step_factor", "crop_padding", "threads", "images_per_class"}  # here, or without effect
+# Another study's tuning, all over params.yaml.
+TUNED = {
+    "model": {"backbone": "resnet18", "pretrained": True, "embedding_dim": 3},
+    "train": {
+        "epochs": 3, "steps_per_epoch": 4, "batch": 40, "sampler": "m_per_class", "optimizer": "rmsprop", "lr": 0.5,
+        "proxy_lr": 7.0, "weight_decay": 0.5, "warmup": 0.5, "frozen_epochs": 2, "freeze_bn": "statistics+affine",
+        "schedule": "step", "clip_norm": 5.0, "clip_value": 5.0, "clip_proxies": True, "transform": "small",
+        "precision": "float16", "eval_every": 3,
+    },
+    "loss": {"proxies_per_class": 3, "alpha": 6.0, "delta": 0.5, "proxy_init": "kaiming"},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def cells_of(name, raw):
+    path = f"presets/{name}.yaml"
+    params = params_from(merge(raw, read_preset(name)), path)
+    return grid_cells(params, path), ablation_cells(params, path)
+
+
+def header(name):
+    lines = (ROOT / f"presets/{name}.yaml").read_text().splitlines()
+    return [line.removeprefix("#") for line in lines[: next(i for i, x in enumerate(lines) if not x.startswith("#"))]]
+
+
+def numbers(text):
+    return [None if one == "–" else float(one) for one in text.split(" / ")]
+
+
+def test_there_is_one_for_every_group_of_rows():
+    assert set(NAMES) <= set(preset_names())  # and perhaps some of your own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_says_what_how_much_and_how(name):
+    dataset, family = name.split("-")
+    title, text = preset_title(name), "\n".join(header(name))
+    assert title.startswith(DATASETS[dataset]) and f"{NETWORK[family][2]} dimensions" in title
+    assert f"\n Command    make repro PRESET={name}\n" in text
+    assert "An estimate, not measured" in " ".join(text.split())
+    assert all(re.search(rf"^ {word} +\w", text, re.M) for word in ("Command", "Cost", "Published", "Sources"))
+    assert read_preset(name)["study"] == name and read_preset(name)["grid"]["dataset"] == [dataset]
+    tables = set(re.findall(r"Table (\d), (?:as printed|W2)", text))
+    assert tables == set(re.findall(r"Table (\d)", title)) and tables
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_scores_are_those_of_published_yaml(name):
+    dataset, family = name.split("-")
+    backbone, dim = PUBLISHED_NETWORK.get(family, family), NETWORK[family][2]
+    noise = 0.2 if family == "noise" else 0.0
+    table, metrics, found, digitised = None, [], {}, {}
+    for line in header(name):
+        if opened := re.search(r"Table (\d), as printed, ((?:R@\d+(?: / )?)+) \(%\)", line):
+            table, metrics = int(opened[1]), [f"recall@{m[2:]}" for m in opened[2].split(" / ")]
+        elif row := re.fullmatch(r" {14}(\w+) +([\d.–]+(?: / [\d.–]+)*)( \(not here yet\))?", line):
+            found[table, row[1]] = dict(zip(metrics, numbers(row[2]), strict=True)), bool(row[3])
+        elif curve := re.fullmatch(r" {14}(\w+) ([\d. /]+): ([\d. /]+)", line):
+            digitised[curve[1]] = dict(zip(numbers(curve[2]), numbers(curve[3]), strict=True))
+    wanted = {}
+    for table in {table for table, _ in found}:
+        for p in paper.published(table, dataset=dataset, backbone=backbone, dim=dim, noise=noise, source="paper"):
+            if p.key:
+                wanted.setdefault((table, p.key), {})[p.metric] = p.value
+    assert {key: values for key, (values, _) in found.items()} == wanted and (min(wanted)[0], "pfml") in wanted
+    grid = read_preset(name)["grid"]
+    for (_, method), (_, missing) in found.items():
+        assert missing == (method not in LOSS_SETTINGS), f"{method} exists now: add it to the grid and say so" * missing
+        assert missing != (method in grid["field"] + grid["baseline"]), f"{method}: in the grid or marked, not both"
+    if digitised:
+        for axis, curve in digitised.items():
+            assert curve == {p.at: p.value for p in paper.figure3(axis) if p.dataset == dataset}
+            default = {"delta_gap": 0, "proxies_per_class": 15, **LOSSES["pfml"]}[axis]
+            assert read_preset(name)["ablation"][axis] == [value for value in curve if value != default]
+    assert set(digitised) == (set(ABLATION_AXES) if "Figure 3" in preset_title(name) else set())
+    assert digitised or not any(read_preset(name)["ablation"][axis] for axis in ABLATION_AXES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_has_its_source_beside_or_above_it(name):
+    before = ""
+    for line in (ROOT / f"presets/{name}.yaml").read_text().splitlines():
+        key, _, comment = line.partition("#")
+        if key.strip() and not key.rstrip().endswith(":") and not key.startswith("study"):
+            assert comment.strip() or before.lstrip().startswith("#"), f"{name}: {line}"
+        before = line
+        assert len(line) <= 120
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_resolves_to_the_papers_setting(name, raw):
+    dataset, family = name.split("-")
+    backbone, transform, dim, batch, lr, proxy_lr = NETWORK[family]
+    sop, transformer = dataset == "sop", family in ("vit", "dino")
+    grid, ablations = cells_of(name, raw)
+    assert [c.seed for c in grid if c.method == "pfml" and not c.noise] == [0, 1, 2, 3, 4]
+    assert {c.noise for c in grid} == ({0.0, 0.2} if family == "noise" else {0.0})
+    assert len(ablations) == (115 if family == "resnet50" and not sop else 0)
+    assert not {c.method for c in grid} & {"pfml_tuned", "contrastive"}  # tuned on glyphs; in none of these tables
+    for cell in grid + ablations:
+        assert cell.model == {"backbone": backbone, "pretrained": True, "embedding_dim": dim}
+        shared = {
+            "epochs": 200, "steps_per_epoch": None, "batch": batch, "optimizer": "adam", "lr": lr,
+            "proxy_lr": proxy_lr, "weight_decay": 5e-4 if dataset == "cub200" and not transformer else 1e-4,
+            "warmup": 0.0, "frozen_epochs": 0 if sop else 1, "schedule": "none", "transform": transform,
+            "freeze_bn": "none" if sop or transformer else "statistics",
+            "precision": "bfloat16" if transformer else "float32", "select": "last",
+            "eval_every": 10 if sop else 5, **LEFT,
+        }  # fmt: skip
+        pairs, field = cell.method in ("multi_similarity", "triplet"), cell.method in ("pfml", "cpml")
+        own = {"sampler": "balanced" if pairs else "random", "clip_proxies": not pairs}
+        own |= {"clip_norm": 1.0, "clip_value": 0.0} if field else {"clip_norm": 0.0, "clip_value": 10.0}
+        assert {key: cell.train[key] for key in cell.train if key not in UNREAD} == shared | own, cell.method
+        assert cell.train["images_per_class"] == 5 or not pairs
+        loss = dict(LOSSES[cell.method])
+        if cell.method in ("pfml", "cpml"):
+            loss["proxies_per_class"] = 2 if sop else 15
+        if cell.method == "soft_triple":  # for Table 3 as many as PFML, which our CUB study is about
+            loss["centers_per_class"] = 2 if sop else 15 if name == "cub200-resnet50" else 10
+        moved = {"delta_gap": "delta_rep"}.get(cell.axis, cell.axis)
+        assert {k: v for k, v in cell.loss.items() if k != moved} == {k: v for k, v in loss.items() if k != moved}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_was_tuned_on_another_dataset_is_left(name, raw):
+    tuned = put(copy.deepcopy(raw), copy.deepcopy(TUNED))
+    for group in ("field", "baseline"):
+        for method in tuned[group].values():
+            method["train"] = copy.deepcopy(TUNED["train"])
+            method["loss"] = {key: "semihard" if key == "mining" else 1 for key in method["loss"] if key != "repulsion"}
+    for recipe in tuned["recipe"]:
+        tuned["recipe"][recipe] = {"train": {"lr": 0.3, "ema": 0.5, "proxy_lr": 3.0}, "loss": {"delta": 0.7}}
+    before, after = cells_of(name, raw), cells_of(name, tuned)
+    assert [c.digest for cells in before for c in cells] == [c.digest for cells in after for c in cells]
+
+
+@pytest.mark.parametrize("dataset", ["cub200", "cars196"])
+def test_clean_runs_that_two_presets_share_are_one_run(dataset, raw):
+    def digests(name):
+        return {c.name: c.digest for c in cells_of(name, raw)[0]}
+
+    clean, noisy = digests(f"{dataset}-resnet50"), digests(f"{dataset}-noise")
+    both = set(clean) & set(noisy)
+    assert {f"{dataset}-{method}-0.0-0" for method in ("pfml", "proxy_anchor")} <= both
+    assert all(clean[name] == noisy[name] for name in both)
+
+
+@pytest.mark.parametrize("backbone, transform", sorted({(n[0], n[1]) for n in NETWORK.values()}))
+def test_a_backbone_exists_and_sees_the_presets_images(backbone, transform):
+    import timm
+    import torch
+
+    from pfml.data.transforms import TRANSFORMS
+    from pfml.models import build_model
+
+    assert backbone in OWN_NETWORKS or (timm.is_model(backbone) and timm.is_model_pretrained(backbone))
+    side = TRANSFORMS[transform].size
+    try:
+        model = build_model(backbone, 7).eval()
+    except ValueError as error:
+        if backbone in OWN_NETWORKS and "known to timm" in str(error):
+            pytest.skip(f"{backbone} is not among our networks yet")
+        raise
+    with torch.inference_mode():
+        embeddings = model(torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    assert embeddings.shape == (2, 7) and embeddings.isfinite().all()
+
+
+def test_the_documented_table_is_this_list():
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \|", (ROOT / "docs/presets.md").read_text(), re.M)
+    assert sorted(name for name, _ in rows) == NAMES
+    for name, tables in rows:
+        assert set(re.findall(r"\d", tables)) == set(re.findall(r"(?:Table|Figure) (\d)", preset_title(name)))
