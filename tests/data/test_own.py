@@ -174,7 +174,7 @@ def test_many_problems_are_counted(table):
 
 
 def test_text_that_would_break_a_table_is_refused(table, fill):
-    with pytest.raises(ValueError, match=r"line 2: expected printable text, found 'a\.png' and 'x\\ry'"):
+    with pytest.raises(ValueError, match=r"line 3: expected printable text, found 'a\.png' and 'x\\ry'"):
         csv_listing(table("path,label", 'a.png,"x\ry"'))
     with pytest.raises(ValueError, match="expected names of printable UTF-8, found"):
         folder_listing(fill("birds/ow\rl/1.png") / "birds")
