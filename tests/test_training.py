@@ -83,6 +83,39 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, metho
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
 
 
+@pytest.mark.parametrize("changes", [{}, EVERYTHING | {"sampler": "balanced"}])
+def test_a_run_resumed_inside_an_epoch_equals_the_uninterrupted_one_to_the_bit(cell, data, changes):
+    changes = changes | {"steps_per_epoch": 5, "checkpoint_steps": 2}
+    states, whole = [], train(with_recipe(cell("pfml"), **changes), data)
+    calls = iter(range(10**6))
+    with pytest.raises(Interrupted):
+        train(
+            with_recipe(cell("pfml"), **changes), data,
+            save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 9,
+        )  # fmt: skip
+    assert [state["unfinished"][0] for state in states] == [2, 4, 0, 2, 4]
+    for state in states[-2:]:
+        resumed = train(with_recipe(cell("pfml"), **changes), data, state=state)
+        assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
+        assert [row["loss"] for row in whole.history] == [row["loss"] for row in resumed.history]
+
+
+def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(cell, data, monkeypatch):
+    import pfml.training as training
+
+    def dropping(**settings):
+        model = build_model(**settings)
+        model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)
+        return model
+
+    monkeypatch.setattr(training, "build_model", dropping)
+    states, whole = [], train(cell("pfml"), data)
+    train(cell("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
+    torch.manual_seed(99)
+    resumed = train(cell("pfml"), data, state=states[1])
+    assert same(bits(whole.model), bits(resumed.model))
+
+
 def test_the_backbone_stays_while_it_is_frozen_and_head_and_proxies_train(cell, data):
     torch.manual_seed(0)
     start = bits(build_model(**cell().model))

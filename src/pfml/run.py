@@ -17,7 +17,9 @@ from pfml.tracking import git_commit, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
 NUMERIC_CODE = (
-    "training.py", "optimisation.py", "models.py", "heads.py", "bn_inception.py", "weights.py", "losses/*.py",
+    "losses/*.py",
+    *(f"{name}.py" for name in ("training", "optimisation", "random_state")),
+    *(f"{name}.py" for name in ("models", "heads", "bn_inception", "weights")),
     *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
     *(f"data/{name}.py" for name in ("transforms", "held_out", "confusable", "noise", "noise_kinds")),
 )  # fmt: skip
@@ -26,9 +28,9 @@ NUMERIC_CODE = (
 def run_cell(cell: Cell, params: Params) -> None:
     """Train a cell and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
 
-    A killed run goes on from its last finished epoch when it is started again with the same configuration, data and
-    code. Exit code 130 when interrupted. Started by torchrun, the processes share the work and the first one writes;
-    PFML_PROCESSES=4 in the environment starts torchrun.
+    A killed run goes on from its last checkpoint, at the latest the end of an epoch, when it is started again with the
+    same configuration, data and code. Exit code 130 when interrupted. Started by torchrun, the processes share the work
+    and the first one writes; PFML_PROCESSES=4 in the environment starts torchrun.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint stays.
@@ -57,7 +59,8 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
     fingerprint = work_fingerprint(cell)
     state = ranks.from_first(load_state(folder / "state.pt", fingerprint) if ranks.first else None)
     if state and ranks.first:
-        say(cell, f"goes on after epoch {len(state['history'])}")
+        inside = f", step {state['unfinished'][0]} of the next" if state["unfinished"][0] else ""
+        say(cell, f"goes on after epoch {len(state['history'])}{inside}")
     elif ranks.first:  # a run of other data or code, if there was one, is not this one
         (folder / "mlflow_run").unlink(missing_ok=True)
     tracked = (

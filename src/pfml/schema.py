@@ -177,6 +177,7 @@ class Train(Section):
     hold_out: bool
     select: Literal["last", "best_validation", "best_test"]
     patience: CountOrZero
+    checkpoint_steps: Count | None
     threads: Count
 
     @model_validator(mode="after")

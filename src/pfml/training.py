@@ -13,6 +13,7 @@ from pfml.data.samplers import epoch_batches
 from pfml.losses import build_loss
 from pfml.models import build_model, freeze_batchnorm
 from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
+from pfml.random_state import random_state, restore_random
 from pfml.ranks import Ranks
 from pfml.retrieval import retrieval_metrics
 
@@ -51,7 +52,7 @@ def train(
         cell: settings (cell.train, cell.model, cell.loss).
         data: labels may be noisy in data.train only.
         state: what `save` was last given, to go on from there.
-        save: called after every epoch with all that a resumed run needs.
+        save: called after every epoch, and in it as train.checkpoint_steps says, with all that a resumed run needs.
         report: called after every epoch with the history so far.
         stop: asked before every step; True raises Interrupted.
         ranks: of a run over several processes.
@@ -83,28 +84,41 @@ def train(
     )
     average = Average(model, recipe["ema"]) if recipe["ema"] else None
     history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
+    unfinished = 0, 0.0, 0.0  # steps of the first epoch that are done, the sum of their losses, their seconds
     if state is not None:
         for name, holder in (("model", model), ("loss", loss), ("optimizer", optimizer), ("scaler", scaler)):
             holder.load_state_dict(state[name])
         history, best = state["history"], state["best"]
         if average:
             average.weights = {name: weights.to(device) for name, weights in state["average"].items()}
+        unfinished = state["unfinished"]
+        restore_random(state["random"], device)
     network = ranks.wrapped(model, recipe["sync_bn"])
     if recipe["compile"]:
         network = torch.compile(network)
 
+    def snapshot(steps_done: int = 0, total: float = 0.0, seconds: float = 0.0) -> dict:
+        """All that a resumed run needs."""
+        parts = {"model": model, "loss": loss, "optimizer": optimizer, "scaler": scaler}
+        return {name: part.state_dict() for name, part in parts.items()} | {
+            "average": average and average.weights, "best": best, "history": history,
+            "unfinished": (steps_done, total, seconds), "random": random_state(device),
+        }  # fmt: skip
+
     for epoch in range(len(history), recipe["epochs"]):
         if patience_is_out(history, recipe["patience"]):
             break
-        started, total = time.perf_counter(), 0.0
+        (first, total, seconds), unfinished = unfinished, (0, 0.0, 0.0)
+        started = time.perf_counter() - seconds
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
         ranks.equalise(loss)
         batches = epoch_batches(
-            data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch
-        )
-        pictures = data.train.pictures.training(batches, cell.seed, epoch, device, part=part)
-        for step, (batch, images) in enumerate(pictures):
+            data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch,
+            start=first,
+        )  # fmt: skip
+        pictures = data.train.pictures.training(batches, cell.seed, epoch, device, start=first, part=part)
+        for step, (batch, images) in enumerate(pictures, first):
             if ranks.any(stop()):
                 raise Interrupted(f"{cell.name}: stopped in epoch {epoch + 1}")
             factor = learning_rate(
@@ -128,6 +142,8 @@ def train(
             if average:
                 average.update(model)
             total += energy.item()
+            if recipe["checkpoint_steps"] and (step + 1) % recipe["checkpoint_steps"] == 0 and step + 1 < steps:
+                save(snapshot(step + 1, total, time.perf_counter() - started))
         row = {"epoch": epoch + 1, "loss": total / steps, "lr": recipe["lr"] * factor}
         if average:
             average.exchange(model)
@@ -138,13 +154,7 @@ def train(
             average.exchange(model)
         row["seconds"] = (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started
         history.append(row)
-        save(
-            {
-                "model": model.state_dict(), "loss": loss.state_dict(), "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(), "average": average and average.weights, "best": best,
-                "history": history,
-            }
-        )  # fmt: skip
+        save(snapshot())
         report(history)
     if average:
         average.exchange(model)
