@@ -160,7 +160,7 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
             "warmup": 0.0, "frozen_epochs": 0 if sop else 1, "schedule": "none", "transform": transform,
             "freeze_bn": "none" if sop or transformer else "statistics",
             "precision": "bfloat16" if transformer else "float32", "select": "last",
-            "eval_every": 10 if sop else 5, **LEFT,
+            "eval_every": 10 if sop else 5, "checkpoint_steps": 200 if sop else None, **LEFT,
         }  # fmt: skip
         pairs, field = cell.method in ("multi_similarity", "triplet"), cell.method in ("pfml", "cpml")
         own = {"sampler": "balanced" if pairs else "random", "clip_proxies": not pairs}
