@@ -202,6 +202,11 @@ def test_clipped_proxies_end_near_the_data_that_they_stand_for(cell, data):
     assert distance(True) < 0.8 * distance(False)
 
 
+def test_batches_without_pairs_are_refused_for_a_loss_that_learns_from_pairs(cell, data):
+    with pytest.raises(ValueError, match=r"train\.images_per_class: 'contrastive' learns from pairs of one class"):
+        train(with_recipe(cell("contrastive"), sampler="balanced", images_per_class=1, batch=10), data)
+
+
 def test_the_seed_matters(cell, data):
     first = train(cell(), data)
     assert not same(bits(first.model), bits(train(replace(cell(), seed=1), data).model))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pfml.setting_types import Count, CountOrZero, NonNegative, Positive, Section
+from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Positive, Section
 
 EPS = 1e-3  # distance floor of the field losses
 Radius = Annotated[float, Field(gt=EPS, allow_inf_nan=False)]
@@ -50,6 +50,7 @@ class SoftTriple(Section):
     scale: Positive
     gamma: Positive
     margin: NonNegative
+    tau: NonNegative
 
 
 class MultiSimilarity(Section):
@@ -69,6 +70,122 @@ class Contrastive(Section):
     neg_margin: NonNegative
 
 
+class NPair(Section):
+    normalize: bool
+    l2: NonNegative
+
+
+class Margin(Section):
+    margin: NonNegative
+    beta: Positive
+    nu: NonNegative
+    cutoff: Positive
+    upper_cutoff: Positive
+
+
+class NormalisedSoftmax(Section):
+    temperature: Positive
+
+
+class AngularMargin(Section):
+    """CosFace and ArcFace; the margin of the one is a cosine, of the other degrees."""
+
+    margin: NonNegative
+    scale: Positive
+
+
+class SubCenterArcFace(AngularMargin):
+    centers_per_class: Count
+
+
+class FastAP(Section):
+    bins: Count
+
+
+class SNR(Section):
+    pos_margin: NonNegative
+    neg_margin: NonNegative
+    zero_mean: NonNegative
+
+
+class Circle(Section):
+    margin: NonNegative
+    scale: Positive
+
+
+class LiftedStructure(Section):
+    margin: NonNegative
+    normalize: bool
+    l2: NonNegative
+
+
+class Histogram(Section):
+    bins: Count
+
+
+class ProxyNCAPlusPlus(Section):
+    temperature: Positive
+
+
+class HIST(Section):
+    tau: Positive
+    alpha: Positive
+    hidden: Count
+    lambda_s: NonNegative
+    hgnn_rate: Positive
+
+
+class Hyp(Section):
+    c: Positive
+    temperature: Positive
+    clip: Positive
+
+
+class EasyPositive(Section):
+    temperature: Positive
+    mining: Literal["semihard", "hard"]
+
+
+class HIER(Section):
+    hierarchy: Annotated[int, Field(ge=2)]
+    tau: Positive
+    margin: NonNegative
+    topk: Count
+    triplets: Count
+    c: Positive
+    clip: Positive
+    lambda1: NonNegative
+    lambda2: NonNegative
+    anchor_margin: NonNegative
+    anchor_scale: Positive
+    hierarchy_rate: Positive
+
+
+class Prism(Section):
+    noise_rate: Fraction
+    memory: Count
+    window: Count
+    margin: NonNegative
+    weight: NonNegative
+    warmup: CountOrZero
+
+
+class MultiSimilarityDAS(MultiSimilarity):
+    produced: CountOrZero
+    scaled: CountOrZero
+    scale_low: Positive
+    scale_high: Positive
+    bank: Count
+    shift_scale: NonNegative
+    detach: bool
+
+
+class ProxyGML(Section):
+    proxies_per_class: Count
+    ratio: Annotated[float, Field(gt=0, le=1)]
+    weight: NonNegative
+
+
 # Settings of every loss that a row may use; the names are those of pfml.losses.LOSSES.
 LOSS_SETTINGS = {
     "pfml": FieldLoss,
@@ -79,6 +196,26 @@ LOSS_SETTINGS = {
     "multi_similarity": MultiSimilarity,
     "triplet": Triplet,
     "contrastive": Contrastive,
+    "n_pair": NPair,
+    "margin": Margin,
+    "margin_per_class": Margin,
+    "normalised_softmax": NormalisedSoftmax,
+    "cosface": AngularMargin,
+    "arcface": AngularMargin,
+    "sub_center_arcface": SubCenterArcFace,
+    "fast_ap": FastAP,
+    "snr": SNR,
+    "circle": Circle,
+    "lifted_structure": LiftedStructure,
+    "histogram": Histogram,
+    "proxy_nca_pp": ProxyNCAPlusPlus,
+    "hist": HIST,
+    "hyp": Hyp,
+    "esphn": EasyPositive,
+    "hier": HIER,
+    "prism": Prism,
+    "ms_das": MultiSimilarityDAS,
+    "proxy_gml": ProxyGML,
 }
 FIELDS = ("pfml", "cpml")
 BASELINES = tuple(name for name in LOSS_SETTINGS if name not in FIELDS)

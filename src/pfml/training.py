@@ -10,7 +10,7 @@ from pfml.cell import Cell
 from pfml.data.loader import Half, RunData
 from pfml.data.pictures import Pictures
 from pfml.data.samplers import epoch_batches
-from pfml.losses import build_loss
+from pfml.losses import build_loss, check_sampler
 from pfml.models import build_model, freeze_batchnorm
 from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
 from pfml.random_state import random_state, restore_random
@@ -58,12 +58,15 @@ def train(
         ranks: of a run over several processes.
 
     Raises:
+        ValueError: batches that the loss cannot learn from (pfml.losses.sampling).
         FloatingPointError: the loss is not finite; tells where and what usually helps.
         Interrupted: see `stop`.
     """
     recipe = cell.train
     ranks = ranks or Ranks(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     device, part = ranks.device, (ranks.rank, ranks.size)
+    counts = torch.bincount(data.train.labels).tolist()
+    check_sampler(cell.loss_name, recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
         torch.use_deterministic_algorithms(True, warn_only=True)

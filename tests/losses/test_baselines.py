@@ -8,7 +8,13 @@ from pfml.losses import LOSSES, build_loss
 from pfml.training import build_optimizer
 
 CLASSES, DIM = 6, 8
-PROXIES = {"pfml": 15, "cpml": 15, "proxy_anchor": 1, "proxy_nca": 1, "soft_triple": 10}
+PROXIES = {
+    "pfml": 15, "cpml": 15, "proxy_anchor": 1, "proxy_nca": 1, "soft_triple": 10, "normalised_softmax": 1, "cosface": 1,
+    "arcface": 1, "sub_center_arcface": 3, "proxy_nca_pp": 1, "hist": 1, "hier": 1, "proxy_gml": 12,
+}  # fmt: skip
+RECIPE = {
+    "lr": 1.0, "proxy_lr": 2.0, "weight_decay": 0.1, "optimizer": "adamw", "decay_norms": True, "adam_eps": 1e-8
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def test_value_gradient_and_optimizer_groups(name, batch):
     for key, parameter in loss.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"{key} receives no gradient"
     network = torch.nn.Linear(2, 2)
-    optimizer = build_optimizer(network, loss, {"lr": 1.0, "proxy_lr": 2.0, "weight_decay": 0.1, "optimizer": "adamw"})
+    optimizer = build_optimizer(network, loss, RECIPE)
     placed = [p for group in optimizer.param_groups for p in group["params"]]
     for parameter in [*network.parameters(), *loss.parameters()]:
         assert sum(parameter is p for p in placed) == 1

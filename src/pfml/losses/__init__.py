@@ -1,7 +1,8 @@
 """Every loss by name. `build_loss("pfml", num_classes=100, embedding_dim=64, alpha=4.0)` gives a torch module with
 `loss(embeddings, labels)` -> scalar; modules with proxies have them as `loss.proxies` (classes, M, D).
 
-To add one: a module or builder here, its settings in pfml.loss_settings.LOSS_SETTINGS, its section in params.yaml.
+To add one: a module or builder here, its settings in pfml.loss_settings.LOSS_SETTINGS, its section in params.yaml, its
+row in docs/baselines.md; its name in pfml.losses.sampling.NEEDS_POSITIVES if it learns from pairs of one class.
 """
 
 import difflib
@@ -9,7 +10,18 @@ import inspect
 
 from pfml.losses import baselines
 from pfml.losses.contrastive_field import ContrastiveFieldLoss
+from pfml.losses.das import MultiSimilarityDAS
+from pfml.losses.esphn import EasyPositive
+from pfml.losses.hier import HIER
+from pfml.losses.hist import HIST
+from pfml.losses.histogram import Histogram
+from pfml.losses.hyp import Hyp
+from pfml.losses.library import LIBRARY
 from pfml.losses.potential_field import PotentialFieldLoss
+from pfml.losses.prism import Prism
+from pfml.losses.proxy_gml import ProxyGML
+from pfml.losses.proxy_nca_pp import ProxyNCAPlusPlus
+from pfml.losses.sampling import NEEDS_POSITIVES, check_sampler
 
 LOSSES = {
     "pfml": PotentialFieldLoss,
@@ -20,6 +32,16 @@ LOSSES = {
     "multi_similarity": baselines.multi_similarity,
     "triplet": baselines.triplet,
     "contrastive": baselines.contrastive,
+    **LIBRARY,
+    "histogram": Histogram,
+    "proxy_nca_pp": ProxyNCAPlusPlus,
+    "hist": HIST,
+    "hyp": Hyp,
+    "esphn": EasyPositive,
+    "hier": HIER,
+    "prism": Prism,
+    "ms_das": MultiSimilarityDAS,
+    "proxy_gml": ProxyGML,
 }
 
 
@@ -55,4 +77,4 @@ def build_loss(name: str, num_classes: int, embedding_dim: int, **settings):
         ) from error
 
 
-__all__ = ["LOSSES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss"]
+__all__ = ["LOSSES", "NEEDS_POSITIVES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss", "check_sampler"]

@@ -4,18 +4,28 @@ The library is imported where a baseline is built, not before: field methods nev
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from pfml.losses.checks import check_batch, check_number
 
 
 class LibraryLoss(nn.Module):
-    """A library loss with its miner (if any) and its proxies in the shape (classes, per class, D) (if any)."""
+    """A library loss with its miner (if any) and its proxies in the shape (classes, per class, D) (if any).
 
-    def __init__(self, loss: nn.Module, miner: nn.Module | None = None, proxies=None):
+    With `sizes`, (number of classes, D), every batch is checked.
+    """
+
+    def __init__(
+        self, loss: nn.Module, miner: nn.Module | None = None, proxies=None, sizes: tuple[int, int] | None = None
+    ):
         super().__init__()
-        self.loss, self.miner, self._proxies = loss, miner, proxies
+        self.loss, self.miner, self._proxies, self._sizes = loss, miner, proxies, sizes
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple=None) -> torch.Tensor:
         """Embeddings (B, D) of any scale, labels (B,) integers -> scalar."""
+        if self._sizes is not None:
+            check_batch(embeddings, labels, *self._sizes, least=1)
         if self.miner is not None and indices_tuple is None:
             indices_tuple = self.miner(embeddings, labels)
         return self.loss(embeddings, labels, indices_tuple)
@@ -41,18 +51,41 @@ def proxy_nca(num_classes: int, embedding_dim: int, scale: float = 3.0) -> Libra
     return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None])
 
 
+class SoftTriple(LibraryLoss):
+    """The library's loss plus the regulariser of Qian et al. that it omits.
+
+    It draws the centres w of a class together, so that those it does not need merge:
+    tau * sum over classes and pairs s < t of sqrt(2 - 2 w_s.w_t + 1e-5) / (N K (K - 1)), none for K = 1.
+    """
+
+    def __init__(self, loss: nn.Module, proxies, tau: float):
+        super().__init__(loss, proxies=proxies)
+        self.tau = tau
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple=None) -> torch.Tensor:
+        """Embeddings (B, D) of any scale, labels (B,) integers -> scalar."""
+        value, (classes, centers, _) = super().forward(embeddings, labels, indices_tuple), self.proxies.shape
+        if not self.tau or centers == 1:
+            return value
+        units = F.normalize(self.proxies, dim=2)
+        first, second = torch.triu_indices(centers, centers, offset=1, device=units.device)
+        cosines = (units[:, first] * units[:, second]).sum(2)
+        return value + self.tau * (2.0 + 1e-5 - 2.0 * cosines).sqrt().sum() / (classes * centers * (centers - 1))
+
+
 def soft_triple(
     num_classes: int, embedding_dim: int, centers_per_class: int = 10, scale: float = 20.0, gamma: float = 0.1,
-    margin: float = 0.01,
-) -> LibraryLoss:  # fmt: skip
-    """Qian et al., ICCV 2019, without the centre-merging regulariser, which the library omits."""
+    margin: float = 0.01, tau: float = 0.0,
+) -> SoftTriple:  # fmt: skip
+    """Qian et al., ICCV 2019; `tau` weighs the regulariser that merges centres (the paper: 0.2; 0: as the library)."""
     from pytorch_metric_learning.losses import SoftTripleLoss
 
+    check_number("tau", tau, at_least=0)
     loss = SoftTripleLoss(
         num_classes, embedding_dim, centers_per_class=centers_per_class, la=scale, gamma=gamma, margin=margin
     )
     # The library keeps the centres as columns (D, classes * centers), class by class.
-    return LibraryLoss(loss, proxies=lambda loss: loss.fc.T.reshape(num_classes, centers_per_class, embedding_dim))
+    return SoftTriple(loss, lambda loss: loss.fc.T.reshape(num_classes, centers_per_class, embedding_dim), tau)
 
 
 def multi_similarity(

@@ -1,0 +1,138 @@
+"""Losses that come from a library, as their papers write them: loops over images and pairs, float64 autograd."""
+
+import math
+
+import torch
+
+
+def unit(x):
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def distance(a, b):
+    return (a - b).norm()
+
+
+def pairs(labels, same):
+    n = len(labels)
+    return [(i, j) for i in range(n) for j in range(n) if i != j and (labels[i] == labels[j]).item() == same]
+
+
+def n_pair(embeddings, labels, l2, normalize=False):
+    x = unit(embeddings) if normalize else embeddings
+    members = [[i for i in range(len(labels)) if labels[i] == c] for c in labels.unique()]
+    chosen = [(m[0], m[1]) for m in members if len(m) > 1]
+    total = 0
+    for a, p in chosen:
+        total = total + torch.log(sum(torch.exp(x[a] @ x[q] - x[a] @ x[p]) for _, q in chosen))
+    return total / len(chosen) + l2 * (embeddings**2).sum(1).mean()
+
+
+def margin_loss(embeddings, triplets, betas, margin, nu):
+    """betas: the boundary of each triplet's anchor; nu * the mean of one beta, or the sum by class over the count."""
+    x, total, count = unit(embeddings), 0, 0
+    for (a, p, n), beta in zip(triplets, betas):
+        for term in (distance(x[a], x[p]) - beta + margin, beta - distance(x[a], x[n]) + margin):
+            if term > 0:
+                total, count = total + term, count + 1
+    return total / count, count
+
+
+def softmax(logits, labels):
+    return sum(torch.logsumexp(row, 0) - row[y] for row, y in zip(logits, labels)) / len(labels)
+
+
+def angular(embeddings, weights, labels, kind, margin, scale):
+    """weights (N, M, D); the class's cosine is that of its nearest centre."""
+    rows = []
+    for x, y in zip(unit(embeddings), labels):
+        cosines = [max(x @ unit(w) for w in centres) for centres in weights]
+        if kind == "cosface":
+            cosines[y] = cosines[y] - margin
+        elif kind == "arcface":
+            angle, m = torch.acos(cosines[y]), math.radians(margin)
+            cosines[y] = torch.cos(angle + m) if angle <= math.pi - m else cosines[y] - m * math.sin(m)
+        rows.append(scale * torch.stack(cosines))
+    return softmax(rows, labels)
+
+
+def fast_ap(embeddings, labels, bins):
+    x, losses, width = unit(embeddings), [], 4 / bins
+    for i in range(len(x)):
+        positive, negative = torch.zeros(bins + 1).double(), torch.zeros(bins + 1).double()
+        total = 0
+        for j in range(len(x)):
+            if i != j:
+                squared = ((x[i] - x[j]) ** 2).sum()
+                pulse = torch.stack([torch.relu(1 - (squared - k * width).abs() / width) for k in range(bins + 1)])
+                if labels[i] == labels[j]:
+                    positive, total = positive + pulse, total + 1
+                else:
+                    negative = negative + pulse
+        if total:
+            above, everything = positive.cumsum(0), (positive + negative).cumsum(0)
+            terms = [h * a / e for h, a, e in zip(positive, above, everything) if h > 0]
+            losses.append(1 - sum(terms) / total)
+    return sum(losses) / len(losses)
+
+
+def snr(embeddings, labels, pos_margin, neg_margin, zero_mean):
+    x = unit(embeddings)
+
+    def ratio(i, j):
+        return torch.var(x[i] - x[j]) / torch.var(x[i])
+
+    def mean(terms):
+        terms = [t for t in terms if t > 0]
+        return sum(terms) / len(terms) if terms else 0
+
+    attract = mean([ratio(i, j) - pos_margin for i, j in pairs(labels, True)])
+    repel = mean([neg_margin - ratio(i, j) for i, j in pairs(labels, False)])
+    return attract + repel + zero_mean * embeddings.sum(1).abs().mean()
+
+
+def circle(embeddings, labels, margin, scale):
+    x, losses = unit(embeddings), []
+    for i in range(len(x)):
+        positive, negative = 0, 0
+        for j in range(len(x)):
+            if i == j:
+                continue
+            s = x[i] @ x[j]
+            if labels[i] == labels[j]:
+                weight = max(1 + margin - s.item(), 0)
+                positive = positive + torch.exp(-scale * weight * (s - 1 + margin))
+            else:
+                weight = max(s.item() + margin, 0)
+                negative = negative + torch.exp(scale * weight * (s - margin))
+        if torch.is_tensor(positive) and torch.is_tensor(negative):
+            losses.append(torch.log1p(positive * negative))
+    losses = [loss for loss in losses if loss > 0]
+    return sum(losses) / len(losses)
+
+
+def lifted_structure(embeddings, labels, margin, normalize, l2):
+    x, terms = unit(embeddings) if normalize else embeddings, []
+    negatives = pairs(labels, False)
+    for i, j in pairs(labels, True):
+        if i < j:
+            others = [margin - distance(x[a], x[b]) for a, b in negatives if a in (i, j)]
+            hinge = torch.logsumexp(torch.stack(others), 0) + distance(x[i], x[j])
+            terms.append(torch.relu(hinge) ** 2)
+    return sum(terms) / (2 * len(terms)) + l2 * (embeddings**2).sum(1).mean()
+
+
+def histogram(embeddings, labels, bins):
+    x, width = unit(embeddings), 2 / bins
+
+    def density(same):
+        nodes, count = [torch.zeros(()).double() for _ in range(bins + 1)], 0
+        for i, j in pairs(labels, same):
+            if i < j:
+                s, count = x[i] @ x[j], count + 1
+                for r in range(bins + 1):
+                    nodes[r] = nodes[r] + torch.relu(1 - (s - (-1 + r * width)).abs() / width)
+        return [node / count for node in nodes]
+
+    positive, negative = density(True), density(False)
+    return sum(negative[r] * sum(positive[: r + 1]) for r in range(bins + 1))
