@@ -1,6 +1,6 @@
 """`make bench`: the loss against eager autograd and other losses, and its growth with the number of classes (minutes),
-and the pipeline from a fresh clone (a quarter of an hour). Each writes its section of reports/benchmarks.md; names run
-some of them: `python benchmarks/run.py loss scale`."""
+the retrieval measures against the bare product X X^T, and the pipeline from a fresh clone (a quarter of an hour each).
+Each writes its section of reports/benchmarks.md; names run some of them: `python benchmarks/run.py loss scale`."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from record import record
 
 HERE = Path(__file__).parent
-SECTIONS = {"loss": "Loss", "scale": "Loss with many classes"}
+SECTIONS = {"loss": "Loss", "scale": "Loss with many classes", "retrieval": "Retrieval measures"}
 
 
 def main() -> None:
