@@ -1,6 +1,7 @@
 """`make bench`: the loss against eager autograd and other losses, its growth with the number of classes, the feeding
-against torchvision (minutes), and the pipeline from a fresh clone (a quarter of an hour). Each writes its section of
-reports/benchmarks.md; names run some of them: `python benchmarks/run.py loss scale`."""
+against torchvision (minutes), the retrieval measures against the bare product X X^T, and the pipeline from a fresh
+clone (a quarter of an hour each). Each writes its section of reports/benchmarks.md; names run some of them:
+`python benchmarks/run.py loss scale`."""
 
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from record import record
 
 HERE = Path(__file__).parent
-SECTIONS = {"loss": "Loss", "scale": "Loss with many classes", "loader": "Feeding"}
+SECTIONS = {
+    "loss": "Loss", "scale": "Loss with many classes", "loader": "Feeding", "retrieval": "Retrieval measures",
+}  # fmt: skip
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ STAGE_MODULES = {
     "noise": ({"pfml.data.label_noise", "pfml.data.packed"}, set()),
     "train": ({"pfml.training", *FIELD}, set()),
     "train_baseline": ({"pfml.training", *BASELINES}, set()),
-    "wasserstein": ({"pfml.evaluation"}, IMAGES | {"pfml.retrieval"}),
+    "wasserstein": ({"pfml.evaluation"}, IMAGES | {"pfml.retrieval", "pfml.retrieval_ranks"}),
     "tables": ({"pfml.report.tables", "pfml.report.study"}, set()),
     "figures": ({"pfml.report.figures", "pfml.report.study"}, set()),
     "gallery": (

@@ -1,0 +1,191 @@
+"""At which rank each query of a gallery finds the others of its class, exactly, at little more than X X^T costs.
+
+Similarities are exact products of unit vectors rounded to 26 binary places: these and all their partial sums are
+multiples of 2^-52 up to 1, which float64 holds without rounding. So which similarity is larger, and which are equal,
+depends on no tile, thread count, library or device. An exact product takes twice the time of one in float32, so all
+queries are first looked at in float32, and those whose answer hangs on its rounding error again, exactly.
+
+A query needs only the ranks of its positives, the R others of its class: each comes after its better positives and
+after the negatives above it. That takes the R highest negatives, not a sorted gallery.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+PLACES = 26  # binary places of a unit vector's coordinates: a product of two has 52, a float64 holds 53
+STRIP = 2**24  # similarities at a time: 64 MB in float32, few enough to stay in or near the cache
+LISTED = 128  # Recall@K: the K highest negatives are listed; beyond this K it is faster to count them
+FAISS_SPARE = 16  # neighbours beyond the needed ones, so that the rounding error rarely reaches the end of the list
+
+Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]  # queries (q,) -> at least, at most so many negatives above (q, R)
+
+
+def fixed_point(embeddings: Tensor) -> Tensor:
+    """Unit vectors times 2^26, rounded: (n, D) whole numbers in float64, whose products float64 sums exactly.
+
+    By Cauchy-Schwarz no partial sum of a product exceeds 2^52 (and a little, from rounding), below 2^53.
+    """
+    points = embeddings.to(torch.float64, copy=True)
+    points /= points.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)  # squares cannot overflow
+    points *= 2**PLACES / points.norm(dim=1, keepdim=True).clamp(min=1)  # 0 for a zero vector, else at least 1
+    return points.round_()
+
+
+class Gallery:
+    """Points, their classes, and the queries among them."""
+
+    def __init__(self, points: Tensor, labels: Tensor):
+        """points: (n, D) of fixed_point; labels: (n,) integers."""
+        self.points = points
+        _, self.classes, sizes = labels.unique(return_inverse=True, return_counts=True)
+        self.relevant = sizes[self.classes] - 1  # R of every point
+        self.by_class = self.classes.argsort(stable=True)
+        self.first = (sizes.cumsum(0) - sizes)[self.classes]  # where a point's class starts in by_class
+        # Small classes first: a strip is as wide as the largest class in it.
+        self.queries = self.relevant.argsort(stable=True)[(self.relevant == 0).sum() :]
+        self.rows = min(max(STRIP // len(labels), 1), len(labels))  # of a strip of similarities
+
+    def members(self, queries: Tensor) -> Tensor:
+        """(q, R + 1) points of each query's class, itself included; short rows are filled with the query."""
+        place = torch.arange(int(self.relevant[queries].max()) + 1, device=queries.device)
+        found = self.by_class[(self.first[queries, None] + place).clamp(max=len(self.points) - 1)]
+        return torch.where(place <= self.relevant[queries, None], found, queries[:, None])
+
+
+def positive_ranks(gallery: Gallery, ks: Sequence[int], backend: str = "torch") -> Iterator[tuple[Tensor, Tensor]]:
+    """Ranks of the positives of every query, as `measures` takes them, each query once.
+
+    Yields:
+        queries (q,), ranks (q, R) from 0; exact below R, and for the first one as far as the ks can tell.
+    """
+    first = faiss_bounds if backend == "faiss" else strip_bounds
+    unsure = gallery.queries
+    # An exact look takes twice as long: a first one that settles less than half of a strip does not pay.
+    for look, share in ((first, 0.5), (partial(strip_bounds, exact=True), 0.0)):
+        left, bounds = [unsure[:0]], look(gallery, ks)
+        for start in range(0, len(unsure), gallery.rows):
+            queries = unsure[start : start + gallery.rows]
+            low, high = bounds(queries)
+            ranks = low + torch.arange(low.shape[1], device=low.device)
+            settled = ((low == high) | (ranks >= gallery.relevant[queries, None])).all(1)
+            for k in ks:
+                settled &= (low[:, 0] < k) == (high[:, 0] < k)
+            yield queries[settled], ranks[settled]
+            left.append(queries[~settled])
+            if settled.sum() < share * len(queries):
+                left.append(unsure[start + gallery.rows :])
+                break
+        unsure = torch.cat(left)
+    for queries, order in sorted_others(gallery.points, unsure, gallery.rows // 4 + 1):  # unlike classes tie
+        own = gallery.classes[order] == gallery.classes[queries, None]
+        ranks = torch.where(own, torch.arange(order.shape[1], device=order.device), order.shape[1])
+        yield queries, ranks.topk(int(gallery.relevant[queries].max()), dim=1, largest=False).values
+
+
+def strip_bounds(gallery: Gallery, ks: Sequence[int], exact: bool = False) -> Bounds:
+    """Bounds from strips of the similarity matrix: in float32 widened by its error, or exact (then apart only in ties).
+
+    Of the negatives only the R highest are listed: at that bound a positive is past R, whatever lies beyond. The
+    ranks of the nearest positive that a larger K needs are counted in the strip.
+    """
+    points, band = (gallery.points, 0.0) if exact else _float32(gallery.points)
+    n = len(points)
+    strip, above = torch.empty(2, gallery.rows, n, dtype=points.dtype, device=points.device)
+    listed = max(ks) if max(ks) <= LISTED else 1
+
+    def bounds(queries: Tensor) -> tuple[Tensor, Tensor]:
+        similarity = torch.mm(points[queries], points.T, out=strip[: len(queries)])
+        similarity.scatter_(1, queries[:, None], -math.inf)
+        members = gallery.members(queries)
+        positives = similarity.gather(1, members).sort(dim=1, descending=True).values[:, :-1]
+        similarity.scatter_(1, members, -math.inf)  # negatives remain
+        negatives = similarity.topk(min(max(positives.shape[1], listed), n), dim=1).values
+        low, high = _above(positives, negatives, band)
+        if max(ks) > negatives.shape[1]:
+            nearest, out = positives[:, :1], above[: len(queries)]
+            # 0 and 1 in the strip's own type: far faster to sum than booleans, and exact below 2^24 points.
+            low[:, 0] = torch.gt(similarity, nearest + band, out=out).sum(1)
+            high[:, 0] = torch.ge(similarity, nearest - band, out=out).sum(1)
+        return low, high
+
+    return bounds
+
+
+def faiss_bounds(gallery: Gallery, ks: Sequence[int]) -> Bounds:
+    """Bounds from faiss's lists of neighbours; a positive that is not listed is at most as similar as the last listed.
+
+    Raises:
+        ImportError: faiss is not installed.
+    """
+    try:
+        import faiss  # after torch: the other order can crash where their CUDA versions differ
+    except ImportError as error:
+        raise ImportError(
+            f'backend="faiss", but {error}; expected the extra pfml[pipeline]: pip install faiss-gpu '
+            '(or faiss-cpu). backend="torch" gives the same results without it'
+        ) from error
+    points, band = _float32(gallery.points.cpu())
+    index = faiss.IndexFlatIP(points.shape[1])
+    index.add(points.numpy())
+
+    def bounds(queries: Tensor) -> tuple[Tensor, Tensor]:
+        relevant, device = int(gallery.relevant[queries].max()), queries.device
+        depth = min(max(relevant, *ks) + FAISS_SPARE, len(points))
+        similarity, found = (
+            torch.from_numpy(part).to(device) for part in index.search(points[queries.cpu()].numpy(), depth)
+        )
+        last = similarity[:, -1:] if depth < len(points) else torch.full_like(similarity[:, :1], -math.inf)
+        own, other = gallery.classes[found] == gallery.classes[queries, None], found != queries[:, None]
+        positives, negatives = (
+            similarity.where(kept, -math.inf).sort(dim=1, descending=True).values for kept in (own & other, ~own)
+        )
+        positives = positives[:, :relevant].maximum(last)
+        low, high = _above(positives, negatives, band)
+        return low, high.where(positives - band > last, len(points))
+
+    return bounds
+
+
+def _above(positives: Tensor, negatives: Tensor, band: float) -> tuple[Tensor, Tensor]:
+    """How many negatives (q, m) lie surely, and how many perhaps, above each positive (q, R), both descending."""
+    ascending, m = negatives.flip(1).contiguous(), negatives.shape[1]
+    low = m - torch.searchsorted(ascending, (positives + band).contiguous(), right=True)
+    high = m - torch.searchsorted(ascending, (positives - band).contiguous())
+    return low, high
+
+
+def _float32(points: Tensor) -> tuple[Tensor, float]:
+    """Unit vectors in float32, and by how much two similarities may seem apart, or reversed, by rounding alone.
+
+    A sum of D products errs, in any order, by at most D * 2^-24 times the vectors' lengths (Jeannerod & Rump 2013);
+    the 8 covers the rounding of the vectors to float32 and of sums with the band.
+    """
+    return (points * 2.0**-PLACES).float(), 2 * (points.shape[1] + 8) * 2.0**-24
+
+
+@contextlib.contextmanager
+def plain_float32(device: torch.device):
+    """No TF32, bf16 or autocast, also where the program allows them: the error bound is that of float32."""
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for backend, precision in zip(backends, before):
+            backend.fp32_precision = precision
+
+
+def sorted_others(points: Tensor, queries: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Queries (q,) and all other points (q, n - 1) by similarity, equal ones by index."""
+    for start in range(0, len(queries), rows):
+        some = queries[start : start + rows]
+        similarity = (points[some] @ points.T).scatter_(1, some[:, None], -math.inf)
+        yield some, similarity.sort(dim=1, descending=True, stable=True).indices[:, :-1]
