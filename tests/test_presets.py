@@ -7,7 +7,7 @@ import pytest
 
 from pfml import paper
 from pfml.config import ABLATION_AXES, ablation_cells, grid_cells, params_from
-from pfml.loss_settings import LOSS_SETTINGS
+from pfml.losses import LOSSES, NEEDS_POSITIVES
 from pfml.overlay import merge
 from pfml.presets import preset_names, preset_title, read_preset
 from tests.conftest import ROOT
@@ -31,15 +31,53 @@ FIELD = {
     "delta": 0.2, "delta_rep": None, "reduction": "sum", "proxy_init": "data", "proxy_proxy": "all",
     "normalize_proxies": True, "absent_proxies": True,
 }  # fmt: skip
-LOSSES = {
+SETTINGS = {
     "pfml": FIELD | {"alpha": 3.0, "alpha_zero": "log"},
     "cpml": FIELD | {"repulsion": "squared_hinge"},
     "proxy_anchor": {"margin": 0.1, "scale": 32.0},
     "proxy_nca": {"scale": 32.0},
-    "soft_triple": {"scale": 20.0, "gamma": 0.1, "margin": 0.01},
+    "soft_triple": {"scale": 20.0, "gamma": 0.1, "margin": 0.01, "tau": 0.2},
     "multi_similarity": {"alpha": 2.0, "beta": 50.0, "base": 0.5, "epsilon": 0.1},
     "triplet": {"margin": 0.1, "mining": "semihard"},
+    "hist": {"hidden": 512, "lambda_s": 1.0},
+    "hyp": {"c": 0.1, "temperature": 0.2, "clip": 2.3},
+    "hier": {
+        "hierarchy": 512, "tau": 0.1, "margin": 0.1, "topk": 20, "triplets": 50, "c": 0.1, "clip": 2.3, "lambda1": 1.0,
+        "lambda2": 0.5, "anchor_margin": 0.1, "anchor_scale": 32.0,
+    },
+    "esphn": {"temperature": 0.1, "mining": "semihard"},
+    "normalised_softmax": {"temperature": 0.05},
+    "proxy_nca_pp": {"temperature": pytest.approx(1 / 9)},
+    "ms_das": {
+        "alpha": 2.0, "beta": 40.0, "base": 0.5, "epsilon": 0.1, "produced": 3, "scaled": 8, "bank": 10,
+    },
+    "circle": {"margin": 0.4, "scale": 80.0},
+    "proxy_gml": {"ratio": 0.05},
+    "lifted_structure": {"margin": 1.0, "normalize": False, "l2": 0.005},
+    "n_pair": {"normalize": False, "l2": 0.005},
+}  # fmt: skip
+# What differs by dataset, and the rates in units of the network's (hypergraph network, proxies without class).
+FINE = {"scale_low": 0.99, "scale_high": 1.01, "shift_scale": 0.01, "detach": True}
+BY_DATASET = {
+    "hist": {
+        "cub200": {"tau": 32.0, "alpha": 1.1}, "cars196": {"tau": 32.0, "alpha": 0.9},
+        "sop": {"tau": 16.0, "alpha": 2.0},
+    },
+    "ms_das": {
+        "cub200": FINE, "cars196": FINE,
+        "sop": {"scale_low": 0.5, "scale_high": 2.0, "shift_scale": 0.1, "detach": False},
+    },
+    "proxy_gml": {
+        "cub200": {"proxies_per_class": 12, "weight": 0.3}, "cars196": {"proxies_per_class": 12, "weight": 0.3},
+        "sop": {"proxies_per_class": 1, "weight": 0.0},
+    },
+}  # fmt: skip
+RATES = {
+    "hist": ("hgnn_rate", {"cub200": 5, "cars196": 10, "sop": 10}),
+    "hier": ("hierarchy_rate", {"cub200": 50, "cars196": 50, "sop": 50}),
 }
+IMAGES_PER_CLASS = {"n_pair": 2, "ms_das": 2}  # of the others that learn from pairs 5; Hyp on SOP 2
+UNTRAINED = ("DINO", "ViT-S")  # rows of the network as it comes
 # Settings of `train` in params.yaml that presets leave as they are: off, or the default of every library.
 LEFT = {
     "adam_eps": 1e-8, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False, "hold_out": False,
@@ -57,6 +95,8 @@ TUNED = {
     },
     "loss": {"proxies_per_class": 3, "alpha": 6.0, "delta": 0.5, "proxy_init": "kaiming"},
 }  # fmt: skip
+
+ODD = {"mining": "semihard", "hierarchy": 2, "normalize": True, "detach": True}  # where 1 is no valid value
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +117,27 @@ def header(name):
 
 def numbers(text):
     return [None if one == "–" else float(one) for one in text.split(" / ")]
+
+
+def rows_of(name):
+    """The published numbers of every row in the tables that a preset's title names."""
+    dataset, family = name.split("-")
+    where = {"dataset": dataset, "dim": NETWORK[family][2], "noise": 0.2 if family == "noise" else 0.0}
+    tables = map(int, re.findall(r"Table (\d)", preset_title(name)))
+    return [p for t in tables for p in paper.published(t, backbone=PUBLISHED_NETWORK.get(family, family), **where)]
+
+
+def loss_of(row, losses):
+    """The loss that a published row is about, by its key or else by its name; None where `losses` has none."""
+    names = {re.sub(r"[^a-z0-9]", "", one.lower()): one for one in losses}
+    return names.get(re.sub(r"[^a-z0-9]", "", (row.key or row.method).lower()))
+
+
+def not_in_the_grid(name, losses):
+    grid = read_preset(name)["grid"]
+    return {
+        row.method for row in rows_of(name) if loss_of(row, losses) not in (None, *grid["field"], *grid["baseline"])
+    }
 
 
 def test_there_is_one_for_every_group_of_rows():
@@ -105,27 +166,50 @@ def test_published_scores_are_those_of_published_yaml(name):
     for line in header(name):
         if opened := re.search(r"Table (\d), as printed, ((?:R@\d+(?: / )?)+) \(%\)", line):
             table, metrics = int(opened[1]), [f"recall@{m[2:]}" for m in opened[2].split(" / ")]
-        elif row := re.fullmatch(r" {14}(\w+) +([\d.–]+(?: / [\d.–]+)*)( \(not here yet\))?", line):
+        elif row := re.fullmatch(r" {14}([\w+-]+) +([\d.–]+(?: / [\d.–]+)*)( \(not here\))?", line):
             found[table, row[1]] = dict(zip(metrics, numbers(row[2]), strict=True)), bool(row[3])
         elif curve := re.fullmatch(r" {14}(\w+) ([\d. /]+): ([\d. /]+)", line):
             digitised[curve[1]] = dict(zip(numbers(curve[2]), numbers(curve[3]), strict=True))
     wanted = {}
     for table in {table for table, _ in found}:
         for p in paper.published(table, dataset=dataset, backbone=backbone, dim=dim, noise=noise, source="paper"):
-            if p.key:
-                wanted.setdefault((table, p.key), {})[p.metric] = p.value
+            wanted.setdefault((table, p.key or p.method), {})[p.metric] = p.value
     assert {key: values for key, (values, _) in found.items()} == wanted and (min(wanted)[0], "pfml") in wanted
     grid = read_preset(name)["grid"]
     for (_, method), (_, missing) in found.items():
-        assert missing == (method not in LOSS_SETTINGS), f"{method} exists now: add it to the grid and say so" * missing
+        assert missing == (method not in LOSSES), f"{method} exists now: add it to the grid and say so" * missing
         assert missing != (method in grid["field"] + grid["baseline"]), f"{method}: in the grid or marked, not both"
     if digitised:
         for axis, curve in digitised.items():
             assert curve == {p.at: p.value for p in paper.figure3(axis) if p.dataset == dataset}
-            default = {"delta_gap": 0, "proxies_per_class": 15, **LOSSES["pfml"]}[axis]
+            default = {"delta_gap": 0, "proxies_per_class": 15, **SETTINGS["pfml"]}[axis]
             assert read_preset(name)["ablation"][axis] == [value for value in curve if value != default]
     assert set(digitised) == (set(ABLATION_AXES) if "Figure 3" in preset_title(name) else set())
     assert digitised or not any(read_preset(name)["ablation"][axis] for axis in ABLATION_AXES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_that_exists_is_in_the_grid(name):
+    """A loss that is new, or a row's key, belongs into the presets whose tables have the row."""
+    assert not_in_the_grid(name, LOSSES) == set()
+    grid, rows = read_preset(name)["grid"], rows_of(name)
+    assert set(grid["field"] + grid["baseline"]) == {loss_of(row, LOSSES) for row in rows} - {None}
+    unbuilt = (ROOT / "docs/baselines.md").read_text().split("## Not built")[1]
+    for row in rows:
+        assert row.key in ("", *LOSSES), f"{row.method}: published.yaml names a loss that there is not"
+        if not row.key and row.method not in UNTRAINED:
+            listed = re.search(rf"^\|[^|]*(?<![\w-]){re.escape(row.method)}(?![\w-])", unbuilt, re.M)
+            assert listed, (
+                f"{row.method}: built (then give its row in published.yaml a key) or not (docs/baselines.md)?"
+            )
+
+
+@pytest.mark.parametrize("new, name, rows", [
+    ("diva", "cub200-resnet50", {"DiVA"}), ("hse_pa", "sop-resnet50", {"HSE-PA"}),
+    ("pa_niv", "sop-bninception", {"PA+niV"}), ("clustering", "sop-64d", {"Clustering"}), ("diva", "cub200-64d", set()),
+])  # fmt: skip
+def test_a_further_loss_is_missed_where_a_table_has_it(new, name, rows):
+    assert not_in_the_grid(name, {*LOSSES, new}) == rows
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,6 +230,7 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
     sop, transformer = dataset == "sop", family in ("vit", "dino")
     grid, ablations = cells_of(name, raw)
     assert [c.seed for c in grid if c.method == "pfml" and not c.noise] == [0, 1, 2, 3, 4]
+    assert f"for the {len(grid)} runs of the grid" in " ".join(" ".join(header(name)).split())
     assert {c.noise for c in grid} == ({0.0, 0.2} if family == "noise" else {0.0})
     assert len(ablations) == (115 if family == "resnet50" and not sop else 0)
     assert not {c.method for c in grid} & {"pfml_tuned", "contrastive"}  # tuned on glyphs; in none of these tables
@@ -162,12 +247,17 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
             "precision": "bfloat16" if transformer else "float32", "select": "last",
             "eval_every": 10 if sop else 5, "checkpoint_steps": 200 if sop else None, **LEFT,
         }  # fmt: skip
-        pairs, field = cell.method in ("multi_similarity", "triplet"), cell.method in ("pfml", "cpml")
+        pairs, field = cell.method in NEEDS_POSITIVES, cell.method in ("pfml", "cpml")
         own = {"sampler": "balanced" if pairs else "random", "clip_proxies": not pairs}
         own |= {"clip_norm": 1.0, "clip_value": 0.0} if field else {"clip_norm": 0.0, "clip_value": 10.0}
         assert {key: cell.train[key] for key in cell.train if key not in UNREAD} == shared | own, cell.method
-        assert cell.train["images_per_class"] == 5 or not pairs
-        loss = dict(LOSSES[cell.method])
+        if pairs:
+            few = 2 if (cell.method, dataset) == ("hyp", "sop") else IMAGES_PER_CLASS.get(cell.method, 5)
+            assert cell.train["images_per_class"] == few and batch % few == 0
+        loss = SETTINGS[cell.method] | BY_DATASET.get(cell.method, {}).get(dataset, {})
+        if cell.method in RATES:
+            key, times = RATES[cell.method]
+            loss[key] = pytest.approx(times[dataset] * lr / proxy_lr)
         if cell.method in ("pfml", "cpml"):
             loss["proxies_per_class"] = 2 if sop else 15
         if cell.method == "soft_triple":  # for Table 3 as many as PFML, which our CUB study is about
@@ -182,7 +272,7 @@ def test_nothing_that_was_tuned_on_another_dataset_is_left(name, raw):
     for group in ("field", "baseline"):
         for method in tuned[group].values():
             method["train"] = copy.deepcopy(TUNED["train"])
-            method["loss"] = {key: "semihard" if key == "mining" else 1 for key in method["loss"] if key != "repulsion"}
+            method["loss"] = {key: ODD.get(key, 1) for key in method["loss"] if key != "repulsion"}
     for recipe in tuned["recipe"]:
         tuned["recipe"][recipe] = {"train": {"lr": 0.3, "ema": 0.5, "proxy_lr": 3.0}, "loss": {"delta": 0.7}}
     before, after = cells_of(name, raw), cells_of(name, tuned)
@@ -196,7 +286,7 @@ def test_clean_runs_that_two_presets_share_are_one_run(dataset, raw):
 
     clean, noisy = digests(f"{dataset}-resnet50"), digests(f"{dataset}-noise")
     both = set(clean) & set(noisy)
-    assert {f"{dataset}-{method}-0.0-0" for method in ("pfml", "proxy_anchor")} <= both
+    assert {f"{dataset}-{method}-0.0-0" for method in ("pfml", "proxy_anchor", "hist")} <= both
     assert all(clean[name] == noisy[name] for name in both)
 
 
@@ -217,7 +307,14 @@ def test_a_backbone_exists_and_sees_the_presets_images(backbone, transform):
 
 
 def test_the_documented_table_is_this_list():
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \|", (ROOT / "docs/presets.md").read_text(), re.M)
+    rows = re.findall(r"^\| `([a-z0-9]+-[a-z0-9]+)` \| (.+) \|$", (ROOT / "docs/presets.md").read_text(), re.M)
     assert sorted(name for name, _ in rows) == NAMES
-    for name, tables in rows:
+    for name, cells in rows:
+        tables, methods, missing, cost, _ = cells.split(" | ")
         assert set(re.findall(r"\d", tables)) == set(re.findall(r"(?:Table|Figure) (\d)", preset_title(name)))
+        grid = read_preset(name)["grid"]
+        assert methods.split(", ") == grid["field"] + grid["baseline"]
+        assert set(missing.split(", ")) == ({row.method for row in rows_of(name) if not row.key} or {"–"})
+        text = " ".join(" ".join(header(name)).split())
+        run, runs, total = re.search(r"about ([\d.]+ \w+) a run, ([\d.]+ \w+) for the (\d+) runs", text).group(1, 3, 2)
+        assert cost.startswith(f"{run} × {runs}") and f": {total}" in cost
