@@ -1,10 +1,11 @@
 """Time and memory of the retrieval measures at the size of Stanford Online Products' test half, beside bare X X^T.
 
 60,502 points in 512 dimensions, 11,316 classes of 2 to 12; Recall@1, 10, 100, 1000, R-Precision and MAP@R. The
-product runs over the same strips into one buffer and keeps nothing; all ways of a row run in turn in one process, the
-best of the repeats counts. Scenes: `classes`, separated about as well as a trained network's; `noise`, no class shows,
-so that no short list of neighbours holds a positive; `cone`, so narrow that float32 cannot tell the neighbours apart
-and nearly every query is asked again, exactly.
+product runs over the same strips into one buffer and keeps nothing. All ways of a row run in turn in one process; the
+best of the repeats counts, of wall and of processor seconds each (on a shared machine the latter are steadier).
+Scenes: `classes`, separated about as well as a trained network's; `noise`, no class shows, so that no short list of
+neighbours holds a positive; `cone`, so narrow that float32 cannot tell the neighbours apart and nearly every query is
+asked again, exactly.
 
     PYTHONPATH=src python benchmarks/retrieval.py        # prints markdown tables, a quarter of an hour on two cores
 """
@@ -51,10 +52,11 @@ def product(unit: Tensor) -> None:
         torch.mm(some, unit.T, out=strip[: len(some)])
 
 
-def seconds(work) -> float:
-    start = time.perf_counter()
+def seconds(work) -> tuple[float, float]:
+    """Wall and processor seconds, the latter of all threads."""
+    start = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
 def full_size(kind: str, peak: float, repeats: int) -> str:
@@ -63,9 +65,10 @@ def full_size(kind: str, peak: float, repeats: int) -> str:
     for _ in range(repeats):
         times["product"].append(seconds(lambda: product(unit)))
         times["ours"].append(seconds(lambda: found.update(retrieval_metrics(embeddings, labels, KS))))
-    bare, ours = (min(values) for values in times.values())
-    recalls = (f"{100 * found[name]:.1f}" for name in ("recall@1", "recall@1000", "map@r"))
-    return row(kind, *recalls, f"{bare:.1f}", f"{ours:.1f}", f"{ours / bare:.2f}", f"{peak:.2f}", repeats)
+    cells = [f"{100 * found[name]:.1f}" for name in ("recall@1", "recall@1000", "map@r")]
+    for bare, ours in zip(*(map(min, zip(*taken)) for taken in times.values())):
+        cells += [f"{bare:.1f}", f"{ours:.1f}", f"{ours / bare:.2f}"]
+    return row(kind, *cells, f"{peak:.2f}", repeats)
 
 
 def peak_memory(kind: str) -> float:
@@ -74,14 +77,14 @@ def peak_memory(kind: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def neighbour_lists(queries: int = 4096) -> float:
+def neighbour_lists(queries: int = 2048) -> float:
     """Seconds of faiss's exact search for 1,000 neighbours of every point, from some of the queries."""
     import faiss
 
     unit = normalize(scene("classes", POINTS)[0], dim=1).numpy()
     index = faiss.IndexFlatIP(DIM)
     index.add(unit)
-    return seconds(lambda: index.search(unit[:queries], 1000)) * POINTS / queries
+    return seconds(lambda: index.search(unit[:queries], 1000))[0] * POINTS / queries
 
 
 def peers(points: int, repeats: int) -> str:
@@ -99,9 +102,9 @@ def peers(points: int, repeats: int) -> str:
     unit, best = normalize(embeddings, dim=1), {}
     for _ in range(repeats):
         for how, calculator in ways.items():
-            taken = seconds(lambda calculator=calculator: calculator.get_accuracy(unit, labels))
+            taken, _ = seconds(lambda calculator=calculator: calculator.get_accuracy(unit, labels))
             best[how] = min(best.get(how, taken), taken)
-        taken = seconds(lambda: retrieval_metrics(embeddings, labels, (1,)))
+        taken, _ = seconds(lambda: retrieval_metrics(embeddings, labels, (1,)))
         best["ours"] = min(best.get("ours", taken), taken)
     theirs = (cell for how in ways for cell in (f"{best[how]:.2f}", f"{best[how] / best['ours']:.1f}"))
     return row(f"{points:,}", f"{best['ours']:.2f}", *theirs, repeats)
@@ -122,13 +125,13 @@ def main() -> None:
         f"on {cpu_name()}, {arguments.threads} threads, torch {torch.__version__}, float32 embeddings.\n"
         "Recall@1, 10, 100, 1000, R-Precision and MAP@R, beside the bare product X X^T in the same strips."
     )
-    head = "scene", "R@1 %", "R@1000 %", "MAP@R %", "product s", "measures s", "ratio", "peak GB", "best of"
-    print(table(*head))
+    head = "scene", "R@1 %", "R@1000 %", "MAP@R %", "product s", "measures s", "ratio"
+    print(table(*head, "product CPU s", "measures CPU s", "CPU ratio", "peak GB", "best of"))
     # First: a process inherits the peak of the one that started it.
     peaks = {kind: peak_memory(kind) for kind in SCENES}
     for kind in SCENES:
         print(full_size(kind, peaks[kind], arguments.repeats), flush=True)
-    print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbour_lists():.0f} s (4,096 queries, scaled).")
+    print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbour_lists():.0f} s (2,048 queries, scaled).")
     print("\nBeside pytorch-metric-learning's AccuracyCalculator: R@1, R-Precision and MAP@R on `classes`.")
     print(table("points", "ours s", "theirs (faiss) s", "/ ours", "theirs (CustomKNN) s", "/ ours", "best of"))
     for points in PEER_SIZES:
