@@ -25,11 +25,11 @@ NOISES = (0.0, 0.2)
 TEXT = """# A check on photographs
 
 **Not comparable with published numbers**: other images (box crops of 100 of CUB-200-2011's 200 classes, 58 to train on
-and 42 unseen), a smaller network (ImageNet MobileNetV2, 128 dimensions), one seed, and a training so short that its order
-of methods says nothing. It shows that the pipeline runs on photographs and a pretrained network, no more.
+and 42 unseen), a smaller network (ImageNet MobileNetV2, 128 dimensions), one seed, and a training so short that the
+order of methods says nothing. It shows that the pipeline runs on photographs and a pretrained network, no more.
 
-Epochs: {epochs}, of {steps} steps of 100 crops of 224 pixels, Adam at {lr:g}, proxies at 0.01, batch statistics frozen; losses
-as in params.yaml. Written by `benchmarks/birds.py`.
+Epochs: {epochs}, of {steps} steps of 100 crops of 224 pixels, Adam at {lr:g}, proxies at 0.01, batch statistics frozen;
+losses as in params.yaml. Written by `benchmarks/birds.py`.
 
 | | label noise | R@1 | MAP@R | training s |
 | :--- | ---: | ---: | ---: | ---: |
