@@ -29,6 +29,16 @@ def merge(base: dict, changes: dict) -> dict:
     return base
 
 
+def put(raw: dict, key: str, value) -> dict:
+    """Set a key given by its dotted name."""
+    *path, last = key.split(".")
+    section = raw
+    for part in path:
+        section = section[part]
+    section[last] = value
+    return raw
+
+
 @pytest.fixture
 def raw() -> dict:
     """The committed params.yaml as a plain dict, free to change."""

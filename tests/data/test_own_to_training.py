@@ -1,7 +1,10 @@
 """Images of your own, as a folder and as a CSV, through the stages to a trained run."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ import pytest
 from PIL import Image
 
 from pfml.data.packed import open_images
+from tests.conftest import ROOT
+from tests.data.http_faults import wait_until
 from tests.data.pictures import encoded
 from tests.data.stages import one_epoch
 
@@ -145,3 +150,28 @@ def test_a_dataset_of_your_own_can_hold_out_fewer_classes_than_the_others(raw, w
     write(raw, Path.cwd())
     code, said = stages("split", "birds")
     assert code == 1 and "validation_classes (of split, or of your dataset): expected 0 to 2" in said
+
+
+def test_a_fetch_that_is_terminated_leaves_nothing_half_made(raw, write, stages, tmp_path):
+    folder = tmp_path / "many"
+    picture = encoded(Image.new("RGB", (900, 900), "red"))
+    for i in range(600):
+        (folder / f"class {i % 2}").mkdir(parents=True, exist_ok=True)
+        (folder / f"class {i % 2}/{i}.png").write_bytes(picture)
+    write(own(raw, "folder", folder), Path.cwd())
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen([sys.executable, ROOT / "stages/fetch.py", "birds"], env=environment)
+    wait_until(Path("data/raw/.birds.unfinished/items.csv").exists)
+    process.terminate()
+    assert process.wait(60) == 143 and not list(Path("data/raw").iterdir())
+
+
+def test_an_image_that_only_training_finds_too_long_is_named(raw, write, stages, birds):
+    Image.new("RGB", (60_000, 1), "red").save(birds / "owl/strip.png")
+    write(own(raw, "folder", birds), Path.cwd())
+    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.2", "0")):
+        assert stages(name, *arguments)[0] == 0
+    items = pd.read_csv("data/raw/birds/items.csv", na_filter=False)
+    number = items.loc[items["name"] == "owl/strip.png", "item"].item()
+    code, said = stages("train", "birds-pfml-0.2-0")
+    assert code == 1 and "4320000 x 72 pixels" in said and f"reading image {number} of" in said
