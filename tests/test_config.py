@@ -207,7 +207,8 @@ def lists_in(section, path=()):
             yield ".".join((*path, key)), value
 
 
-MAY_BE_EMPTY = {"grid.field", "grid.baseline", *(f"ablation.{axis}" for axis in ABLATION_AXES)}
+MAY_BE_EMPTY = {"grid.field", "grid.baseline", "tune.method", *(f"ablation.{axis}" for axis in ABLATION_AXES)}
+EMPTY = {"tune.space"}  # of sections, for a preset to fill
 
 
 def test_dvc_can_set_every_list_on_the_command_line(raw, tmp_path):
@@ -217,7 +218,8 @@ def test_dvc_can_set_every_list_on_the_command_line(raw, tmp_path):
 
     path = tmp_path / "params.yaml"
     for key, value in lists_in(raw):
-        for changed in [[], [*value, value[-1]]] if key in MAY_BE_EMPTY else [[*value, value[-1]]]:
+        longer = [*value, value[-1] if value else "name"]
+        for changed in [] if key in EMPTY else [[], longer] if key in MAY_BE_EMPTY else [longer]:
             path.write_text((ROOT / "params.yaml").read_text())
             apply_overrides(path, [f"{key}={changed}".replace("'", "").replace(" ", "")])
             assert yaml.safe_load(path.read_text()) == put(copy.deepcopy(raw), key, changed), key

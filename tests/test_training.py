@@ -234,6 +234,12 @@ def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
     monkeypatch.setattr(training, "build_loss", poisoned)
     with pytest.raises(FloatingPointError, match=r"glyphs-proxy_nca-0\.0-0: the loss became nan in epoch 1, step 1"):
         train(cell("proxy_nca"), data)
+    monkeypatch.undo()
+    wild = with_recipe(cell("pfml"), lr=1e30, warmup=0.0, clip_norm=0.0)
+    with pytest.raises(
+        FloatingPointError, match=r"pfml-0\.0-0: the embeddings became NaN or infinite in epoch 1, step"
+    ):
+        train(wild, data)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")

@@ -1,23 +1,214 @@
-"""The settings of params.yaml are those that the committed trials chose, with equally many trials for every method."""
+"""The search for settings: equal budgets, validation classes only, exact continuation."""
 
-import ast
-import csv
-from collections import defaultdict
+import json
+import math
+import re
 
-from pfml.config import grid_cells, load_params
-from tests.conftest import ROOT
+import numpy as np
+import pandas as pd
+import pytest
+
+from pfml.config import ConfigError, grid_cells, load_params, trial_cell
+from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
+from pfml.tracking import log_search, open_store
+from pfml.tune_settings import Choice, Range
+from pfml.tuning import Trial, best, propose, read_trials, run_trial, search, tune_method, write_trials
+from tests.conftest import merge
+
+SPACE = {
+    "train.lr": Range(low=1e-3, high=1e-1, log=True, start=0.05),
+    "loss.margin": Range(low=0.0, high=1.0, start=0.1),
+    "loss.bins": Range(low=2, high=9, start=3),
+    "train.sampler": Choice(choices=["random", "balanced"], start="random"),
+}
+TUNE = {
+    "method": ["contrastive", "pfml"],
+    "trials": 3,
+    "noise": [0.0, 0.2],
+    "space": [
+        {"method": ["contrastive", "pfml"], "train": {"lr": {"low": 1e-3, "high": 1e-2, "log": True, "start": 3e-3}}},
+        {"method": ["contrastive"], "loss": {"neg_margin": {"low": 0.2, "high": 1.0, "start": 0.5}}},
+    ],
+}
 
 
-def test_params_are_the_best_trials():
-    trials = defaultdict(lambda: defaultdict(list))
-    for row in csv.DictReader((ROOT / "reports/tuning.csv").open()):
-        trials[row["method"]][row["trial"]].append(row)
-    assert {len(rows) for rows in trials.values()} == {20}
-    cells = {cell.method: cell for cell in grid_cells(load_params(ROOT / "params.yaml")) if cell.noise == 0}
-    assert set(trials) == set(cells)
-    for method, runs in trials.items():
-        assert all(sorted(float(r["noise"]) for r in rows) == [0.0, 0.2] for rows in runs.values())
-        best = max(runs.values(), key=lambda rows: sum(float(r["val_map@r"]) for r in rows))
-        for key, value in ast.literal_eval(best[0]["settings"]).items():
-            section, name = key.split(".")
-            assert getattr(cells[method], section)[name] == value, f"{method}: {key}"
+@pytest.fixture
+def tuned(tiny, write):
+    return lambda **changes: load_params(write(merge(tiny, {"tune": TUNE | changes, "study": "tuned"})))
+
+
+def score_of(settings):
+    """A smooth peak at lr 0.01, margin 0.7, balanced."""
+    far = math.log10(settings["train.lr"] / 0.01) ** 2 + (settings["loss.margin"] - 0.7) ** 2
+    return max(0.0, 1 - far) * (1.0 if settings["train.sampler"] == "balanced" else 0.8)
+
+
+def searched(trials, name="peak"):
+    done = []
+    while len(done) < trials:
+        settings = propose(SPACE, done, name)
+        done.append(Trial(len(done), settings, (0.0,), (score_of(settings),), (0.0,)))
+    return done
+
+
+def test_the_first_trial_is_the_start_and_the_others_stay_in_their_ranges():
+    trials = searched(20)
+    assert trials[0].settings == {key: dimension.start for key, dimension in SPACE.items()}
+    for trial in trials:
+        lr, margin, bins, sampler = (trial.settings[key] for key in SPACE)
+        assert 1e-3 <= lr <= 1e-1 and 0 <= margin <= 1 and bins in range(2, 10) and isinstance(bins, int)
+        assert sampler in ("random", "balanced") and float(f"{lr:.1e}") == lr  # two digits, as params.yaml will say
+    assert len({json.dumps(trial.settings) for trial in trials}) == 20
+
+
+def test_the_estimator_learns_from_the_trials_before():
+    """Where it samples after 40 trials is nearer to the peak than where random ones fall."""
+    trials = searched(40)
+    early, late = trials[1:9], trials[30:]
+    assert sum(t.score for t in late) / len(late) > sum(t.score for t in early) / len(early) + 0.1
+    assert best(trials).score > 0.9
+
+
+def test_a_search_that_goes_on_is_the_search_that_never_stopped():
+    trials = searched(12)
+    for number in (1, 5, 11):
+        assert propose(SPACE, trials[:number], "peak") == trials[number].settings
+    assert propose(SPACE, trials[:5], "another") != trials[5].settings
+
+
+def test_of_equal_scores_the_first_is_the_best():
+    trials = [
+        Trial(i, {"train.lr": i}, (0.0, 0.2), scores, scores) for i, scores in enumerate([(0, 1), (1, 0), (0, 0)])
+    ]
+    assert best(trials).number == 0
+
+
+def test_a_trial_trains_without_the_validation_classes_and_measures_them_alone(tuned):
+    params = tuned()
+    cell = trial_cell(params, "contrastive", 0.2, {"train.lr": 0.004, "loss.neg_margin": 0.9})
+    assert cell.train["hold_out"] and cell.train["lr"] == 0.004 and cell.loss["neg_margin"] == 0.9
+    assert cell.train["eval_every"] == cell.train["epochs"] and cell.train["precision"] == "bfloat16"
+    assert (cell.dataset, cell.noise, cell.seed) == ("glyphs", 0.2, 0)
+    plain = next(c for c in grid_cells(params) if (c.method, c.noise) == ("contrastive", 0.2))
+    assert plain.digest != cell.digest and not plain.train["hold_out"]
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A folder with 24 classes of 12 noisy images each in the pipeline's own format, in which cells run."""
+    raw, rng = tmp_path / "data/raw/glyphs", np.random.default_rng(0)
+    raw.mkdir(parents=True)
+    labels = np.repeat(np.arange(24), 12)
+    noise = rng.integers(0, 120, (288, 16, 16, 3))
+    pictures = rng.integers(0, 136, (24, 16, 16, 3))[labels] + noise
+    np.save(raw / "images.npy", pictures.astype(np.uint8))
+    (raw / "meta.json").write_text(json.dumps({"digest": "d" * 64}))
+    (tmp_path / "data/noise").mkdir()
+    halves, validation = np.where(labels < 18, "train", "test"), (labels >= 12) & (labels < 18)
+    columns = {
+        "item": range(288),
+        "split": halves,
+        "validation": validation,
+        "true_label": np.where(labels < 18, labels, labels - 18),
+    }
+    for noise in (0.0, 0.2):
+        table = pd.DataFrame(columns | {"noisy_label": columns["true_label"]})
+        table.to_csv(tmp_path / f"data/noise/glyphs-{noise}-0.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
+    params, out, memory = tuned(trials=2), images / "out/contrastive.csv", images / "memory"
+    first = tune_method(params, "contrastive", out, memory)
+    assert read_trials(out) == first and [trial.number for trial in first] == [0, 1]
+    assert all(0 < value < 1 for trial in first for value in (*trial.map_at_r, *trial.recall_at_1))
+    assert first[0].noise == (0.0, 0.2) and capsys.readouterr().out.count("validation MAP@R") == 2
+    out.unlink()
+    longer = tune_method(tuned(trials=3), "contrastive", out, memory)
+    assert longer[:2] == first and len(read_trials(out)) == 3
+    assert capsys.readouterr().out.count("validation MAP@R") == 1, "the two trials before were not made again"
+    assert tune_method(tuned(trials=2), "contrastive", out, memory) == first  # a smaller budget, nothing lost
+    moved = {"neg_margin": {"low": 0.2, "high": 1.0, "start": 0.6}}
+    other = tuned(trials=1, space=[TUNE["space"][0], {"method": ["contrastive"], "loss": moved}])
+    assert tune_method(other, "contrastive", out, memory)[0].settings["loss.neg_margin"] == 0.6
+
+
+def test_a_setting_that_diverges_scores_nothing_and_ends_nothing(tuned, images):
+    params = tuned()
+    wild = trial_cell(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0})
+    assert run_trial(wild) == (0.0, 0.0)
+    done = list(search(params, "pfml", measure=lambda cell: (0.0, 0.0) if cell.train["lr"] == 3e-3 else (0.5, 0.5)))
+    assert [trial.score for trial in done] == [0.0, 0.5, 0.5] and best(done).number == 1
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"method": ["contrastve"]}, "tune.*method: 'contrastve' is in no entry of tune.space"),
+    ({"method": ["hist"], "space": [{"method": ["hist"], "loss": {"tua": {"low": 1.0, "high": 2.0, "start": 1.0}}}]},
+     "tua: unknown key; did you mean tau"),
+    ({"space": [{"method": ["pfml", "contrastive"], "train": {"lr": {"low": -1.0, "high": 1.0, "start": 0.5}}}]},
+     "greater than 0, found -1.0"),
+    ({"space": [{"method": ["pfml"], "train": {"lr": {"low": 2.0, "high": 1.0, "start": 1.0}}}]}, "low < high"),
+    ({"space": [{"method": ["pfml"], "train": {"lr": {"low": 1.0, "high": 2.0, "start": 3.0}}}]},
+     "start: expected a number from 1.0 to 2.0, found 3.0"),
+    ({"noise": [0.3]}, "tune.noise: the labels of 0.3 are made for grid.noise only, which is"),
+    ({"seed": 7}, "tune.seed: the labels of 7 are made for grid.seed only, which is"),
+    ({"trials": 0}, "tune.trials"),
+])  # fmt: skip
+def test_what_cannot_be_searched_is_refused_with_its_key(tuned, change, message):
+    with pytest.raises(ConfigError, match=re.sub(r" (?=\w)", " ", message)):
+        tuned(**change)
+
+
+def test_a_method_that_does_not_exist_is_named_with_its_neighbour(tuned):
+    space = [{"method": ["contrastve"], "train": {"lr": {"low": 1.0, "high": 2.0, "start": 1.0}}}]
+    with pytest.raises(ConfigError, match="'contrastve' is in neither field nor baseline; did you mean contrastive"):
+        tuned(method=["contrastve"], space=space)
+
+
+def test_a_broken_file_of_trials_is_named(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("trial,noise\n0,0.0\n")
+    with pytest.raises(ValueError, match=r"x\.csv: expected the columns trial, noise, val_map@r"):
+        read_trials(path)
+
+
+def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    params = tuned()
+    trials = list(search(params, "contrastive", measure=lambda cell: (cell.train["lr"], cell.loss["neg_margin"])))
+    path = tmp_path / "contrastive.csv"
+    write_trials(path, trials)
+    for _ in range(2):
+        log_search(params, "contrastive", trials, path)
+    client, experiment = open_store("pfml-tuned-tuning")
+    [run] = client.search_runs([experiment])
+    assert run.info.status == "FINISHED" and run.data.tags["method"] == "contrastive"
+    assert run.data.params["trials"] == "3" and run.data.params["trainings"] == "6"
+    assert run.data.params["best.train.lr"] == str(best(trials).settings["train.lr"])
+    assert json.loads(run.data.params["space.loss.neg_margin"])["high"] == 1.0
+    scores = client.get_metric_history(run.info.run_id, "score")
+    assert [(point.step, point.value) for point in scores] == [(t.number, t.score) for t in trials]
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["contrastive.csv"]
+
+
+def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
+    trials = [Trial(i, {"train.lr": lr}, (0.0, 0.2), (lr, lr / 2), (lr, lr)) for i, lr in enumerate([0.2, 0.4])]
+    for method, held in (("contrastive", trials), ("triplet", trials)):
+        path = tmp_path / f"glyphs/{method}.csv"
+        path.parent.mkdir(exist_ok=True)
+        write_trials(path, held)
+    used = {"glyphs": {"contrastive": {"train.lr": 0.4}, "triplet": {"train.lr": 0.2}}}
+    text = render_tuning(read_searches(tmp_path), used)
+    assert "2 methods, 2 trials each, 8 trainings." in text
+    assert "| Contrastive | 15.0 | 30.0 | 40.0 | 20.0 | 2 | 2 | 1 | yes | lr 0.4 |" in text
+    assert "| Triplet | 15.0 | 30.0 | 40.0 | 20.0 | 2 | 2 | 1 | no | lr 0.4 |" in text
+    write_trials(tmp_path / "glyphs/triplet.csv", trials[:1])
+    assert "NOT equal: 1 trials, but Contrastive 2" in render_tuning(read_searches(tmp_path), used)
+    assert "No search was run" in render_tuning({}, {})
+
+
+def test_the_settings_in_use_are_those_of_the_cells(tuned):
+    used = settings_in_use(grid_cells(tuned()))
+    assert used["glyphs"]["contrastive"]["loss.neg_margin"] == 0.5 and "pfml" in used["glyphs"]

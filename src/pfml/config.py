@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from pfml import loss_settings, schema, theory_settings
+from pfml import loss_settings, schema, theory_settings, tune_settings
 from pfml.cell import Cell
 from pfml.validation import ConfigError, Loader, check
 
@@ -43,6 +43,7 @@ def params_from(raw, path: str | Path) -> schema.Params:
     _check_theory(params.theory, path)
     for cell in grid_cells(params, path) + ablation_cells(params, path):
         del cell  # resolving a cell checks its settings
+    _check_tune(params, path)
     several = [noise for noise in params.grid.noise if noise]
     if params.noise.kind == "list" and len(several) > 1 and "{noise}" not in params.noise.list:
         raise ConfigError(
@@ -108,6 +109,30 @@ def _check_recipes(params: schema.Params, path) -> None:
         for section, kind in (("model", schema.Model), ("train", schema.Train), ("loss", loss_settings.FieldLoss)):
             shared = getattr(params, section).model_dump()
             check(kind, shared | getattr(params.recipe[name], section), f"recipe.{name}.{section}", path)
+
+
+def _check_tune(params: schema.Params, path) -> None:
+    """A search needs methods that exist, labels that the grid makes, and settings that the methods have."""
+    tune = params.tune
+    if not tune.method:
+        return
+    for method in tune.method:
+        if method not in {**params.field, **params.baseline}:
+            near = difflib.get_close_matches(method, [*params.field, *params.baseline], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{path}: tune.method: {method!r} is in neither field nor baseline{hint}")
+    for axis, values in (("noise", tune.noise), ("seed", [tune.seed])):
+        for value in values:
+            if str(value) not in map(str, getattr(params.grid, axis)):
+                raise ConfigError(
+                    f"{path}: tune.{axis}: the labels of {value!r} are made for grid.{axis} only, which is "
+                    f"{getattr(params.grid, axis)}"
+                )
+    for method in tune.method:
+        ends = [{key: one.start for key, one in tune.space_of(method).items()}]
+        ends += [{key: end(one) for key, one in tune.space_of(method).items()} for end in tune_settings.ENDS]
+        for settings in ends:
+            trial_cell(params, method, tune.noise[0], settings, path)
 
 
 def _check_theory(theory: theory_settings.Theory, path) -> None:
@@ -214,6 +239,26 @@ def grid_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
         for noise in params.grid.noise
         for seed in params.grid.seed
     ]
+
+
+def trial_cell(params: schema.Params, method: str, noise: float, settings: dict, path="params.yaml") -> Cell:
+    """One training of a search: a method's cell on the first dataset with the validation classes held out, some
+    settings moved, and nothing measured before its end.
+
+    Raises:
+        ConfigError: a setting that the method does not have or that has such no value.
+    """
+    tune = params.tune
+    base = _resolve(params, path, method, dataset=params.grid.dataset[0], noise=noise, seed=tune.seed)
+    moved = {"loss": dict(base.loss), "train": dict(base.train) | {"hold_out": True, "precision": tune.precision}}
+    for key, value in settings.items():
+        section, name = key.split(".")
+        moved[section][name] = value
+    moved["train"]["eval_every"] = moved["train"]["epochs"]
+    kinds = {"loss": loss_settings.LOSS_SETTINGS[base.loss_name], "train": schema.Train}
+    checked = {name: check(kind, moved[name], f"tune.space: {method}.{name}", path) for name, kind in kinds.items()}
+    _check_classes(checked["train"], base.validation_classes, base.dataset, path)
+    return replace(base, **{name: section.model_dump() for name, section in checked.items()})
 
 
 def ablation_default(params: schema.Params, axis: str) -> float:

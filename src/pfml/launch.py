@@ -20,7 +20,8 @@ from pfml.presets import use_preset
 from pfml.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
-WAVES = (("train", "ablate_"), ("evaluate",))
+WAVES = (("train", "ablate_", "tune"), ("evaluate",))
+REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
 DVC = (sys.executable, "-m", "dvc")
 
 
@@ -43,6 +44,8 @@ def main() -> int:
             await_predecessors()  # a pipeline at work reads params.yaml
             print(use_preset(arguments.preset), flush=True)
         params = load_params()
+        for folder in REPORTED:
+            folder.mkdir(parents=True, exist_ok=True)
         await_predecessors()
         prune_models(params)
         if params.tracking.enabled and any(Path(".checkpoints").glob("*/mlflow_run")):

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pfml.loss_settings import FieldLoss
 from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 from pfml.theory_settings import Theory
+from pfml.tune_settings import Tune
 
 # name: training classes, as in pfml.data.catalogue; other names are datasets of your own
 DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
@@ -248,4 +249,5 @@ class Params(Section):
     evaluate: Evaluate
     ablation: Ablation
     theory: Theory
+    tune: Tune
     tracking: Tracking

@@ -4,6 +4,7 @@ MLflow takes seconds to import and its store can be broken by two processes that
 imports and the file lock (measured on 3.17.2).
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -186,6 +187,51 @@ def store_may_fail(what: str):
             f"{what}: not logged, MLflow's store failed ({reason}); dvc repro -f -s register makes up for it",
             flush=True,
         )
+
+
+def log_search(params, method: str, trials, path: Path) -> None:
+    """One run for a method's search in the experiment "<experiment>-<study>-tuning": budget and space as parameters,
+    every trial a step of its metrics, the best trial's settings as parameters, the file of all trials as an artifact.
+    A search that the store has already is not logged again; a store that cannot be reached costs a warning.
+
+    Args:
+        params: of params.yaml. trials: of pfml.tuning, in their order. path: their file.
+    """
+    if not params.tracking.enabled:
+        return
+    with store_may_fail(f"search of {method}"):
+        from mlflow.entities import Metric, Param, RunTag
+
+        from pfml.tuning import best
+
+        client, experiment_id = open_store(f"{params.tracking.experiment}-{params.study}-tuning")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        same = f"tags.trials_digest = '{digest}' and tags.method = '{method}' and attributes.status = 'FINISHED'"
+        if client.search_runs([experiment_id], same, max_results=1):
+            return
+        won, now = best(trials), int(time.time() * 1000)
+        space = {key: one.model_dump() for key, one in params.tune.space_of(method).items()}
+        settings = {"trials": len(trials), "trainings": len(trials) * len(won.noise), "best_trial": won.number}
+        settings |= {f"best.{key}": value for key, value in won.settings.items()}
+        settings |= {f"space.{key}": json.dumps(value) for key, value in space.items()}
+        points = [
+            Metric(metric_name(f"{name} at noise {noise:g}"), value, now, trial.number)
+            for trial in trials
+            for name, values in (("val_map@r", trial.map_at_r), ("val_recall@1", trial.recall_at_1))
+            for noise, value in zip(trial.noise, values)
+        ] + [Metric("score", trial.score, now, trial.number) for trial in trials]
+        tags = {"method": method, "dataset": params.grid.dataset[0], "trials_digest": digest}
+        tags |= {"study": params.study, "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", "")}
+        run_id = client.create_run(experiment_id, run_name=f"search of {method}").info.run_id
+        client.log_batch(
+            run_id,
+            params=[Param(key, str(value)) for key, value in settings.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        for start in range(0, len(points), 1000):
+            client.log_batch(run_id, metrics=points[start : start + 1000])
+        client.log_artifact(run_id, str(path))
+        client.set_terminated(run_id, "FINISHED")
 
 
 def _open_run(cell: Cell, experiment: str, dataset_digest: str, memory: Path) -> Tracker:

@@ -59,7 +59,7 @@ def train(
 
     Raises:
         ValueError: batches that the loss cannot learn from (pfml.losses.sampling).
-        FloatingPointError: the loss is not finite; tells where and what usually helps.
+        FloatingPointError: the loss or the embeddings are not finite; tells where and what usually helps.
         Interrupted: see `stop`.
     """
     recipe = cell.train
@@ -131,9 +131,12 @@ def train(
             set_rates(optimizer, factor)
             with autocast(device, recipe["precision"]):
                 embeddings = network(images.contiguous(memory_format=torch.channels_last))
-            energy = loss(ranks.joined(embeddings.float(), len(batch)), data.train.labels[batch].to(device))
+            embeddings = ranks.joined(embeddings.float(), len(batch))
+            if not embeddings.isfinite().all():  # which a loss would refuse as bad input
+                raise FloatingPointError(_diverged(cell, epoch, step, "the embeddings became NaN or infinite", history))
+            energy = loss(embeddings, data.train.labels[batch].to(device))
             if not energy.isfinite():
-                raise FloatingPointError(_diverged(cell, epoch, step, energy.item(), history))
+                raise FloatingPointError(_diverged(cell, epoch, step, f"the loss became {energy.item()}", history))
             optimizer.zero_grad()
             scaler.scale(energy).backward()
             scaler.unscale_(optimizer)
@@ -221,9 +224,9 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
     return metrics(data.validation, "val_") if data.validation else metrics(data.test, "")
 
 
-def _diverged(cell: Cell, epoch: int, step: int, value: float, history: list[dict]) -> str:
+def _diverged(cell: Cell, epoch: int, step: int, what: str, history: list[dict]) -> str:
     recent = ", ".join(f"{row['loss']:.4g}" for row in history[-3:]) or "none yet"
     return (
-        f"{cell.name}: the loss became {value} in epoch {epoch + 1}, step {step + 1} (mean loss of the epochs before: "
+        f"{cell.name}: {what} in epoch {epoch + 1}, step {step + 1} (mean loss of the epochs before: "
         f"{recent}). Usual causes: learning rate too high, no gradient clipping (train.clip_norm), alpha too steep."
     )

@@ -19,6 +19,12 @@ STUDY = {
     "loss": {"proxies_per_class": 2},
     "evaluate": {"nmi": False},
     "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
+    "tune": {
+        "method": ["contrastive"],
+        "trials": 2,
+        "noise": [0.2],
+        "space": [{"method": ["contrastive"], "loss": {"neg_margin": {"low": 0.2, "high": 0.8, "start": 0.5}}}],
+    },
     "theory": {"sets": 1, "trials": 2, "changes": [], "radii": [0.5], "alphas": [3.0]},
 }
 ENVIRONMENT = {

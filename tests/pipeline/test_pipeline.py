@@ -65,6 +65,9 @@ def test_everything_is_there(project):
     assert (project / "reports/theory.md").read_text().count("\n| base |") == 3
     for name in ("training", "ablations", "field", "gallery-glyphs"):
         assert (project / f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    trials = list(csv.DictReader((project / "reports/tuning/glyphs/contrastive.csv").open()))
+    assert [row["trial"] for row in trials] == ["0", "1"] and len({row["settings"] for row in trials}) == 2
+    assert "| Contrastive |" in (project / "reports/tuning.md").read_text()
     manifest = list(csv.DictReader((project / "data/noise/glyphs-0.2-0.csv").open()))
     assert len(manifest) == 8000 and sum(row["corrupted"] == "True" for row in manifest) == 800
 

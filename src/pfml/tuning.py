@@ -1,0 +1,201 @@
+"""The search for a method's settings: as many trials for every method, scored on validation classes only.
+
+A trial trains without the validation classes at each label noise of tune.noise and is scored by the mean MAP@R on them;
+the test half is never measured. The first trial is tune.space's `start`, the next are random, the rest are proposed by
+Optuna's tree-structured Parzen estimator. Every proposal depends on the trials before it and on its own number alone,
+so that a search that was stopped, or that gets more trials, goes on as if it had never ended.
+"""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfml.cell import Cell
+from pfml.config import trial_cell
+from pfml.schema import Params
+from pfml.tune_settings import Choice, Dimension
+
+RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's own default is 10, of searches longer than ours
+DIGITS = 2  # significant ones of a drawn number, so that params.yaml can hold it as it was tried
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings ("train.lr": 0.003, ...) and, for each label noise, MAP@R and R@1 on the validation classes: fractions,
+    0 where the loss became NaN or infinite.
+    """
+
+    number: int
+    settings: Mapping
+    noise: Sequence[float]
+    map_at_r: Sequence[float]
+    recall_at_1: Sequence[float]
+
+    @property
+    def score(self) -> float:
+        return sum(self.map_at_r) / len(self.map_at_r)
+
+
+def propose(space: Mapping[str, Dimension], trials: Sequence[Trial], name: str) -> dict:
+    """The settings of the next trial.
+
+    Args:
+        space: section.key -> range.
+        trials: all before it.
+        name: of the search, from which the random numbers come.
+    """
+    if not trials:
+        return {key: dimension.start for key, dimension in space.items()}
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = int(hashlib.sha256(f"{name}-{len(trials)}".encode()).hexdigest()[:8], 16)
+    sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
+    for trial in trials:
+        study.add_trial(
+            optuna.trial.create_trial(params=dict(trial.settings), distributions=distributions, value=trial.score)
+        )
+    return {key: _rounded(value, space[key]) for key, value in study.ask(distributions).params.items()}
+
+
+def _distribution(dimension: Dimension):
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.choices)
+    whole = isinstance(dimension.low, int) and isinstance(dimension.high, int)
+    return (IntDistribution if whole else FloatDistribution)(dimension.low, dimension.high, log=dimension.log)
+
+
+def _rounded(value, dimension: Dimension):
+    if not isinstance(value, float) or isinstance(dimension, Choice) or not value:
+        return value
+    short = round(value, DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return min(max(short, float(dimension.low)), float(dimension.high))
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The highest score; of equal ones the first."""
+    return max(trials, key=lambda trial: (trial.score, -trial.number))
+
+
+def run_trial(cell: Cell) -> tuple[float, float]:
+    """MAP@R and R@1 on the validation classes after training, 0 where the loss became NaN or infinite."""
+    from pfml.data.loader import load_run_data
+    from pfml.training import train
+
+    try:
+        last = train(cell, load_run_data(cell)).history[-1]
+    except FloatingPointError:  # a setting that diverges is a bad one, not an error of the search
+        return 0.0, 0.0
+    return last["val_map@r"], last["val_recall@1"]
+
+
+def search(params: Params, method: str, measure: Callable = run_trial, trials: Sequence[Trial] = ()):
+    """Yield the trials of a method from the first that `trials` lacks to number tune.trials."""
+    tune, done = params.tune, list(trials)
+    name, space = f"{params.grid.dataset[0]}-{method}-{tune.seed}", tune.space_of(method)
+    while len(done) < tune.trials:
+        settings = propose(space, done, name)
+        scores = [measure(trial_cell(params, method, noise, settings)) for noise in tune.noise]
+        map_at_r, recall = (tuple(round(score, 5) for score in column) for column in zip(*scores))
+        done.append(Trial(len(done), settings, tuple(tune.noise), map_at_r, recall))
+        yield done[-1]
+
+
+def fingerprint(params: Params, method: str) -> str:
+    """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
+    images, and the code that trains. The number of trials is not part of it.
+    """
+    from pfml.run import work_fingerprint
+
+    space = params.tune.space_of(method)
+    cells = [
+        trial_cell(params, method, noise, {key: dimension.start for key, dimension in space.items()})
+        for noise in params.tune.noise
+    ]
+    parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [cell.config for cell in cells]]
+    text = json.dumps([parts, [work_fingerprint(cell) for cell in cells]], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def tune_method(params: Params, method: str, out: Path, memory: Path) -> list[Trial]:
+    """Search a method's settings and write its trials to `out`.
+
+    Args:
+        memory: a folder for the trials as they are made; a search of the same fingerprint goes on from them.
+    """
+    memory.mkdir(parents=True, exist_ok=True)
+    kept = memory / f"{method}-{fingerprint(params, method)}.csv"
+    done = read_trials(kept) if kept.exists() else []
+    for trial in search(params, method, trials=done[: params.tune.trials]):
+        done.append(trial)
+        write_trials(kept, done)
+        print(f"{method}: trial {trial.number + 1} of {params.tune.trials}, validation MAP@R {trial.score:.4f}, "
+              f"best {best(done).score:.4f}", flush=True)  # fmt: skip
+    done = done[: params.tune.trials]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_trials(out, done)
+    return done
+
+
+COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings")
+
+
+def write_trials(path: Path, trials: Sequence[Trial]) -> None:
+    """One line a training: trial, noise, both measures, the trial's settings as JSON. Whole or not at all."""
+    lines = [
+        (trial.number, noise, trial.map_at_r[i], trial.recall_at_1[i], json.dumps(dict(trial.settings)))
+        for trial in trials
+        for i, noise in enumerate(trial.noise)
+    ]
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([COLUMNS, *lines])
+    part.replace(path)
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """Raises ValueError for a file that `write_trials` did not write; names it."""
+    rows: dict[int, list] = {}
+    try:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                rows.setdefault(int(row["trial"]), []).append(row)
+        return [
+            Trial(number, json.loads(found[0]["settings"]), *(
+                tuple(float(row[column]) for row in found) for column in COLUMNS[1:4]))
+            for number, found in sorted(rows.items())
+        ]  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(COLUMNS)} ({error}); remove it and tune again"
+        ) from None
+
+
+def main() -> None:
+    """Print the best settings of each search as they would stand in params.yaml or a preset."""
+    import sys
+
+    import yaml
+
+    from pfml.config import load_params
+
+    params, folder = load_params(), Path("reports/tuning")
+    for path in sorted(Path(folder, params.grid.dataset[0]).glob("*.csv")):
+        won, sections = best(read_trials(path)), {"loss": {}, "train": {}}
+        for key, value in won.settings.items():
+            section, name = key.split(".")
+            sections[section][name] = value
+        yaml.safe_dump({path.stem: sections}, sys.stdout, sort_keys=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""tune <method>: its search on validation classes, reports/tuning/<dataset>/<method>.csv."""
+
+import sys
+from pathlib import Path
+
+from pfml.config import run_stage
+
+
+def main(params):
+    from pfml.cell import project_root
+    from pfml.tracking import log_search
+    from pfml.tuning import tune_method
+
+    method, dataset = sys.argv[1], params.grid.dataset[0]
+    out = Path("reports/tuning", dataset, f"{method}.csv")
+    trials = tune_method(params, method, out, project_root() / ".checkpoints/tuning" / dataset)
+    log_search(params, method, trials, out)
+
+
+run_stage(main, data=True)

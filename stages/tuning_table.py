@@ -1,0 +1,15 @@
+"""tuning_table: reports/tuning.md from the trials on disk."""
+
+from pathlib import Path
+
+from pfml.config import grid_cells, run_stage
+
+
+def main(params):
+    from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
+
+    used = settings_in_use(grid_cells(params))
+    Path("reports/tuning.md").write_text(render_tuning(read_searches("reports/tuning"), used))
+
+
+run_stage(main)
