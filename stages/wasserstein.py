@@ -7,10 +7,10 @@ from pfml.config import grid_cells, run_stage
 
 
 def main(params):
-    from pfml.evaluation import measure_wasserstein, write_wasserstein
+    from pfml.proxy_distance import measure_wasserstein, write_wasserstein
 
     name = sys.argv[1]
-    rows = measure_wasserstein([cell for cell in grid_cells(params) if cell.dataset == name])
+    rows = measure_wasserstein([cell for cell in grid_cells(params) if cell.dataset == name], params.wasserstein)
     write_wasserstein(rows, Path("reports/wasserstein", params.study, f"{name}.csv"))
 
 

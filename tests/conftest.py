@@ -1,9 +1,12 @@
 """A small real configuration and small real data for tests of everything above the maths."""
 
 import copy
+import json
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -61,3 +64,28 @@ def write(tmp_path):
         return path
 
     return _write
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A folder with 24 classes of 12 noisy images each in the pipeline's own format, in which cells run."""
+    raw, rng = tmp_path / "data/raw/glyphs", np.random.default_rng(0)
+    raw.mkdir(parents=True)
+    labels = np.repeat(np.arange(24), 12)
+    noise = rng.integers(0, 120, (288, 16, 16, 3))
+    pictures = rng.integers(0, 136, (24, 16, 16, 3))[labels] + noise
+    np.save(raw / "images.npy", pictures.astype(np.uint8))
+    (raw / "meta.json").write_text(json.dumps({"digest": "d" * 64}))
+    (tmp_path / "data/noise").mkdir()
+    halves, validation = np.where(labels < 18, "train", "test"), (labels >= 12) & (labels < 18)
+    columns = {
+        "item": range(288),
+        "split": halves,
+        "validation": validation,
+        "true_label": np.where(labels < 18, labels, labels - 18),
+    }
+    for noise in (0.0, 0.2):
+        table = pd.DataFrame(columns | {"noisy_label": columns["true_label"]})
+        table.to_csv(tmp_path / f"data/noise/glyphs-{noise}-0.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -85,12 +85,12 @@ STAGE_MODULES = {
     "noise": ({"pfml.data.label_noise", "pfml.data.packed"}, set()),
     "train": ({"pfml.training", *FIELD}, set()),
     "train_baseline": ({"pfml.training", *BASELINES}, set()),
-    "wasserstein": ({"pfml.evaluation"}, IMAGES | {"pfml.retrieval", "pfml.retrieval_ranks"}),
+    "wasserstein": ({"pfml.proxy_distance"}, {"pfml.retrieval", "pfml.retrieval_ranks"}),
     "tables": ({"pfml.report.tables", "pfml.report.study"}, set()),
     "figures": ({"pfml.report.figures", "pfml.report.study"}, set()),
     "gallery": (
         {"pfml.report.figures", "pfml.evaluation"},
-        {"pfml.wasserstein", "pfml.paper", "pfml.report.ledger"},
+        {"pfml.paper", "pfml.report.ledger"},
     ),
     "tune": ({"pfml.tuning", "pfml.tune_settings", *FIELD, *BASELINES}, set()),
     "tuning_table": ({"pfml.report.tuning_table", "pfml.tune_settings"}, {"pfml.training", "pfml.data.loader"}),
@@ -99,7 +99,7 @@ STAGE_MODULES = {
 for axis in AXES:
     STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, {"pfml.losses.contrastive_field"})
 for suffix in ("", "_baseline", *(f"_{axis}" for axis in AXES)):
-    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, IMAGES | {"pfml.wasserstein"})
+    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, IMAGES)
 
 
 @cache

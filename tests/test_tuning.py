@@ -4,8 +4,6 @@ import json
 import math
 import re
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from pfml.config import ConfigError, grid_cells, load_params, trial_cell
@@ -91,31 +89,6 @@ def test_a_trial_trains_without_the_validation_classes_and_measures_them_alone(t
     assert (cell.dataset, cell.noise, cell.seed) == ("glyphs", 0.2, 0)
     plain = next(c for c in grid_cells(params) if (c.method, c.noise) == ("contrastive", 0.2))
     assert plain.digest != cell.digest and not plain.train["hold_out"]
-
-
-@pytest.fixture
-def images(tmp_path, monkeypatch):
-    """A folder with 24 classes of 12 noisy images each in the pipeline's own format, in which cells run."""
-    raw, rng = tmp_path / "data/raw/glyphs", np.random.default_rng(0)
-    raw.mkdir(parents=True)
-    labels = np.repeat(np.arange(24), 12)
-    noise = rng.integers(0, 120, (288, 16, 16, 3))
-    pictures = rng.integers(0, 136, (24, 16, 16, 3))[labels] + noise
-    np.save(raw / "images.npy", pictures.astype(np.uint8))
-    (raw / "meta.json").write_text(json.dumps({"digest": "d" * 64}))
-    (tmp_path / "data/noise").mkdir()
-    halves, validation = np.where(labels < 18, "train", "test"), (labels >= 12) & (labels < 18)
-    columns = {
-        "item": range(288),
-        "split": halves,
-        "validation": validation,
-        "true_label": np.where(labels < 18, labels, labels - 18),
-    }
-    for noise in (0.0, 0.2):
-        table = pd.DataFrame(columns | {"noisy_label": columns["true_label"]})
-        table.to_csv(tmp_path / f"data/noise/glyphs-{noise}-0.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):

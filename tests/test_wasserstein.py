@@ -43,6 +43,41 @@ def test_only_the_own_class_counts_and_absent_classes_are_left_out():
     assert proxy_wasserstein(proxies, embeddings, labels) == pytest.approx(0.5)
 
 
+def test_the_readings_of_the_measure_by_hand():
+    # Proxies at 0 and 1, data at 0, 0.1 and 3, as above; then two classes whose data lie crosswise.
+    proxies, data = np.array([[0.0], [1.0]]), np.array([[0.0], [0.1], [3.0]])
+    assert class_wasserstein(proxies, data, mean=False) == pytest.approx(0.9)
+    assert class_wasserstein(proxies, data, injective=False) == pytest.approx(np.sqrt(0.81 / 2))
+    both = np.array([[[0.0], [0.02]]])
+    labels = np.zeros(3, dtype=int)
+    assert proxy_wasserstein(both, data, labels, assignment="nearest") == pytest.approx(np.sqrt(0.0004 / 2))
+    assert proxy_wasserstein(both, data, labels) == pytest.approx(np.sqrt(0.0064 / 2))
+    one = np.array([[[0.0]], [[1.0]]])
+    embeddings, labels = np.array([[0.9], [0.2]]), np.array([0, 1])
+    assert proxy_wasserstein(one, embeddings, labels) == pytest.approx((0.9 + 0.8) / 2)
+    assert proxy_wasserstein(one, embeddings, labels, assignment="all") == pytest.approx((0.2 + 0.1) / 2)
+    assert proxy_wasserstein(both[:, :1], data, np.zeros(3, dtype=int), assignment="all") == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_over_all_classes_is_the_best_pairing_of_all(seed):
+    rng = np.random.default_rng(seed)
+    proxies, embeddings = rng.normal(size=(2, 2, 3)), rng.normal(size=(5, 3))
+    cost = ((proxies.reshape(4, 1, 3) - embeddings) ** 2).sum(2)
+    places = min(permutations(range(5), 4), key=lambda found: cost[range(4), found].sum())
+    expected = np.sqrt(cost[range(4), places].reshape(2, 2).mean(1)).mean()
+    found = proxy_wasserstein(proxies, embeddings, np.arange(5) % 2, assignment="all")
+    assert found == pytest.approx(expected)
+
+
+def test_what_cannot_be_assigned_is_refused():
+    proxies, embeddings, labels = np.zeros((2, 2, 1)), np.zeros((3, 1)), np.array([0, 0, 1])
+    with pytest.raises(ValueError, match="assignment: all 4 proxies need as many embeddings, found 3"):
+        proxy_wasserstein(proxies, embeddings, labels, assignment="all")
+    with pytest.raises(ValueError, match="assignment: expected one of class, nearest, all, found 'any'"):
+        proxy_wasserstein(proxies, embeddings, labels, assignment="any")
+
+
 def test_tensors_that_require_gradients_are_welcome():
     torch.manual_seed(0)
     proxies, embeddings = torch.randn(2, 2, 3, requires_grad=True), torch.randn(8, 3, requires_grad=True)

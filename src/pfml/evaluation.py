@@ -67,58 +67,6 @@ def evaluate_cell(cell: Cell, params: Params) -> dict:
     return result
 
 
-def measure_wasserstein(cells: list[Cell]) -> list[dict]:
-    """W2 between proxies and the training embeddings that they stand for, after training, for methods with proxies.
-
-    Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
-    the classes' embeddings, because a narrow cone of embeddings makes any W2 small.
-    """
-    from pfml.wasserstein import proxy_wasserstein, spread
-
-    rows = []
-    for cell in cells:
-        read_run(cell)
-        saved = np.load(cell.paths().model / "embeddings.npz")
-        proxies, labels = saved["proxies"], saved["train_labels"]
-        if not proxies.size:
-            continue
-        embeddings = unit(saved["train"])
-        if cell.loss.get("normalize_proxies", True):
-            proxies = unit(proxies)
-        try:
-            w2 = proxy_wasserstein(proxies, embeddings, labels)
-        except ValueError as error:  # more proxies than images in a class: no such distance
-            print(f"{cell.name}: no W2, {error}")
-            continue
-        rows.append(
-            {
-                "cell": cell.name,
-                "digest": cell.digest,
-                "method": cell.method,
-                "noise": float(cell.noise),
-                "seed": cell.seed,
-                "proxies_per_class": proxies.shape[1],
-                "w2": round(w2, 6),
-                "w2_relative": round(w2 / spread(embeddings, labels), 6),
-            }
-        )
-    return rows
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """L2-normalised along the last axis."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def write_wasserstein(rows: list[dict], path: Path) -> None:
-    columns = ["cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
     """Test images for a picture of a cell's retrieval: one query from each of evenly spaced test classes.
 

@@ -221,6 +221,24 @@ class Evaluate(Section):
         return values
 
 
+class Wasserstein(Section):
+    """What Table 3 leaves open; the names are those of pfml.wasserstein.proxy_wasserstein."""
+
+    mean: bool
+    assignment: Literal["class", "nearest", "all"]
+    normalize_proxies: bool
+    embeddings: Literal["end", "epoch"]
+
+    @property
+    def name(self) -> str:
+        """The measure in a word; the default is "reconstruction"."""
+        words = [] if self.mean else ["sum"]
+        words += [f"assignment {self.assignment}"] if self.assignment != "class" else []
+        words += [] if self.normalize_proxies else ["raw proxies"]
+        words += ["batches of an epoch"] if self.embeddings == "epoch" else []
+        return ", ".join(words) or "reconstruction"
+
+
 class Ablation(Section):
     noise: Number
     proxies_per_class: list[CountOrZero]
@@ -247,6 +265,7 @@ class Params(Section):
     field: dict[str, FieldMethod]
     baseline: dict[str, BaselineMethod]
     evaluate: Evaluate
+    wasserstein: Wasserstein
     ablation: Ablation
     theory: Theory
     tune: Tune

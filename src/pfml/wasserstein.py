@@ -6,47 +6,73 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+ASSIGNMENTS = ("class", "nearest", "all")
 
-def class_wasserstein(proxies: np.ndarray, embeddings: np.ndarray) -> float:
+
+def class_wasserstein(proxies: np.ndarray, embeddings: np.ndarray, mean: bool = True, injective: bool = True) -> float:
     """W2 between M proxies (M, D) and the M-subset of embeddings (n, D) that is nearest to them in that distance.
 
     Choosing the best subset and the best pairing together is one rectangular assignment: the minimum over injections
     s of sqrt(mean_k ||p_k - z_s(k)||^2). M = 1 gives the distance to the nearest embedding (footnote of Table 3).
 
+    Args:
+        mean: the mean over k inside the root; False: the sum, which grows with the root of M.
+        injective: no two proxies share an embedding; False: each takes its nearest.
+
     Raises:
-        ValueError: fewer embeddings than proxies.
+        ValueError: fewer embeddings than proxies that may not share.
     """
-    if len(embeddings) < len(proxies):
+    if injective and len(embeddings) < len(proxies):
         raise ValueError(f"a class has {len(embeddings)} embeddings, fewer than its {len(proxies)} proxies")
     cost = cdist(proxies, embeddings, "sqeuclidean")
-    return float(np.sqrt(cost[linear_sum_assignment(cost)].mean()))
+    squared = cost[linear_sum_assignment(cost)] if injective else cost.min(1)
+    return float(np.sqrt(squared.mean() if mean else squared.sum()))
 
 
-def proxy_wasserstein(proxies, embeddings, labels) -> float:
+def proxy_wasserstein(proxies, embeddings, labels, mean: bool = True, assignment: str = "class") -> float:
     """Mean over classes of `class_wasserstein`.
 
     Args:
         proxies: (N, M, D), array or tensor, of the scale of the embeddings (both L2-normalised in the paper's setting).
         embeddings: (n, D). labels: (n,) integers in [0, N).
+        mean: see `class_wasserstein`.
+        assignment: "class": the proxies of a class to embeddings of the class, none twice; "nearest": likewise, each
+            to its nearest; "all": one assignment of all proxies to all embeddings whatever their class, then the mean
+            over classes of their proxies' distances (a matrix of N M n numbers).
 
     A class with fewer embeddings than proxies has no such distance (label noise can empty a small class so far); it is
     left out of the mean, with a warning unless it has none at all.
 
     Raises:
-        ValueError: shapes do not fit, no proxies, or no class with enough embeddings.
+        ValueError: shapes do not fit, no proxies, an unknown assignment, or too few embeddings.
     """
+    if assignment not in ASSIGNMENTS:
+        raise ValueError(f"assignment: expected one of {', '.join(ASSIGNMENTS)}, found {assignment!r}")
     proxies, embeddings, labels = (
         a.detach().cpu().numpy() if hasattr(a, "detach") else np.asarray(a) for a in (proxies, embeddings, labels)
     )
     _check(proxies, embeddings, labels)
+    if assignment == "all":
+        return _over_all_classes(proxies, embeddings, mean)
+    injective = assignment == "class"
     counts = np.bincount(labels.astype(np.int64), minlength=len(proxies))
-    enough = np.flatnonzero(counts >= proxies.shape[1])
+    enough = np.flatnonzero(counts >= (proxies.shape[1] if injective else 1))
     if not len(enough):
         raise ValueError(f"labels: no class has as many embeddings as proxies ({proxies.shape[1]})")
     small = int((counts > 0).sum() - len(enough))
     if small:
         warnings.warn(f"{small} classes with fewer than {proxies.shape[1]} embeddings are left out of W2", stacklevel=2)
-    return float(np.mean([class_wasserstein(proxies[c], embeddings[labels == c]) for c in enough]))
+    found = [class_wasserstein(proxies[c], embeddings[labels == c], mean, injective) for c in enough]
+    return float(np.mean(found))
+
+
+def _over_all_classes(proxies: np.ndarray, embeddings: np.ndarray, mean: bool) -> float:
+    classes, count, dim = proxies.shape
+    if len(embeddings) < classes * count:
+        raise ValueError(f"assignment: all {classes * count} proxies need as many embeddings, found {len(embeddings)}")
+    cost = cdist(proxies.reshape(-1, dim), embeddings, "sqeuclidean")
+    squared = cost[linear_sum_assignment(cost)].reshape(classes, count)
+    return float(np.sqrt(squared.mean(1) if mean else squared.sum(1)).mean())
 
 
 def spread(embeddings, labels) -> float:

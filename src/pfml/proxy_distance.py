@@ -1,0 +1,86 @@
+"""Table 3 of trained cells: how far their proxies are from the embeddings that they stand for."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pfml.cell import Cell
+from pfml.evaluation import read_run
+from pfml.schema import Wasserstein
+from pfml.wasserstein import proxy_wasserstein, spread
+
+COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
+
+
+def measure_wasserstein(cells: Sequence[Cell], settings: Wasserstein) -> list[dict]:
+    """W2 between proxies and the training embeddings that they stand for, after training, for methods with proxies.
+
+    Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
+    the classes' embeddings, because a narrow cone of embeddings makes any W2 small.
+
+    Args:
+        settings: the section `wasserstein` of params.yaml, the open points of the paper's measure.
+    """
+    rows = []
+    for cell in cells:
+        run = read_run(cell)
+        saved = np.load(cell.paths().model / "embeddings.npz")
+        proxies = saved["proxies"]
+        if not proxies.size:
+            continue
+        if settings.embeddings == "epoch":
+            embeddings, labels = drawn_again(cell, run["selected_epoch"] - 1)
+        else:
+            embeddings, labels = saved["train"], saved["train_labels"]
+        embeddings = unit(embeddings)
+        if settings.normalize_proxies and cell.loss.get("normalize_proxies", True):
+            proxies = unit(proxies)
+        try:
+            w2 = proxy_wasserstein(proxies, embeddings, labels, settings.mean, settings.assignment)
+        except ValueError as error:  # more proxies than images in a class: no such distance
+            print(f"{cell.name}: no W2, {error}")
+            continue
+        relative = w2 / spread(embeddings, labels)
+        who = (cell.name, cell.digest, cell.method, float(cell.noise), cell.seed, proxies.shape[1])
+        rows.append(dict(zip(COLUMNS, (*who, round(w2, 6), round(relative, 6), settings.name))))
+    return rows
+
+
+def drawn_again(cell: Cell, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, D) and labels (n,) of the images as the batches of an epoch (from 0) held them: drawn by the
+    sampler, with augmentation, some several times, others not at all; through the trained network in evaluation mode.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from pfml.data.loader import load_run_data
+    from pfml.data.samplers import epoch_batches
+    from pfml.models import build_model
+
+    model, data, recipe = build_model(**dict(cell.model) | {"weights": None}), load_run_data(cell).train, cell.train
+    model.load_state_dict(load_file(cell.paths().model / "model.safetensors"))
+    model.eval()
+    steps = recipe["steps_per_epoch"] or max(1, len(data.labels) // recipe["batch"])
+    drawn = (recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch)
+    pictures = data.pictures.training(epoch_batches(data.labels, *drawn), cell.seed, epoch, torch.device("cpu"))
+    embeddings, labels = [], []
+    with torch.inference_mode():
+        for batch, images in pictures:
+            embeddings.append(model(images.contiguous(memory_format=torch.channels_last)))
+            labels.append(data.labels[batch])
+    return torch.cat(embeddings).numpy(), torch.cat(labels).numpy()
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """L2-normalised along the last axis."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def write_wasserstein(rows: Sequence[dict], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
