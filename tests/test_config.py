@@ -207,7 +207,14 @@ def lists_in(section, path=()):
             yield ".".join((*path, key)), value
 
 
-MAY_BE_EMPTY = {"grid.field", "grid.baseline", "tune.method", *(f"ablation.{axis}" for axis in ABLATION_AXES)}
+MAY_BE_EMPTY = {
+    "grid.field",
+    "grid.baseline",
+    "tune.method",
+    "complexity.proxies_per_class",
+    "complexity.baseline",
+    *(f"ablation.{axis}" for axis in ABLATION_AXES),
+}
 EMPTY = {"tune.space"}  # of sections, for a preset to fill
 
 

@@ -92,6 +92,7 @@ STAGE_MODULES = {
         {"pfml.report.figures", "pfml.evaluation"},
         {"pfml.paper", "pfml.report.ledger"},
     ),
+    "complexity": ({"pfml.complexity", *FIELD, *BASELINES}, set()),
     "tune": ({"pfml.tuning", "pfml.tune_settings", *FIELD, *BASELINES}, set()),
     "tuning_table": ({"pfml.report.tuning_table", "pfml.tune_settings"}, {"pfml.training", "pfml.data.loader"}),
     "theory": ({"pfml.theory.survey", "pfml.report.field_figure", "pfml.report.theory_tables"}, set()),

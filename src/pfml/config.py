@@ -41,7 +41,7 @@ def params_from(raw, path: str | Path) -> schema.Params:
     _check_names(params, path)
     _check_recipes(params, path)
     _check_theory(params.theory, path)
-    for cell in grid_cells(params, path) + ablation_cells(params, path):
+    for cell in grid_cells(params, path) + ablation_cells(params, path) + complexity_cells(params, path):
         del cell  # resolving a cell checks its settings
     _check_tune(params, path)
     several = [noise for noise in params.grid.noise if noise]
@@ -259,6 +259,25 @@ def trial_cell(params: schema.Params, method: str, noise: float, settings: dict,
     checked = {name: check(kind, moved[name], f"tune.space: {method}.{name}", path) for name, kind in kinds.items()}
     _check_classes(checked["train"], base.validation_classes, base.dataset, path)
     return replace(base, **{name: section.model_dump() for name, section in checked.items()})
+
+
+def complexity_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
+    """The trainings whose seconds Table 9 compares: some baselines, and PFML with several numbers of proxies."""
+    point = {"dataset": params.grid.dataset[0], "noise": params.grid.noise[0], "seed": params.grid.seed[0]}
+    for name in params.complexity.baseline:
+        if name not in params.baseline:
+            near = difflib.get_close_matches(name, params.baseline, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{path}: complexity.baseline: unknown method {name!r}{hint}")
+    cells = [_resolve(params, path, name, **point) for name in params.complexity.baseline]
+    counts = params.complexity.proxies_per_class
+    if counts and "pfml" not in params.field:
+        raise ConfigError(f"{path}: complexity.proxies_per_class: its runs need field.pfml, which is not there")
+    for count in counts:
+        base = _resolve(params, path, "pfml", **point)
+        loss = dict(base.loss) | {"proxies_per_class": count}
+        cells.append(replace(base, loss=loss, axis="proxies_per_class", value=count))
+    return cells
 
 
 def ablation_default(params: schema.Params, axis: str) -> float:

@@ -247,6 +247,18 @@ class Ablation(Section):
     delta_gap: list[Number]
 
 
+class Complexity(Section):
+    proxies_per_class: list[CountOrZero]
+    baseline: list[str]
+    steps: Count
+    rounds: Count
+
+    @field_validator("proxies_per_class", "baseline")
+    @classmethod
+    def _each_once(cls, values):
+        return one_of_each(values) if values else values
+
+
 class Tracking(Section):
     enabled: bool
     experiment: Annotated[str, Field(min_length=1)]
@@ -267,6 +279,7 @@ class Params(Section):
     evaluate: Evaluate
     wasserstein: Wasserstein
     ablation: Ablation
+    complexity: Complexity
     theory: Theory
     tune: Tune
     tracking: Tracking

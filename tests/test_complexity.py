@@ -1,0 +1,64 @@
+"""Table 9's stage: what is timed, and what is written. No test asserts on the seconds themselves."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+from pfml.complexity import time_cells, write_timings
+from pfml.config import ConfigError, complexity_cells, load_params
+from tests.conftest import merge
+
+
+@pytest.fixture
+def params(tiny, write):
+    return lambda **changes: load_params(write(merge(tiny, {"complexity": changes})))
+
+
+def test_the_cells_are_the_papers_rows_with_the_methods_own_settings(params):
+    cells = complexity_cells(params(proxies_per_class=[0, 5], baseline=["proxy_nca", "soft_triple"]))
+    assert [(c.method, c.loss.get("proxies_per_class")) for c in cells] == [
+        ("proxy_nca", None), ("soft_triple", None), ("pfml", 0), ("pfml", 5),
+    ]  # fmt: skip
+    assert len({c.name for c in cells}) == len({c.digest for c in cells}) == 4
+
+
+def test_epochs_are_timed_by_the_training_loop_and_written(params, images, tmp_path, monkeypatch):
+    import pfml.training as training
+
+    real, trained = training.train, []
+    monkeypatch.setattr(training, "train", lambda cell, data: trained.append(cell) or real(cell, data))
+    cells = complexity_cells(params(proxies_per_class=[2], baseline=["soft_triple", "proxy_nca"]))
+    timings = time_cells(cells, steps=2, rounds=3)
+    assert [cell.name for cell in trained] == [cell.name for cell in cells] * 3  # in turns
+    assert {cell.train["steps_per_epoch"] for cell in trained} == {2}
+    write_timings(timings, 2, tmp_path / "out/tiny.csv")
+    rows = list(csv.DictReader((tmp_path / "out/tiny.csv").open()))
+    assert [(row["method"], row["proxies_per_class"]) for row in rows] == [
+        ("soft_triple", "2"), ("proxy_nca", ""), ("pfml", "2"),
+    ]  # fmt: skip
+    for row, timing in zip(rows, timings):
+        low, middle, high = sorted(timing.seconds)
+        assert [float(row[key]) for key in ("low", "seconds_per_step", "high")] == pytest.approx(
+            [low, middle, high], abs=1e-6
+        )
+        assert (row["steps"], row["rounds"], row["steps_per_epoch"]) == ("2", "3", "3") and low > 0
+        assert float(row["seconds_per_epoch"]) == pytest.approx(3 * middle, abs=1e-3)
+        assert row["processor"] and row["torch"] and row["dataset"] == "glyphs"
+
+
+def test_an_epoch_without_a_number_of_steps_is_one_pass(params, images):
+    cells = complexity_cells(params(proxies_per_class=[], baseline=["contrastive"]))
+    cell = replace(cells[0], train={**cells[0].train, "steps_per_epoch": None})
+    [timing] = time_cells([cell], steps=1, rounds=1)
+    assert timing.steps_per_epoch == 216 // 40 and timing.proxies_per_class is None
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"baseline": ["proxy_nc"]}, "complexity.baseline: unknown method 'proxy_nc'; did you mean proxy_nca"),
+    ({"proxies_per_class": [5, 5]}, "expected each value once"),
+    ({"rounds": 0}, "complexity.rounds"),
+])  # fmt: skip
+def test_what_cannot_be_timed_is_refused(params, change, message):
+    with pytest.raises(ConfigError, match=message):
+        params(**change)
