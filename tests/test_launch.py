@@ -72,6 +72,39 @@ def test_commands_run_side_by_side_and_a_failure_stops_the_rest(tmp_path):
     assert (tmp_path / "first").exists() and not (tmp_path / "third").exists()
 
 
+def test_runs_are_spread_over_the_gpus_that_may_be_used(tmp_path, monkeypatch):
+    """Four runs at a time, each of which ends only when all four are at work, see four GPUs twice in turn."""
+    meet = (
+        "import os, pathlib, sys, time\nfolder, name, four = pathlib.Path(sys.argv[1]), *sys.argv[2:]\n"
+        "(folder / name).write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))\n"
+        "while four == 'four' and len(list(folder.iterdir())) < 4: time.sleep(.01)"
+    )
+
+    def seen(folder, jobs, four):
+        folder.mkdir()
+        launch.run([[sys.executable, "-c", meet, folder, str(i), four] for i in range(4)], jobs)
+        return sorted(path.read_text() for path in folder.iterdir())
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert launch.devices() == ["2", "5"]
+    assert seen(tmp_path / "shared", 4, "four") == ["2", "2", "5", "5"]
+    assert seen(tmp_path / "alone", 1, "one") == ["2,5"] * 4  # a run over several GPUs
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert launch.devices() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    listed = tmp_path / "nvidia-smi"
+    listed.write_text(
+        "#!/bin/sh\necho 'GPU 0: H100 (UUID: GPU-1)'\necho '  MIG 1g.10gb'\necho 'GPU 1: H100 (UUID: GPU-2)'\n"
+    )
+    listed.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert launch.devices() == ["0", "1"]
+    assert seen(tmp_path / "found", 4, "four") == ["0", "0", "1", "1"]
+    listed.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert launch.devices() == [] and seen(tmp_path / "none", 2, "one") == ["all"] * 4
+
+
 def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
     raw["loss"]["alpha"] = -1
     write(raw)

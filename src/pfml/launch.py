@@ -144,19 +144,38 @@ def stale_stages() -> list[str]:
     return list(json.loads(found.stdout.splitlines()[-1]))
 
 
+def devices() -> list[str]:
+    """The NVIDIA GPUs that runs may share, as CUDA_VISIBLE_DEVICES names them; none where there is no such GPU."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [one for one in allowed.split(",") if one.strip() and one.strip() != "-1"]
+    try:
+        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = found.stdout.splitlines() if found.returncode == 0 else []
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in lines))]
+
+
 def run(commands: list[list[str]], jobs: int) -> None:
     """Run commands, `jobs` at a time. After a failure those under way are finished and no further one is started.
+
+    Where there are several GPUs each command sees one of them, that with the fewest commands at work; all of them where
+    one command runs at a time.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
     """
-    waiting, running, failed = list(commands), [], None
+    waiting, running, failed = list(commands), {}, None
+    gpus = devices() if jobs > 1 and len(commands) > 1 else []
     try:
         while running or (waiting and not failed):
             while waiting and not failed and len(running) < jobs:
-                running.append(subprocess.Popen(waiting.pop(0)))
+                gpu = min(gpus, key=list(running.values()).count) if len(gpus) > 1 else None
+                seen = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+                running[subprocess.Popen(waiting.pop(0), env=os.environ | seen)] = gpu
             for process in [p for p in running if p.poll() is not None]:
-                running.remove(process)
+                del running[process]
                 if process.returncode:
                     failed = failed or subprocess.CalledProcessError(process.returncode, process.args)
             time.sleep(0.05)
