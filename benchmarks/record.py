@@ -1,10 +1,11 @@
 """reports/benchmarks.md: one section per benchmark, each replaced when that benchmark is run again."""
 
-import os
 import platform
 import re
 from datetime import date
 from pathlib import Path
+
+from pfml.environment import processors
 
 REPORT = Path("reports/benchmarks.md")
 HEAD = """# Benchmarks
@@ -14,10 +15,8 @@ Ratios are taken side by side in one run. Each section names its machine and n; 
 
 
 def machine() -> str:
-    """Processor, cores and versions, for the foot of a table."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
-    return f"{', '.join(names) or platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    """Processor, cores and version, for the foot of a table."""
+    return f"{', '.join(processors())}, Python {platform.python_version()}"
 
 
 def record(title: str, text: str) -> None:

@@ -1,14 +1,13 @@
 """Seconds of a training epoch against the number of proxies (paper, Table 9), by the training loop itself."""
 
 import csv
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pfml.cell import Cell
+from pfml.environment import processors
 
 COLUMNS = (
     "method", "proxies_per_class", "dataset", "backbone", "dim", "batch", "precision", "steps", "rounds",
@@ -56,11 +55,12 @@ def time_cells(cells: Sequence[Cell], steps: int, rounds: int) -> list[Timing]:
 
 
 def write_timings(timings: Sequence[Timing], steps: int, path: Path) -> None:
-    """One line a cell; seconds_per_step is the median over rounds, low and high its range."""
+    """One line a cell; seconds_per_step is the median over rounds, low and high its range. The processor is the GPU
+    where there is one.
+    """
     import torch
 
-    on_gpu = torch.cuda.is_available()
-    processor = torch.cuda.get_device_name() if on_gpu else processor_name()
+    processor = processors()[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -73,14 +73,3 @@ def write_timings(timings: Sequence[Timing], steps: int, path: Path) -> None:
                 timing.steps_per_epoch, *(f"{value:.6f}" for value in spread),
                 f"{timing.per_step * timing.steps_per_epoch:.3f}", processor, cell.train["threads"], torch.__version__,
             ])  # fmt: skip
-
-
-def processor_name() -> str:
-    """What Linux calls the processor; elsewhere what Python knows of it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
-    except OSError:
-        pass
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
