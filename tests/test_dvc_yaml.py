@@ -33,6 +33,7 @@ FIELD = {
 BASELINES = {
     f"pfml.losses.{name}"
     for name in (
+        "ancestors",
         "baselines",
         "das",
         "esphn",

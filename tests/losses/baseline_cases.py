@@ -13,7 +13,7 @@ CLASSES, DIM = 6, 8
 
 def make(name, classes=CLASSES, dim=DIM, seed=0, **settings):
     torch.manual_seed(seed)
-    small = {"prism": {"memory": 64}, "hier": {"hierarchy": 24, "triplets": 5}}  # the papers' sizes take seconds a step
+    small = {"prism": {"memory": 64}, "hier": {"hierarchy": 24, "triplets": 5}}  # their own sizes take longer
     return build_loss(name, classes, dim, **small.get(name, {}) | settings)
 
 

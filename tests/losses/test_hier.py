@@ -1,15 +1,15 @@
 """HIER: triplets and choices by hand, value and gradients against loops over the triplets that were drawn."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from scipy.stats import kstest
 
-from pfml.losses.hier import gumbel_choice
+from pfml.losses.ancestors import TripletLoss, choose, exponentials, soft_choice, uniform
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
 from tests.losses.test_hyp import moebius_distance
-
-SMALL = {"hierarchy": 7, "triplets": 3, "topk": 6}
 
 
 def ball(vectors, c, clip):
@@ -39,30 +39,45 @@ def proxy_anchor(points, proxies, labels, margin, scale):
     return positive / len(present) + negative / classes
 
 
-def tree(judge, distances, near, generator):
-    i, j, k = judge.draw_triplets(near, generator)
-    total, rows, columns = 0, range(len(i)), range(distances.shape[1])
-    noise = [
-        -torch.empty(len(i), len(columns), dtype=torch.float64).exponential_(generator=generator).log() for _ in "12"
-    ]
-    for r in rows:
-        d = [distances[node[r]] for node in (i, j, k)]
-        pair = torch.stack([max(d[0][m], d[1][m]) for m in columns])
-        three = torch.stack([max(pair[m], d[2][m]) for m in columns])
-        soft = [torch.softmax(-far / judge.tau + n[r], 0) for far, n in zip((pair, three), noise)]
-        low, high = (p.argmax() for p in soft)
-        if low == high:
-            continue
-        at = []  # what each ancestor's distance from each node is, through the soft choice
-        for p, chosen in zip(soft, (low, high)):
-            weight = torch.eye(len(columns), dtype=p.dtype)[chosen] - p.detach() + p
-            at.append([(node * weight).sum() for node in d])
-        gaps = at[0][0] - at[1][0], at[0][1] - at[1][1], at[1][2] - at[0][2]
-        total = total + sum(torch.relu(gap + judge.margin) for gap in gaps)
-    return total / len(i)
+def slices(count, rows):
+    return [slice(start, start + rows) for start in range(0, count, rows)]
 
 
-def formula(judge, embeddings, labels):
+def tree(judge, distances, near, generator, rows):
+    """Gumbel-max triplet by triplet. The Gumbel noise is what the drawn choices and exponential numbers stand for."""
+    nodes, columns = judge.draw_triplets(near, generator), range(distances.shape[1])
+    logits = []  # of i and j, of all three
+    for i, j, k in zip(*nodes):
+        pair = torch.stack([torch.maximum(distances[i, m], distances[j, m]) for m in columns])
+        three = torch.stack([torch.maximum(pair[m], distances[k, m]) for m in columns])
+        logits.append([-pair / judge.tau, -three / judge.tau])
+    shares = [torch.stack([two[which].softmax(0) for two in logits]).detach() for which in (0, 1)]
+    drawn = [[choose(p[some], generator) for p in shares] for some in slices(len(logits), rows)]
+    low, high = (torch.cat(parts) for parts in zip(*drawn))
+
+    def gaps(r, at_low, at_high):
+        i, j, k = ((distances[node[r]] * (at_low - at_high)).sum() + judge.margin * sign
+                   for node, sign in zip(nodes, (1, 1, -1)))  # fmt: skip
+        return torch.stack([i, j, -k])
+
+    hard = torch.eye(len(columns), dtype=distances.dtype)
+    active = [r for r in range(len(logits)) if low[r] != high[r] and (gaps(r, hard[low[r]], hard[high[r]]) > 0).any()]
+    total = 0
+    for some in slices(len(active), rows):
+        es = exponentials((2, len(active[some]), len(columns)), distances, generator)
+        for n, r in enumerate(active[some]):
+            weights = []
+            for which, chosen in enumerate((low[r], high[r])):
+                e, p = es[which, n], shares[which][r]
+                noise = torch.stack([-torch.log(e[chosen] * p[m] + (e[m] if m != chosen else 0)) for m in columns])
+                soft = torch.softmax(logits[r][which] + noise, 0)
+                assert soft.argmax() == chosen
+                weights.append(hard[chosen] - soft.detach() + soft)
+            total = total + gaps(r, *weights).relu().sum()
+    return total / len(logits)
+
+
+def formula(judge, embeddings, labels, rows):
     generator = judge.draws.generator(torch.device("cpu"))
     z, ancestors = (ball(u, judge.c, judge.clip) for u in (embeddings, judge.hierarchy.points))
 
@@ -72,17 +87,19 @@ def formula(judge, embeddings, labels):
         ])  # fmt: skip
 
     near = torch.exp(-distances(z, z)).detach() + (labels[:, None] == labels)
-    total = tree(judge, distances(z, ancestors), near, generator)
+    total = tree(judge, distances(z, ancestors), near, generator, rows)
     among = distances(ancestors, ancestors)
-    total = total + tree(judge, among, torch.exp(-among).detach(), generator)
+    total = total + tree(judge, among, torch.exp(-among).detach(), generator, rows)
     anchor = proxy_anchor(z, judge.proxies, labels, judge.anchor_margin, judge.anchor_scale)
     return judge.lambda1 * anchor + judge.lambda2 * total
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_value_and_gradients_equal_the_authors_on_the_same_draws(seed):
-    loss = make("hier", seed=seed, c=0.2, lambda2=0.7, anchor_scale=8.0, hierarchy_rate=0.5, **SMALL)
-    assert_agrees(loss, formula, *random_batch(seed, count=15), rtol=1e-7)
+@pytest.mark.parametrize("seed, hierarchy, topk, rows", [(0, 7, 6, 1000), (1, 7, 6, 4), (2, 12, 4, 5), (3, 8, 5, 1)])
+def test_value_and_gradients_equal_the_authors_on_the_same_draws(seed, hierarchy, topk, rows, monkeypatch):
+    monkeypatch.setattr("pfml.losses.ancestors.row_chunks", lambda x: slices(len(x), rows))
+    settings = {"hierarchy": hierarchy, "topk": topk, "triplets": 3, "hierarchy_rate": 0.5}
+    loss = make("hier", seed=seed, c=0.2, lambda2=0.7, anchor_scale=8.0, **settings)
+    assert_agrees(loss, partial(formula, rows=rows), *random_batch(seed, count=15), rtol=1e-7)
 
 
 def test_proxy_anchor_by_hand_in_the_plane():
@@ -122,11 +139,63 @@ def test_triplets_are_drawn_among_common_neighbours_and_the_rest():
         assert set(k[drawn].tolist()) == {3, 4, 5, anchor}
 
 
-def test_choices_follow_the_softmax():
-    logits = torch.tensor([0.0, 1.0, -1.0]).repeat(20000, 1)
-    chosen = gumbel_choice(logits, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(chosen.mean(0), logits[0].softmax(0), rtol=0.03, atol=0.01)
-    assert torch.equal(chosen.round(), torch.nn.functional.one_hot(chosen.argmax(1), 3).float())
+@pytest.mark.parametrize("columns", [3, 6, 64])  # 1, 2 and 32 lanes
+def test_choices_follow_the_softmax(columns):
+    generator = torch.Generator().manual_seed(0)
+    shares = (1.5 * torch.randn(columns, generator=generator)).softmax(0)
+    chosen = choose(shares.repeat(50000, 1), generator)
+    torch.testing.assert_close(chosen.bincount(minlength=columns) / 50000, shares, rtol=0.03, atol=0.002)
+    never = torch.tensor([0.0, 1e-30, 0.0, 1.0, 0.0, 0.0]).repeat(5000, 1)
+    assert set(choose(never, generator).tolist()) == {3}, "a share of 0 is never drawn"
+
+
+def test_soft_choices_are_those_of_gumbel_noise():
+    """exp(-noise) of logits log p must be independent exponential numbers, those of the choice included."""
+    generator, shares = torch.Generator().manual_seed(0), torch.tensor([0.6, 0.3, 0.1, 1e-4], dtype=torch.float64)
+    shares = (shares / shares.sum()).repeat(20000, 1)
+    chosen = choose(shares, generator)
+    e = exponentials(shares.shape, shares, generator)
+    soft = soft_choice(shares, chosen, e)
+    assert torch.equal(soft.argmax(1), chosen) and torch.allclose(soft.sum(1), torch.ones(20000, dtype=soft.dtype))
+    # soft = (p / e') / sum, and the largest of p / e' is 1 / e at the choice.
+    first = e.gather(1, chosen[:, None])
+    implied = shares / soft * soft.amax(1, keepdim=True) * first
+    for column in implied.T:
+        assert kstest(column.numpy(), "expon").pvalue > 1e-3
+    correlation = torch.corrcoef((1 - torch.exp(-implied)).T) - torch.eye(4)
+    assert correlation.abs().max() < 0.025
+
+
+def test_exponential_numbers_are_finite_and_positive():
+    e = exponentials((2, 25000), torch.zeros(1), torch.Generator().manual_seed(0))
+    assert e.dtype == torch.float32 and kstest(e.flatten().numpy(), "expon").pvalue > 1e-3
+    ends = torch.tensor([-(2**31), 2**31 - 1], dtype=torch.int32)
+    for dtype in (torch.float32, torch.float64):
+        least, most = uniform(ends, dtype)
+        assert 0 < least < 1e-6 and 1 - 1e-6 < most < 1
+
+
+@pytest.mark.parametrize("dtype, rtol", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("nodes, columns, triplets, distinct", [(3, 2, 40, 3), (9, 33, 30, 4), (12, 64, 50, 12)])
+def test_any_triplets_equal_the_loop_with_equal_distances_too(nodes, columns, triplets, distinct, dtype, rtol):
+    """Where nodes coincide, so do their distances: the gradient of a maximum goes in halves then."""
+    generator = torch.Generator().manual_seed(columns)
+    places = 3 * torch.rand(distinct, columns, generator=generator).to(dtype)
+    distances = places[torch.arange(nodes) % distinct].requires_grad_()
+    loss = make("hier", 2, 2, tau=0.4, margin=0.3)
+    drawn = torch.randint(nodes, (3, triplets), generator=generator)
+    loss.draw_triplets = lambda near, generator: tuple(drawn)
+    value = loss._tree(None, distances, torch.Generator().manual_seed(0))
+    expected = tree(loss, distances, None, torch.Generator().manual_seed(0), rows=1000)
+    assert value > 0
+    torch.testing.assert_close(value, expected, rtol=rtol, atol=0)
+    grads = [torch.autograd.grad(each, distances)[0] for each in (value, expected)]
+    torch.testing.assert_close(*grads, rtol=rtol, atol=rtol * grads[1].abs().max().item())
+
+
+def test_distances_that_are_not_numbers_give_a_loss_that_is_none():
+    nodes = [torch.tensor([n]) for n in range(3)]
+    assert TripletLoss.apply(torch.full((3, 4), torch.nan), *nodes, 0.1, 0.1, torch.Generator()).isnan()
 
 
 def test_without_neighbours_only_proxy_anchor_remains():

@@ -148,6 +148,16 @@ def test_lifted_structure_by_hand():
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_lifted_structure_is_the_library_s_on_half_of_its_positive_pairs():
+    halved, whole = make("lifted_structure").double(), make("lifted_structure").double()
+    embeddings, labels = random_batch(0, dtype=torch.float64)
+    anchors = halved.miner(embeddings, labels)[0]
+    i, j = torch.triu_indices(len(labels), len(labels), offset=1)
+    assert len(anchors) == (labels[i] == labels[j]).sum()
+    whole.miner = None
+    torch.testing.assert_close(call(halved, embeddings, labels)[:2], call(whole, embeddings, labels)[:2])
+
+
 def test_histogram_by_hand():
     # Two bins, nodes -1, 0, 1. Positive pair at cosine 0.5: half at 0, half at 1; negatives at -1 and -0.5: three
     # quarters at -1, a quarter at 0.

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pfml.losses.ancestors import TripletLoss
 from pfml.losses.checks import check_batch, check_count, check_number
 from pfml.losses.draws import Draws
 from pfml.losses.poincare import ball_distances, to_ball
@@ -106,13 +107,7 @@ class HIER(nn.Module):
         i, j, k = self.draw_triplets(near, generator)
         if not len(i):
             return 0.0 * distances.sum()
-        pair = torch.maximum(distances[i], distances[j])
-        low = gumbel_choice(-pair / self.tau, generator)
-        high = gumbel_choice(-torch.maximum(distances[k], pair) / self.tau, generator)
-        differs = low.argmax(1) != high.argmax(1)
-        gap_i, gap_j, gap_k = ((distances[node] * (low - high)).sum(1) for node in (i, j, k))
-        loss = F.relu(gap_i + self.margin) + F.relu(gap_j + self.margin) + F.relu(self.margin - gap_k)
-        return (loss * differs).mean()
+        return TripletLoss.apply(distances, i, j, k, self.tau, self.margin, generator)
 
     def draw_triplets(self, near: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Rows i, j, k, each (anchors * triplets,)."""
@@ -127,11 +122,3 @@ class HIER(nn.Module):
             for some in (mutual, ~mutual)
         )
         return anchors.repeat_interleave(self.triplets), j.flatten(), k.flatten()
-
-
-def gumbel_choice(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One-hot rows (n, m) drawn with softmax(logits), with the gradient of the softmax of the noisy logits."""
-    noise = -torch.empty_like(logits).exponential_(generator=generator).clamp_min(1e-30).log()
-    soft = (logits + noise).softmax(1)
-    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
-    return hard - soft.detach() + soft

@@ -190,6 +190,17 @@ def circle(num_classes: int, embedding_dim: int, margin: float = 0.4, scale: flo
     return LibraryLoss(CircleLoss(m=margin, gamma=scale), sizes=(num_classes, embedding_dim))
 
 
+class EachPairOnce(torch.nn.Module):
+    """In place of a miner: all negative pairs, and of the two orders of a positive pair (of equal loss) one."""
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
+
+        anchors, positives, *negative = get_all_pairs_indices(labels)
+        once = anchors < positives
+        return anchors[once], positives[once], *negative
+
+
 def lifted_structure(
     num_classes: int, embedding_dim: int, margin: float = 1.0, normalize: bool = False, l2: float = 0.005
 ) -> LibraryLoss:
@@ -202,7 +213,7 @@ def lifted_structure(
     loss = LiftedStructureLoss(
         neg_margin=margin, pos_margin=0, distance=LpDistance(normalize_embeddings=normalize), **_squared_length(l2)
     )
-    return LibraryLoss(loss, sizes=(num_classes, embedding_dim))
+    return LibraryLoss(loss, EachPairOnce(), sizes=(num_classes, embedding_dim))
 
 
 LIBRARY = {
