@@ -1,4 +1,4 @@
-"""tables: reports/tables.md, reports/results.csv and reports/summary.json from the results on disk."""
+"""tables: reports/tables.md, tables/, results.csv and summary.json from the results on disk."""
 
 from pathlib import Path
 
@@ -6,14 +6,19 @@ from pfml.config import run_stage
 
 
 def main(params):
+    from pfml.report.files import write_tables
     from pfml.report.ledger import write_results_csv
-    from pfml.report.study import read_study, write_summary
-    from pfml.report.tables import render_tables
+    from pfml.report.markdown import document
+    from pfml.report.studies import read_studies
+    from pfml.report.study import write_summary
+    from pfml.report.tables import PREAMBLE, report_sections
 
-    study = read_study(params)
-    Path("reports/tables.md").write_text(render_tables(study.ledger, study.grid, study.sweeps))
-    write_results_csv(study.ledger, "reports/results.csv")
-    write_summary(study, "reports/summary.json")
+    studies = read_studies(params)
+    sections = report_sections(studies)
+    Path("reports/tables.md").write_text(document(PREAMBLE, sections))
+    write_tables((table for section in sections for table in section.tables), "reports/tables")
+    write_results_csv(studies.ledger, "reports/results.csv")
+    write_summary(studies.running, "reports/summary.json")
 
 
 run_stage(main)

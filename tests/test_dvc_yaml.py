@@ -87,7 +87,10 @@ STAGE_MODULES = {
     "train": ({"pfml.training", *FIELD}, set()),
     "train_baseline": ({"pfml.training", *BASELINES}, set()),
     "wasserstein": ({"pfml.proxy_distance"}, {"pfml.retrieval", "pfml.retrieval_ranks"}),
-    "tables": ({"pfml.report.tables", "pfml.report.study"}, set()),
+    "tables": (
+        {"pfml.report.tables", "pfml.report.studies", "pfml.report.study", "pfml.report.files"},
+        set(),
+    ),
     "figures": ({"pfml.report.figures", "pfml.report.study"}, set()),
     "gallery": (
         {"pfml.report.figures", "pfml.evaluation"},

@@ -1,4 +1,5 @@
-"""The published numbers of the paper (Tables 1-9, Figure 3), typed: each with its table, row, metric and source.
+"""The published numbers of the paper (Tables 1-9, Figure 3), typed: each with its table, row, metric and source,
+and what the paper says about them in words.
 
 A number that our sources do not hold is None with source "not found"; it is never filled in. A dash that the paper
 itself prints is None with source "paper".
@@ -89,6 +90,23 @@ class Statement:
     dim: int | None = None
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A setting of the published runs that the main text gives, in its words."""
+
+    metric: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Footnote:
+    """Where the paper contradicts itself. places: tables (1 to 9) and figures ("figure 3") that it concerns."""
+
+    places: tuple[int | str, ...]
+    text: str
+
+
 def published(table: int | str | None = None, **wanted) -> tuple[Published, ...]:
     """The published numbers whose fields equal `wanted` (for example key="pfml", metric="recall@1"), in print order.
 
@@ -103,7 +121,7 @@ def published(table: int | str | None = None, **wanted) -> tuple[Published, ...]
         raise ValueError(f"published: unknown field {sorted(unknown)}; expected {list(Published.__dataclass_fields__)}")
     if table is not None:
         wanted["table"] = table
-    return tuple(p for p in _load()[0] if all(getattr(p, name) == value for name, value in wanted.items()))
+    return tuple(p for p in _load() if all(getattr(p, name) == value for name, value in wanted.items()))
 
 
 def published_value(table: int | str, **wanted) -> float | str | None:
@@ -125,15 +143,34 @@ def figure3(axis: str) -> tuple[Published, ...]:
 
 def statements(table: int) -> tuple[Statement, ...]:
     """What the text says about a table whose numbers are lost."""
-    return tuple(s for s in _load()[1] if s.table == table)
+    return tuple(Statement(**s) for s in _words()["statements"] if s["table"] == table)
+
+
+def settings() -> tuple[Setting, ...]:
+    """What the main text says of the published runs' settings."""
+    return tuple(Setting(**s) for s in _words()["settings"])
+
+
+def footnotes(place: int | str | None = None) -> tuple[Footnote, ...]:
+    """The paper's inconsistencies, those that concern a table or figure, or all."""
+    found = [Footnote(tuple(note["places"]), note["text"]) for note in _words()["footnotes"]]
+    return tuple(note for note in found if place is None or place in note.places)
 
 
 @cache
-def _load() -> tuple[tuple[Published, ...], tuple[Statement, ...]]:
-    raw = yaml.safe_load(files("pfml").joinpath("published.yaml").read_text(encoding="utf-8"))
+def _load() -> tuple[Published, ...]:
+    raw = _yaml("published.yaml")
     numbers = [number for block in raw["tables"] for number in _block(block)]
-    numbers += [number for panel in raw["figure3"] for number in _panel(panel)]
-    return tuple(numbers), tuple(Statement(**s) for s in raw["statements"])
+    return tuple(numbers + [number for panel in raw["figure3"] for number in _panel(panel)])
+
+
+@cache
+def _words() -> dict:
+    return _yaml("published_words.yaml")
+
+
+def _yaml(name: str) -> dict:
+    return yaml.safe_load(files("pfml").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _block(block: dict):

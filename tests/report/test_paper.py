@@ -1,5 +1,7 @@
 """The published numbers: cells copied by hand from the paper's text, and what must stay unknown."""
 
+from collections import Counter
+
 import pytest
 
 from pfml import paper
@@ -79,3 +81,50 @@ def test_a_misspelt_field_or_an_ambiguous_question_is_refused():
         published(1, datset="cub200")
     with pytest.raises(ValueError, match="expected one number"):
         published_value(1, key="pfml")
+
+
+@pytest.mark.parametrize(
+    ("table", "counts"),
+    [
+        (1, {"paper": 306}), (2, {"paper": 24}), (3, {"not found": 5}), (4, {"paper": 88}), (5, {"paper": 40}),
+        (6, {"recalled": 54, "not found": 48}), (7, {"recalled": 54, "not found": 48}),
+        (8, {"paper": 30, "third-party": 4, "not found": 8}), (9, {"paper": 5}),
+        ("3a", {"digitised": 14}), ("3b", {"digitised": 12}), ("3c", {"digitised": 14}), ("3d", {"digitised": 14}),
+    ],
+)  # fmt: skip
+def test_every_number_is_there_with_its_source(table, counts):
+    """34 rows of 9 columns in Table 1, 6 of 4, 5 of 1, 11 of 8, 10 of 4, 17 of 6 twice, 7 of 6, 5."""
+    assert Counter(p.source for p in published(table)) == counts
+
+
+@pytest.mark.parametrize(("table", "dashes", "spreads"), [(1, 28, 36), (2, 0, 4), (4, 4, 8), (5, 7, 4)])
+def test_printed_dashes_and_deviations_are_counted(table, dashes, spreads):
+    found = published(table)
+    assert sum(p.value is None for p in found) == dashes
+    assert sum(p.std is not None for p in found) == spreads
+    assert {p.key for p in found if p.std is not None} == {"pfml"}
+
+
+def test_numbers_of_memory_are_those_of_the_protocols_paper():
+    wanted = dict(key="arcface", dim=128, metric="map@r")
+    assert (published_value(6, **wanted), published_value(7, **wanted)) == (21.49, 17.11)
+
+
+def test_every_inconsistency_has_a_place():
+    notes = paper.footnotes()
+    places = {place for note in notes for place in note.places}
+    assert places == {1, 2, 3, 4, 5, 8, "figure 1", "figure 3"} and len(notes) == 10
+    assert all(note.text.endswith((".", ")")) for note in notes)
+    assert paper.footnotes(7) == () and len(paper.footnotes(4)) == 1
+
+
+def test_what_the_text_states_of_lost_numbers_fits_the_tables_that_are_not_lost():
+    gaps = {(s.table, s.method, s.other): s.value for s in paper.statements(6) + paper.statements(7)}
+    assert gaps == {
+        (6, "pfml", "MultiSimilarity"): 4.8, (6, "pfml", "hist"): 1.1, (6, "hist", "best earlier"): 1.1,
+        (7, "pfml", "MultiSimilarity"): 7.4, (7, "pfml", "hist"): 1.9, (7, "hist", "best earlier"): 1.5,
+    }  # fmt: skip
+    assert {s.metric: s.source for s in paper.settings()} == {
+        "epochs": "paper", "lr": "third-party", "proxies_per_class": "third-party", "alpha": "third-party",
+        "delta": "third-party",
+    }  # fmt: skip

@@ -1,141 +1,136 @@
 """reports/tables.md from result files: headings, numbers in their places, gaps, readings that follow the data."""
 
-import dataclasses
 import re
-from dataclasses import replace
 
 import pytest
-from report_cells import Cell, table_after, write, write_wasserstein
+from report_cells import table_after, write, write_wasserstein
+from report_studies import pick, sections_of, text_of, toy, write_all
 
 from pfml.report import ledger, readings
-from pfml.report.tables import render_tables
 
-GRID = [Cell(m, noise, seed) for m in ("pfml", "cpml", "proxy_anchor", "soft_triple") for noise in (0.0, 0.2)
-        for seed in (0, 1)]  # fmt: skip
-RECALL = {"pfml": 0.70, "cpml": 0.40, "proxy_anchor": 0.80, "soft_triple": 0.75}
-SWEEP = [Cell("pfml", 0.0, s, "alpha", v) for v in (0, 1) for s in (0, 1)]
-
-
-def sweep():
-    return ledger.Sweep("alpha", 3.0, [c for c in GRID if (c.method, c.noise) == ("pfml", 0.0)], SWEEP)
-
-
-def render(reports, grid=GRID, sweeps=None):
-    sweeps = [sweep()] if sweeps is None else sweeps
-    expected = [*grid, *(c for s in sweeps for c in s.cells)]
-    return render_tables(ledger.read_ledger(reports, expected), grid, sweeps)
+RECALL = {"pfml": 0.70, "cpml": 0.60, "proxy_anchor": 0.80, "soft_triple": 0.75}
 
 
 @pytest.fixture
 def reports(tmp_path):
-    for cell in GRID:
-        drop = 0.5 * cell.noise if cell.method == "pfml" else cell.noise
-        write(tmp_path, cell, RECALL[cell.method] + 0.02 * cell.seed - drop)
-    for cell in SWEEP:
-        write(tmp_path, cell, 0.5 + 0.1 * cell.value, folder="ablation")
-    write_wasserstein(tmp_path, [(c, 0.1 * (1 + i), 1.0 + c.noise) for i, c in enumerate(GRID)])
+    study = toy()
+    write_all(tmp_path, study, RECALL)
+    for cell in study.cells:
+        if cell.axis:
+            write(tmp_path, cell, 0.5 + 0.1 * cell.value, folder="ablation")
+    write_wasserstein(tmp_path, [(c, 0.1 * (1 + c.seed), 1.0 + c.noise) for c in study.grid])
     return tmp_path
 
 
-def test_headings_are_exactly_tables_1_to_9_then_the_rest(reports):
-    headings = re.findall(r"^## .*$", render(reports), flags=re.MULTILINE)
-    assert headings == [*(f"## Table {i}" for i in range(1, 10)), "## Theory", "## Ablations",
-                        "## Results outside the present configuration"]  # fmt: skip
+def test_headings_are_the_summary_tables_1_to_9_then_the_rest(reports):
+    headings = re.findall(r"^## .*$", text_of(reports, toy()), flags=re.MULTILINE)
+    assert headings == ["## Summary", *(f"## Table {i}" for i in range(1, 10)), "## Ablations", "## Beyond the paper",
+                        "## Theory", "## Results outside the present configuration"]  # fmt: skip
 
 
 def test_every_table_of_every_section_has_as_many_cells_as_its_header(reports):
-    for block in render(reports).split("\n\n"):
-        if block.startswith("| "):
-            assert len({line.count("|") for line in block.splitlines()}) == 1, block
+    blocks = [block for block in text_of(reports, toy()).split("\n\n") if block.startswith("| ")]
+    assert len(blocks) > 25
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1, block
+
+
+def own(reports, heading, *studies):
+    """The first table of ours below `Our own studies` (Table 3 has no other)."""
+    text = text_of(reports, *(studies or [toy()]))
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0].split("**Our own studies.**")[-1]
+    return table_after(f"\n## {heading}\n{section}", heading)
 
 
 def test_table_1_has_mean_and_deviation_and_the_best_in_bold(reports):
-    rows = table_after(render(reports), "Table 1")
+    rows = own(reports, "Table 1")
     assert rows["PFML"]["R@1"] == "71.0 ± 1.4"
     assert rows["Proxy Anchor"]["R@1"] == "**81.0 ± 1.4**"
-    assert rows["CPML"]["best R@1"] == "42.0 ± 1.4" and rows["CPML"]["n"] == "2" and rows["CPML"]["training s"] == "12"
+    assert rows["CPML"]["best R@1"] == "62.0 ± 1.4" and rows["CPML"]["n"] == "2" and rows["CPML"]["training s"] == "12"
 
 
 def test_table_2_has_clean_noisy_and_drop_with_the_published_columns_beside(reports):
-    rows = table_after(render(reports), "Table 2")
-    assert (rows["PFML"]["clean R@1"], rows["PFML"]["R@1 at 20 %"]) == ("71.0 ± 1.4", "**61.0 ± 1.4**")
-    assert rows["Proxy Anchor"]["R@1 at 20 %"] == "**61.0 ± 1.4**"  # a tie in print: both bold
-    assert rows["PFML"]["drop"] == "**10.0**" and rows["CPML"]["drop"] == "20.0"
-    assert rows["HIST"]["clean R@1"] == rows["HIST"]["n"] == "–" and rows["HIST"]["CUB-200 clean"] == "71.4"
+    for cell in pick(toy(), "pfml", 0.2):
+        write(reports, cell, 0.70 + 0.02 * cell.seed)
+    rows = own(reports, "Table 2")
+    assert (rows["PFML"]["clean R@1"], rows["PFML"]["R@1 at 20 %"]) == ("71.0 ± 1.4", "**71.0 ± 1.4**")
+    assert rows["Proxy Anchor"]["R@1 at 20 %"] == "**71.0 ± 1.4**"  # a tie in print: both bold
+    assert rows["PFML"]["drop"] == "**0.0**" and rows["CPML"]["drop"] == "10.0"
+    assert rows["HIST"]["clean R@1"] == rows["HIST"]["n"] == "" and rows["HIST"]["CUB-200 clean"] == "71.4"
     assert rows["HIST"]["Cars-196 drop"] == "16.7" and rows["PFML"]["Cars-196 drop"] == "**8.2**"
-    assert rows["SoftTriple"]["CUB-200 clean"] == "–"
+    assert rows["SoftTriple"]["CUB-200 clean"] == ""
 
 
 def test_table_3_shows_ours_and_never_a_published_value(reports):
-    rows = table_after(render(reports), "Table 3")
+    rows = own(reports, "Table 3")
     assert rows["PFML"]["W2 at 0 %"] == "**0.150 ± 0.071**" and rows["PFML"]["M"] == "15"
     assert {row["published, CUB-200"] for row in rows.values()} == {"not recovered"}
 
 
 def test_tables_of_other_settings_say_that_nothing_was_run(reports):
-    text = render(reports)
-    for table in (4, 5, 6, 7, 8, 9):
+    text = text_of(reports, toy())
+    for table in (4, 5, 6, 7, 9):
         section = text.split(f"## Table {table}\n")[1].split("\n## ")[0]
         assert "Ours: not run (`toy` does not measure this)" in section
     assert "63.9 ± 0.3" in text and "ProxyAnchor, HIST, Ours." in text
 
 
-def test_a_small_network_on_a_benchmark_belongs_to_table_4(reports):
-    cell = Cell("pfml", dataset="cub200", backbone="resnet50", study="cub200-64d")
-    write(reports, cell, 0.6)
-    text = render(reports, [*GRID, cell])
-    assert table_after(text, "Table 4")["PFML"]["R@1"] == "60.0"
-    assert "cub200-64d" not in text.split("## Table 1\n")[1].split("\n## ")[0]
+def test_the_paper_contradicts_itself_below_the_tables_concerned(reports):
+    sections = sections_of(reports, toy())
+    notes = {heading: section.parts[-1] for heading, section in sections.items() if section.parts}
+    assert (
+        "swapped" in notes["Table 1"] and "128 dimensions" in notes["Table 4"] and "128 dimensions" in notes["Table 5"]
+    )
+    assert "cites [22]" in notes["Table 3"] and "0.0005 in the main text" in notes["Table 8"]
+    assert "α = 0" in notes["Ablations"] and "poster" in notes["Theory"]
 
 
 def test_the_ablation_marks_the_default_and_sets_the_plot_of_the_paper_beside(reports):
-    rows = table_after(render(reports), "Ablations")
+    alphas = text_of(reports, toy()).split("**decay exponent α**")[1]
+    rows = table_after(f"\n## x\n\n{alphas}", "x")
     assert rows["3 (default)"]["R@1"] == "**71.0 ± 1.4**" and rows["3 (default)"]["CUB-200 (digitised)"] == "**73.4**"
-    assert rows["1"]["R@1"] == "60.0 ± 0.0" and rows["6"]["R@1"] == "–" and rows["6"]["Cars-196 (digitised)"] == "92.1"
+    assert rows["1"]["R@1"] == "60.0 ± 0.0" and rows["6"]["R@1"] == "" and rows["6"]["Cars-196 (digitised)"] == "92.1"
+
+
+def test_an_axis_that_no_study_runs_shows_the_published_curve(reports):
+    section = sections_of(reports, toy())["Ablations"]
+    names = [table.name for table in section.tables]
+    assert names == [
+        "ablation-proxies_per_class-published", "ablation-delta-published", "ablation-alpha-toy",
+        "ablation-delta_gap-published",
+    ]  # fmt: skip
 
 
 def test_a_missing_run_is_a_gap_and_counted(reports):
-    path = next((reports / "runs" / "toy").glob("glyphs-cpml-0.0-1.json"))
-    path.unlink()
-    next((reports / "runs" / "toy").glob("glyphs-soft_triple-0.0-0.json")).unlink()
-    next((reports / "runs" / "toy").glob("glyphs-soft_triple-0.0-1.json")).unlink()
-    rows = table_after(render(reports), "Table 1")
-    assert rows["CPML"]["R@1"] == "40.0" and rows["CPML"]["n"] == "1 of 2"
-    assert rows["SoftTriple"]["R@1"] == "–" and rows["SoftTriple"]["n"] == "0 of 2"
-
-
-def test_an_older_configuration_is_listed_and_fills_no_cell(reports):
-    old = replace(GRID[0], alpha=4.0)
-    for path in (reports / "runs" / "toy").glob("glyphs-pfml-0.0-*.json"):
-        path.unlink()
-    write(reports, old, 0.999)
-    text = render(reports)
-    assert table_after(text, "Table 1")["PFML"]["R@1"] == "–"
-    tables, outside = text.split("## Results outside the present configuration")
-    assert "99.9" not in tables and "99.9" in outside and old.digest in outside
+    for name in ("cpml-0.0-1", "soft_triple-0.0-0", "soft_triple-0.0-1"):
+        (reports / "runs/toy" / f"glyphs-{name}.json").unlink()
+    rows = own(reports, "Table 1")
+    assert rows["CPML"]["R@1"] == "60.0" and rows["CPML"]["n"] == "1 of 2"
+    assert rows["SoftTriple"]["R@1"] == rows["SoftTriple"]["n"] == ""
 
 
 def test_without_any_result_the_file_still_renders(tmp_path):
-    text = render(tmp_path)
+    text = text_of(tmp_path, toy())
     assert "PFML has no finished run yet" in text and "cannot be checked yet" in text
-    assert "None: every run on disk" in text
-    assert "Ours: not run (this configuration does not measure this)" in render(tmp_path, [], [])
+    assert "None: every run on disk" in text and "**R@1 against the noise rate**: not run." in text
+    assert "Ours: not run" in text_of(tmp_path, toy(grid={"noise": [0.2]}, ablation={"alpha": []}))
 
 
 def test_the_reading_follows_the_numbers_both_ways(reports):
-    section = render(reports).split("## Table 1\n")[1].split("\n## ")[0]
+    section = text_of(reports, toy()).split("## Table 1\n")[1].split("\n## ")[0]
     assert "PFML is 3rd of 4 in R@1 (71.0 %), 10.0 points behind the best baseline, Proxy Anchor." in section
-    assert "holds here (+30.0 points)" in section
-    for cell in GRID:
-        if cell.method == "cpml":
-            write(reports, cell, 0.95)
-    section = render(reports).split("## Table 1\n")[1].split("\n## ")[0]
+    assert "holds here (+10.0 points)" in section
+    for cell in pick(toy(), "cpml"):
+        write(reports, cell, 0.95)
+    section = text_of(reports, toy()).split("## Table 1\n")[1].split("\n## ")[0]
     assert "PFML is 4th of 4" in section and "does not hold here (-24.0 points)" in section
 
 
 def test_the_noise_reading_ranks_the_drop(reports):
-    section = render(reports).split("## Table 2\n")[1].split("\n## ")[0]
-    assert "PFML loses 10.0 points to noise, the smallest of 4." in section
+    for cell in pick(toy(), "pfml", 0.2):
+        write(reports, cell, 0.65 + 0.02 * cell.seed)
+    section = text_of(reports, toy()).split("## Table 2\n")[1].split("\n## ")[0]
+    assert "PFML loses 5.0 points to noise, the smallest of 4." in section
     assert "CUB-200 6.7 (the smallest of 3), Cars-196 8.2 (the smallest of 3)" in section
 
 
@@ -164,32 +159,21 @@ def test_ordinals(n, text):
     assert readings.ordinal(n) == text
 
 
-@dataclasses.dataclass(frozen=True)
-class FullCell(Cell):
-    train: dict = dataclasses.field(default_factory=dict, hash=False)
-    noise_kind: dict = dataclasses.field(default_factory=dict, hash=False)
-
-
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
         ({"hold_out": True}, "NOT on the test half"),
         ({"select": "best_test"}, "not the last epoch's network but the best on the TEST classes"),
-        ({"select": "best_validation"}, "not the last epoch's network but the best on validation classes"),
+        ({"hold_out": True, "select": "best_validation"}, "not the last epoch's network but the best on validation"),
     ],
 )
-def test_what_a_table_was_measured_on_is_named(recipe, words):
-    grid = [FullCell("pfml", train=recipe)]
-    assert words in render_tables(ledger.split([], grid), grid, [])
-    plain = render_tables(ledger.split([], GRID), GRID, [])
+def test_what_a_table_was_measured_on_is_named(tmp_path, recipe, words):
+    assert words in text_of(tmp_path, toy(train=recipe))
+    plain = text_of(tmp_path, toy())
     assert words not in plain and "last epoch's network" not in plain
 
 
-def test_another_kind_of_noise_is_named_and_not_compared_with_the_published_one():
-    kinds = ({}, {"kind": "semantic"})
-    uniform, semantic = (
-        render_tables(ledger.split([], grid), grid, [])
-        for grid in ([FullCell("pfml"), FullCell("pfml", noise=0.2, noise_kind=kind)] for kind in kinds)
-    )
+def test_another_kind_of_noise_is_named_and_not_compared_with_the_published_one(tmp_path):
+    uniform, pairflip = (text_of(tmp_path, toy(noise={"kind": kind})) for kind in ("uniform", "pairflip"))
     assert "CUB-200 at 20 %" in uniform and "published columns at the right" in uniform
-    assert "CUB-200 at 20 %" not in semantic and "semantic noise, no published numbers" in semantic
+    assert "CUB-200 at 20 %" not in pairflip and "pairflip noise, no published numbers" in pairflip

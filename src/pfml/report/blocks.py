@@ -1,6 +1,6 @@
-"""Which cells make one table of ours."""
+"""Which cells make one table of ours, and which tables would only repeat another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pfml.report.style import dataset_name
@@ -9,6 +9,7 @@ SELECTED = {  # train.select in words
     "best_test": "best on the TEST classes (the published numbers' style)",
     "best_validation": "best on validation classes",
 }
+PAPER_NOISE = 0.2  # of Table 2
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,29 @@ class Block:
         return sorted({float(c.noise) for c in self.cells})
 
     @property
+    def noisy(self) -> float | None:
+        """The noise that Table 2 shows: the paper's where the study has it, else its least, None without any."""
+        levels = [noise for noise in self.noises if noise > 0]
+        return PAPER_NOISE if PAPER_NOISE in levels else min(levels, default=None)
+
+    @property
     def noise_kind(self) -> str:
         """uniform, as the paper's, or another of pfml.data.noise_kinds."""
-        return next((c.noise_kind["kind"] for c in self.cells if getattr(c, "noise_kind", None)), "uniform")
+        return next((c.noise_kind["kind"] for c in self.cells if c.noise_kind), "uniform")
 
     @property
     def title(self) -> str:
-        recipes = [getattr(cell, "train", {}) for cell in self.cells]
-        held_out = any(recipe.get("hold_out") for recipe in recipes)
-        chosen = {recipe.get("select", "last") for recipe in recipes} - {"last"}
+        held_out = any(cell.train["hold_out"] for cell in self.cells)
+        chosen = {cell.train["select"] for cell in self.cells} - {"last"}
         notes = ["; measured on held-out validation classes, NOT on the test half"] * held_out
         notes += [f"; not the last epoch's network but the {SELECTED[select]}" for select in sorted(chosen)]
         where = f"{dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions"
         return f"Study `{self.study}`: {where}{''.join(notes)}"
+
+    @property
+    def stem(self) -> str:
+        """Of the names of the block's files; a study of several datasets has several blocks."""
+        return f"study-{self.study}" + f"-{self.dataset}" * (self.dataset != self.study)
 
     @property
     def table(self) -> int:
@@ -62,3 +73,23 @@ def blocks_of(grid: Sequence) -> list[Block]:
     for cell in grid:
         groups.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim), []).append(cell)
     return [Block(*key, tuple(cells)) for key, cells in groups.items()]
+
+
+def without_repeats(blocks: Sequence[Block], cells_of: Callable, keep: str) -> tuple[list[Block], dict[str, str]]:
+    """Blocks less those whose every cell (`cells_of(block)`), told by digest, is one of another block's.
+
+    Of two with the same cells the first stays, and the study `keep` always does.
+
+    Returns:
+        what is left, and for each study that is not: the name of one that holds its cells.
+    """
+    digests = [{cell.digest for cell in cells_of(block)} for block in blocks]
+    left, holders = [], {}
+    for i, (block, own) in enumerate(zip(blocks, digests)):
+        holding = (j for j, other in enumerate(digests) if own < other or (own == other and j < i))
+        holder = next(holding, None)
+        if holder is None or block.study == keep:
+            left.append(block)
+        else:
+            holders[block.study] = blocks[holder].study
+    return left, holders

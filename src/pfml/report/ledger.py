@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 # What a run's file must hold: key -> (types, null allowed). Measured numbers are fractions in [0, 1].
@@ -66,8 +67,15 @@ class Ledger:
 
     def find(self, cell) -> Record | None:
         """The run of a cell, None where it is not finished. Of runs with one digest the cell's own file comes first."""
-        same = [r for r in self.current if r.digest == cell.digest]
+        same = self._by_digest.get(cell.digest, ())
         return min(same, key=lambda r: ((r.study, r.cell) != (cell.study, cell.name), r.order), default=None)
+
+    @cached_property
+    def _by_digest(self) -> dict[str, list[Record]]:
+        found: dict = {}
+        for record in self.current:
+            found.setdefault(record.digest, []).append(record)
+        return found
 
     def find_all(self, cells: Iterable) -> list[Record]:
         return [record for record in map(self.find, cells) if record is not None]

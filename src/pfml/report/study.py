@@ -1,7 +1,7 @@
-"""What the report shows of the study that params.yaml describes: its grid, its ablation axes, its results on disk."""
+"""What the report shows of one study: its grid, its ablation axes, its results on disk."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pfml.config import ABLATION_AXES, Cell, ablation_base, ablation_cells, grid_cells
@@ -11,9 +11,13 @@ from pfml.schema import Params
 
 @dataclass(frozen=True)
 class Study:
+    """name, experiment: of the study and of its MLflow experiment."""
+
     grid: list[Cell]
     sweeps: list[Sweep]
     ledger: Ledger
+    name: str = ""
+    experiment: str = ""
 
     @property
     def cells(self) -> list[Cell]:
@@ -21,15 +25,21 @@ class Study:
         return self.grid + [cell for sweep in self.sweeps for cell in sweep.cells]
 
 
-def read_study(params: Params, reports: str | Path = "reports") -> Study:
-    """Raises ValueError for a result file that cannot be used (see ledger.read_ledger)."""
+def study_of(params: Params) -> Study:
+    """The study that `params` describes, without results."""
     grid, ablations = grid_cells(params), ablation_cells(params)
     sweeps = []
     for axis in ABLATION_AXES:
         points = [cell for cell in ablations if cell.axis == axis]
         if points:
             sweeps.append(Sweep(axis, *ablation_base(params, axis), points))
-    return Study(grid, sweeps, read_ledger(reports, grid + ablations))
+    return Study(grid, sweeps, Ledger((), ()), params.study, f"{params.tracking.experiment}-{params.study}")
+
+
+def read_study(params: Params, reports: str | Path = "reports") -> Study:
+    """Raises ValueError for a result file that cannot be used (see ledger.read_ledger)."""
+    study = study_of(params)
+    return replace(study, ledger=read_ledger(reports, study.cells))
 
 
 def write_summary(study: Study, path: str | Path) -> None:

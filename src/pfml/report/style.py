@@ -71,20 +71,15 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:g} %"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], notes: int = 1) -> str:
-    """A Markdown table; the first `notes` columns hold words (left), the rest numbers (right)."""
-    marks = [":---" if i < notes else "---:" for i in range(len(header))]
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int | Sequence[bool] = 1) -> str:
+    """A Markdown table; columns of words are set left, of numbers right.
+
+    Args:
+        words: how many of the first columns hold words, or for each column whether it does.
+    """
+    left = [i < words for i in range(len(header))] if isinstance(words, int) else words
+    marks = [":---" if word else "---:" for word in left]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))
-
-
-def bold_best(texts: Sequence[str], values: Sequence[float | None], highest: bool = True) -> list[str]:
-    """`texts` of one column with the best value bold (all that print the same as it); one value alone stays plain."""
-    present = [v for v in values if v is not None]
-    if len(present) < 2:
-        return list(texts)
-    best = (max if highest else min)(present)
-    label = texts[list(values).index(best)].split(" ± ")[0]
-    return [f"**{t}**" if v is not None and t.split(" ± ")[0] == label else t for t, v in zip(texts, values)]
 
 
 def new_figure(width: float, height: float):

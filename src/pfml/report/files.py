@@ -1,0 +1,109 @@
+"""reports/tables/: every table of the report as CSV (for programs) and as LaTeX (for papers), from the same data."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pfml.report.style import MISSING
+from pfml.report.table import Entry, Table
+
+ENDINGS = (".csv", ".tex")
+CHARACTERS = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': "''",
+    "±": r"$\pm$", "–": "--", "−": r"$-$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$",
+    "α": r"$\alpha$", "δ": r"$\delta$", "Ψ": r"$\Psi$", "·": r"$\cdot$", "…": r"\ldots{}",
+}  # fmt: skip
+
+
+def write_tables(tables: Iterable[Table], folder: str | Path) -> None:
+    """A CSV and a LaTeX file for each table, in place of those that are there.
+
+    Raises:
+        ValueError: two tables of one name.
+    """
+    folder, written = Path(folder), set()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.suffix in ENDINGS:
+            path.unlink()
+    for table in tables:
+        if table.name in written:
+            raise ValueError(f"{folder}/{table.name}: two tables of the report have this name; expected one")
+        written.add(table.name)
+        (folder / f"{table.name}.csv").write_text(csv_text(table), encoding="utf-8")
+        (folder / f"{table.name}.tex").write_text(latex_text(table), encoding="utf-8")
+
+
+def csv_text(table: Table) -> str:
+    """Numbers with six digits. A column of numbers is followed by those of its entries' spreads (`<column> std`), of
+    the words that stand in a number's place (`<column> note`) and of the marks of sources (`<column> mark`), each only
+    where there are any.
+    """
+    header, cells = [], []
+    for name, words, entries in zip(table.header, table.words, _columns(table)):
+        whole = words or all(entry.value is None for entry in entries)
+        parts = {
+            name: [_plain(entry.text) if whole else _number(entry.value) for entry in entries],
+            f"{name} std": [_number(entry.std) for entry in entries],
+            f"{name} note": ["" if whole else _plain(entry.text) for entry in entries],
+            f"{name} mark": [entry.mark for entry in entries],
+        }
+        for heading, texts in parts.items():
+            if heading == name or any(texts):
+                header.append(_plain(heading))
+                cells.append(texts)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(zip(*cells))
+    return file.getvalue()
+
+
+def _columns(table: Table) -> list[tuple[Entry, ...]]:
+    return list(zip(*table.rows)) if table.rows else [()] * len(table.header)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else format(value + 0.0, ".6g")
+
+
+def _plain(text: str) -> str:
+    """Without Markdown's signs; a dash is no number and no word."""
+    return "" if text == MISSING else text.replace("**", "").replace("`", "")
+
+
+def latex_text(table: Table) -> str:
+    """A `table` with booktabs' rules, for \\input after \\usepackage{booktabs}; caption and label of its own."""
+    marks = "".join("l" if words else "r" for words in table.words)
+    rows = [" & ".join(_latex_entry(entry) for entry in row) + r" \\" for row in table.rows]
+    lines = [
+        r"\begin{table}[htbp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex(table.title)}}}", rf"\label{{tab:{table.name}}}", rf"\begin{{tabular}}{{{marks}}}",
+        r"\toprule", " & ".join(map(latex, table.header)) + r" \\", r"\midrule", *rows,
+        r"\bottomrule", r"\end{tabular}", r"\end{table}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _latex_entry(entry: Entry) -> str:
+    if entry.text:
+        text = latex(entry.text)
+    else:
+        spread = "" if entry.std is None else rf" $\pm$ {entry.std:.{entry.digits}f}"
+        text = "" if entry.value is None else entry.printed.replace("-", "$-$") + spread
+    text = rf"\textbf{{{text}}}" if entry.best else text
+    return text + (f" ({latex(entry.mark)})" if entry.mark and text else "")
+
+
+def latex(text: str) -> str:
+    """Plain text with `code`, **bold** and [links](...) of Markdown as LaTeX; letters of any language stay."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+    parts = []
+    for part in re.split(r"(`[^`]*`|\*\*[^*]*\*\*)", text):
+        inner = "".join(CHARACTERS.get(character, character) for character in part.strip("`*"))
+        command = {"`": "texttt", "*": "textbf"}.get(part[:1]) if len(part) > 1 and part[0] == part[-1] else None
+        parts.append(rf"\{command}{{{inner}}}" if command else inner)
+    return "".join(parts)

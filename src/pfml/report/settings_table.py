@@ -1,0 +1,121 @@
+"""Table 8: the settings of the published runs, and those that ours have, resolved as training sees them."""
+
+from collections.abc import Sequence
+
+from pfml import paper
+from pfml.cell import Cell
+from pfml.paper import Published
+from pfml.report.printed import footnotes, printed
+from pfml.report.studies import Studies
+from pfml.report.style import dataset_name, method_name
+from pfml.report.table import Column, Entry, Table, numbers, table_of, words
+from pfml.report.verdicts import NETWORKS
+
+SETTINGS = ("optimizer", "lr", "proxy_lr", "weight_decay", "batch", "epochs", "frozen_epochs", "freeze_bn", "schedule",
+            "sampler", "transform")  # fmt: skip
+FURTHER = ("images_per_class", "clip_norm", "clip_value", "clip_proxies", "precision", "select")  # in the file only
+OURS = {  # the published word, and how ours says the same
+    "optimizer": lambda cell: cell.train["optimizer"].capitalize(),
+    "batch": lambda cell: cell.train["batch"],
+    "bn_freeze": lambda cell: "no" if cell.train["freeze_bn"] == "none" else "yes",
+    "warmup_epochs": lambda cell: cell.train["frozen_epochs"],
+    "proxy_lr": lambda cell: cell.train["proxy_lr"],
+    "lr": lambda cell: cell.train["lr"],
+    "weight_decay": lambda cell: cell.train["weight_decay"],
+}
+FIELD = ("pfml", "pfml_tuned")  # the methods that tables.md shows; the file beside it has all
+
+
+def settings_tables(table: int, studies: Studies) -> list[Table | str]:
+    shown = [(study.name, cells) for study in studies.every for cells in _configurations(study.grid)]
+    field = [(name, cells) for name, cells in shown if cells[0].method in FIELD]
+    title = "**Ours**, of PFML in every study, resolved as training sees them; n is the number of finished runs."
+    every = "As Table 8's, of every method and with its loss settings."
+    return [
+        *published_settings(table, studies),
+        used_table(f"table-{table}-ours", title, field, studies),
+        _main_text(),
+        used_table(f"table-{table}-all-methods", every, shown, studies, loss=True),
+        f"Every method's, with all settings of its loss: [tables/table-{table}-all-methods.csv]"
+        f"(tables/table-{table}-all-methods.csv).",
+        *footnotes(table),
+    ]
+
+
+def _configurations(grid: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells of one method on one dataset; noise and seed change no setting that is shown."""
+    groups: dict = {}
+    for cell in grid:
+        groups.setdefault((cell.dataset, cell.method), []).append(cell)
+    return list(groups.values())
+
+
+def published_settings(table: int, studies: Studies) -> list[Table | str]:
+    """Settings down, datasets and networks across; those of our study of that network at the right of each."""
+    theirs = paper.published(table)
+    places = list(dict.fromkeys((p.backbone, p.dataset, p.dim) for p in theirs))
+    found = {(p.metric, p.backbone, p.dataset): p for p in theirs}
+    metrics = list(dict.fromkeys(p.metric for p in theirs))
+    columns, compared = [words("Setting", [metric.replace("_", " ") for metric in metrics])], []
+    for backbone, dataset, dim in places:
+        cell = next((c for c in studies.cells_of(dataset, "pfml") if _place(c) == (backbone, dim)), None)
+        heading = f"{dataset_name(dataset)} {backbone}"
+        rows = [found.get((metric, backbone, dataset)) for metric in metrics]
+        columns.append(Column(heading, [printed(p) for p in rows]))
+        if cell:
+            values = [OURS[metric](cell) for metric in metrics]
+            columns.append(Column(f"ours, {heading}", [_setting(value) for value in values]))
+            compared += [(p, value) for p, value in zip(rows, values) if p and p.value is not None]
+    counts = [sum(p.source == s for p in theirs) for s in ("paper", "third-party", "not found")]
+    said = [f"Of {len(theirs)} settings {counts[0]} are printed, {counts[1]} third-party, {counts[2]} not recovered."]
+    if compared:
+        equal = sum(_equal(p, value) for p, value in compared)
+        said.append(f"Ours have {equal} of the {len(compared)} that are known.")
+    title = "Published, with the settings of our study of the same images and network beside them."
+    return [table_of(f"table-{table}-published", title, columns, said)]
+
+
+def _place(cell: Cell) -> tuple:
+    return NETWORKS.get(cell.backbone), cell.dim
+
+
+def _equal(theirs: Published, ours) -> bool:
+    return theirs.value == ours or str(theirs.value) == str(ours)
+
+
+def _main_text() -> str:
+    said = [f"{s.metric.replace('_', ' ')} {s.value}" + f" ({s.source})" * (s.source != "paper")
+            for s in paper.settings()]  # fmt: skip
+    return f"The paper's main text, on PFML: {'; '.join(said)}."
+
+
+def used_table(name: str, title: str, shown: Sequence[tuple], studies: Studies, loss: bool = False) -> Table:
+    """A row for each study and method, its settings across.
+
+    Args:
+        shown: (study, cells of one method on one dataset).
+        loss: all settings of the loss as one text and further ones of training, in the files only; else the field's.
+    """
+    first = [cells[0] for _, cells in shown]
+    columns = [
+        words("Study", [f"`{study}`" for study, _ in shown]),
+        words("Dataset", [dataset_name(cell.dataset) for cell in first]),
+        words("Method", [method_name(cell.method) for cell in first]),
+        words("Network", [f"{cell.backbone} {cell.dim}-d" for cell in first]),
+        numbers("n", [len(studies.ledger.find_all(cells)) for _, cells in shown], digits=0),
+    ]
+    if loss:
+        texts = ["; ".join(f"{key} {_setting(value).text}" for key, value in cell.loss.items()) for cell in first]
+        columns.append(words("loss", texts))
+    else:
+        for key, heading in (("proxies_per_class", "M"), ("alpha", "α"), ("delta", "δ"), ("delta_rep", "δ_rep")):
+            columns.append(Column(heading, [_setting(cell.config["loss"][key]) for cell in first]))
+    shared = SETTINGS + FURTHER * loss
+    columns += [Column(key.replace("_", " "), [_setting(cell.train[key]) for cell in first]) for key in shared]
+    return table_of(name, title, columns, listed=not loss)
+
+
+def _setting(value) -> Entry:
+    if isinstance(value, bool) or value is None:
+        return Entry(text={True: "yes", False: "no", None: "none"}[value])
+    return Entry(text=f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,0 +1,106 @@
+"""Every study that there is: the one that params.yaml describes, the committed default, and each of presets/.
+
+A preset is laid over the *committed* params.yaml. So what an experiment changes in the file (`dvc exp run -S
+loss.alpha=4`, `make repro PRESET=...`) moves the rows of the study being run and of no other. Outside Git, or where the
+committed file no longer fits the code, the file as it stands takes its place, and a line on stdout says so.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from pfml.cell import Cell
+from pfml.config import params_from
+from pfml.overlay import merge
+from pfml.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
+from pfml.report.ledger import Ledger, Record, read_ledger
+from pfml.report.study import Study, study_of
+from pfml.schema import Params
+from pfml.validation import ConfigError, Loader
+
+
+@dataclass(frozen=True)
+class Studies:
+    """`every`: the study being run first, then the committed default, then the presets by name; no name twice."""
+
+    every: tuple[Study, ...]
+    ledger: Ledger
+
+    @property
+    def running(self) -> Study:
+        return self.every[0]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for study in self.every for cell in study.cells]
+
+    def cells_of(self, dataset: str, method: str) -> list[Cell]:
+        """The grid cells of one method on one dataset, in the order of the studies."""
+        return self._by_method.get((dataset, method), [])
+
+    @cached_property
+    def _by_method(self) -> dict[tuple, list[Cell]]:
+        found: dict = {}
+        for study in self.every:
+            for cell in study.grid:
+                found.setdefault((cell.dataset, cell.method), []).append(cell)
+        return found
+
+    def find(self, name: str) -> Study | None:
+        return next((study for study in self.every if study.name == name), None)
+
+    def why_outside(self, record: Record) -> str:
+        """Why no cell has the digest of a result that is on disk."""
+        study = self.find(record.study)
+        if study is None:
+            return "there is no study of this name"
+        if record.cell in {cell.name for cell in study.cells}:
+            return "outdated: its configuration has changed"
+        return "the study no longer asks for it"
+
+
+def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
+    """All studies with the results that they share; run from the project's root.
+
+    Raises:
+        ConfigError: a preset that cannot be used, or two of one study.
+        ValueError: a result file that cannot be used (see ledger.read_ledger).
+    """
+    found = [study_of(p) for p in every_params(params)]
+    ledger = read_ledger(reports, [cell for study in found for cell in study.cells])
+    return Studies(tuple(replace(study, ledger=ledger) for study in found), ledger)
+
+
+def every_params(params: Params) -> Iterator[Params]:
+    """`params` as it stands, the committed default, the presets over that; the first of a study's name wins."""
+    settings, default = _defaults()
+    seen = {params.study, default.study}
+    yield params
+    if default.study != params.study:
+        yield default
+    from_presets: dict[str, str] = {}
+    for name in preset_names() if FOLDER.is_dir() else ():
+        path, changes = FOLDER / f"{name}.yaml", read_preset(name)
+        preset = params_from(merge(settings, changes), path)
+        if "study" not in changes:
+            raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
+        if preset.study in from_presets:
+            other = FOLDER / f"{from_presets[preset.study]}.yaml"
+            raise ConfigError(f"{path}: study: expected a name of its own, found {preset.study!r}, which {other} has")
+        from_presets[preset.study] = name
+        if preset.study not in seen:
+            yield preset
+
+
+def _defaults() -> tuple[dict, Params]:
+    """The committed params.yaml, as data and checked; the one on disk where that cannot be used."""
+    try:
+        settings = yaml.load(committed_params(), Loader)
+        return settings, params_from(settings, f"{PARAMS} (committed)")
+    except (ConfigError, yaml.YAMLError) as error:
+        print(f"presets are laid over {PARAMS} as it stands: {error}")
+    settings = yaml.load(PARAMS.read_text(), Loader)
+    return settings, params_from(settings, PARAMS)

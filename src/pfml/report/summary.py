@@ -1,0 +1,131 @@
+"""The first page of reports/tables.md: what became of the paper's claims, and how many of its numbers we reproduced."""
+
+from collections.abc import Sequence
+
+from pfml import paper
+from pfml.report.ablations import figure_verdicts
+from pfml.report.blocks import PAPER_NOISE
+from pfml.report.claims import CLAIMS, SUBJECTS, Evidence, claims_of, published_fall
+from pfml.report.comparison import verdict_counts
+from pfml.report.intervals import LEVEL, NOT_RUN
+from pfml.report.pools import Pool, pools_of
+from pfml.report.studies import Studies
+from pfml.report.style import dataset_name, method_name
+from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
+from pfml.report.verdicts import DATASETS, WORDS
+
+LEAD = (
+    "What became of the paper's claims on each dataset that has runs, and of its numbers. A claim holds, or does not, "
+    f"where the whole {100 * LEVEL:g} % interval of its effect is on that side; one seed has no interval and decides "
+    "nothing ([rules](../docs/reports.md))."
+)
+RADIX = {"w2": 3, "w2_relative": 3}  # decimals of effects; points have 1
+
+
+def summary_section(studies: Studies, costs: Sequence[Evidence] = ()) -> Section:
+    """`costs`: the claim on time, judged where it is measured (pfml.report.claims.Evidence "overhead")."""
+    pools = pools_of(studies)
+    found = {pool.name: claims_of(pool, studies, costs) for pool in pools}
+    evidence = [e for claims in found.values() for e in claims if e.found]
+    return Section("Summary", LEAD, [
+        claims_table(pools, found),
+        *([evidence_table(evidence)] if evidence else []),
+        counts_table(studies),
+    ])  # fmt: skip
+
+
+def claims_table(pools: Sequence[Pool], found: dict[str, list[Evidence]]) -> Table:
+    """A row for each claim, a column for each dataset with runs and each of the paper's without."""
+    columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [published_claim(c) for c in CLAIMS])]
+    for pool in pools:
+        columns.append(words(pool.name, [_verdicts([e for e in found[pool.name] if e.claim == c]) for c in CLAIMS]))
+    for dataset in DATASETS:
+        if dataset not in {pool.dataset for pool in pools}:
+            columns.append(words(dataset_name(dataset), [NOT_RUN] * len(CLAIMS)))
+    return table_of("summary-claims", "**Claims.** PFML is the paper's setting; the tuned one is named.", columns)
+
+
+def _verdicts(evidence: Sequence[Evidence]) -> str:
+    texts = [e.verdict if e.subject == SUBJECTS[0] else f"tuned: {e.verdict}" for e in evidence]
+    return "; ".join(texts)
+
+
+def evidence_table(evidence: Sequence[Evidence]) -> Table:
+    """The effects behind the verdicts: in percent points of R@1, and for W2 in its own unit."""
+    digits = [RADIX.get(e.claim, 1) for e in evidence]
+    bounds = [[getattr(e.found, key) for e in evidence] for key in ("mean", "low", "high")]
+    means, lows, highs = ([Entry(v, digits=d) for v, d in zip(values, digits)] for values in bounds)
+    columns = [
+        words("Claim", [CLAIMS[e.claim] for e in evidence]),
+        words("Where", [e.pool.name for e in evidence]),
+        words("Method", [method_name(e.subject) for e in evidence]),
+        words("Against", [e.against for e in evidence]),
+        Column("effect", means),
+        Column("from", lows),
+        Column("to", highs),
+        numbers("n", [e.found.n for e in evidence], digits=0),
+        words("Verdict", [e.verdict for e in evidence]),
+        words("Detail", [e.detail for e in evidence]),
+    ]
+    title = (
+        f"**Evidence.** Effects are differences paired by seed: mean, Student's {100 * LEVEL:g} % interval, n seeds. "
+        "R@1 in percent points of the last epoch; W2 in its own unit, lower is better. Rivals: the best by mean."
+    )
+    return table_of("summary-evidence", title, columns)
+
+
+def counts_table(studies: Studies) -> Table:
+    places = [(f"Table {n}", verdict_counts(paper.published(n), studies)) for n in range(1, 8)]
+    places.append(("Figure 3", figure_verdicts(studies)))
+    columns = [
+        words("Where", [place for place, _ in places]),
+        numbers("published numbers", [sum(counts[word] for word in WORDS) for _, counts in places], digits=0),
+        *(numbers(word, [counts[word] for _, counts in places], digits=0) for word in WORDS),
+    ]
+    return table_of("summary-verdicts", "**Verdicts** on the published numbers, each counted once.", columns)
+
+
+def published_claim(claim: str) -> str:
+    """What the paper's own numbers say of a claim."""
+    if claim in ("clean", "margin"):
+        clean, noisy = _published_margins(1), _published_margins(2)
+        if claim == "clean":
+            return _listed({d: f"{gap:+.1f}" for d, gap in clean.items()}) + " over the next best"
+        return _listed({d: f"{clean[d]:+.1f} to {noisy[d]:+.1f}" for d in noisy}) + f" at {100 * PAPER_NOISE:g} %"
+    if claim == "w2":
+        statement = paper.statements(3)[0]
+        return f"{statement.value:.3f} of {method_name(statement.other)}'s on {dataset_name(statement.dataset)}"
+    if claim == "decay":
+        where = {"backbone": "resnet50", "metric": "recall@1"}
+        theirs = {p.dataset: p.value for p in paper.published(1, key="cpml", **where)}
+        own = {p.dataset: p.value for p in paper.published(1, key="pfml", **where)}
+        return _listed({d: f"{own[d] - theirs[d]:+.1f}" for d in theirs})
+    if claim in ("proxies_per_class", "delta"):
+        return f"falls by {published_fall(claim):.1f} at most (digitised)"
+    if claim == "delta_gap":
+        losses = {d: min(curve[0.0] - v for at, v in curve.items() if at) for d, curve in _curves(claim).items()}
+        return _listed({d: f"{loss:+.1f}" for d, loss in losses.items()}) + " over the next (digitised)"
+    if claim == "overhead":
+        times = {p.method: p.value for p in paper.published(9)}
+        base = times["ProxyNCA"]
+        slow = {p.at: p.value for p in paper.published(9, key="pfml")}
+        return ", ".join(f"{100 * (v / base - 1):+.1f} % at M {at:g}" for at, v in slow.items())
+    return ""
+
+
+def _published_margins(table: int) -> dict[str, float]:
+    """PFML's R@1 less the best other's, per dataset, with a ResNet-50."""
+    found: dict = {}
+    for p in paper.published(table, backbone="resnet50", metric="recall@1"):
+        if p.value is not None:
+            found.setdefault(p.dataset, {})[p.key or p.method] = p.value
+    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml") for d, row in found.items()}
+
+
+def _curves(axis: str) -> dict[str, dict[float, float]]:
+    points = paper.figure3(axis)
+    return {d: {p.at: p.value for p in points if p.dataset == d} for d in dict.fromkeys(p.dataset for p in points)}
+
+
+def _listed(values: dict[str, str]) -> str:
+    return ", ".join(f"{dataset_name(dataset)} {text}" for dataset, text in values.items())

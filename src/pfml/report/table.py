@@ -1,0 +1,133 @@
+"""A table of the report as data; Markdown, CSV, LaTeX and whatever comes later are written from the same one.
+
+`Entry` is one cell, `Column` a column in the making, `Table` what is written, `Section` a heading with tables and
+sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pfml.report.ledger import Summary
+from pfml.report.style import MISSING
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number with its spread, or words in its place, or nothing. `mark`: what is to be known of a number's source.
+
+    Of both a number and words, people read the words and programs the number.
+    """
+
+    value: float | None = None
+    std: float | None = None
+    digits: int = 1
+    text: str = ""
+    mark: str = ""
+    best: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return self.value is None and not self.text
+
+    @property
+    def printed(self) -> str:
+        """The number as it is rounded, without its spread: what decides whether two are equal in print."""
+        return "" if self.value is None else f"{round(self.value, self.digits) + 0.0:.{self.digits}f}"  # no -0.0
+
+
+EMPTY = Entry()
+DASH = Entry(text=MISSING)  # a dash that the paper prints
+
+
+@dataclass(frozen=True)
+class Column:
+    """best: "high" or "low" where the best number is to be marked. words: set left, as text is."""
+
+    heading: str
+    entries: Sequence[Entry]
+    best: str = ""
+    words: bool = False
+
+    def marked(self) -> list[Entry]:
+        """The entries with the best one marked, and all that print the same; one alone stays plain."""
+        values = [e.value for e in self.entries if e.value is not None]
+        if not self.best or len(values) < 2:
+            return list(self.entries)
+        best = (max if self.best == "high" else min)(values)
+        label = next(e.printed for e in self.entries if e.value == best)
+        return [replace(e, best=e.value is not None and e.printed == label) for e in self.entries]
+
+
+@dataclass(frozen=True)
+class Table:
+    """name: of its files, reports/tables/<name>.csv and .tex. title: the sentence above it. readings: those below.
+    listed: False for one that tables.md leaves to its files.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    words: tuple[bool, ...]
+    readings: tuple[str, ...] = ()
+    listed: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    heading: str
+    lead: str = ""
+    parts: Sequence[Table | str] = field(default_factory=tuple)
+
+    @property
+    def tables(self) -> list[Table]:
+        return [part for part in self.parts if isinstance(part, Table)]
+
+
+def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequence[str] = (), listed=True) -> Table:
+    """Columns of equal length, side by side.
+
+    Raises:
+        ValueError: columns of different lengths.
+    """
+    if len({len(column.entries) for column in columns}) > 1:
+        lengths = {column.heading: len(column.entries) for column in columns}
+        raise ValueError(f"table {name}: expected columns of one length, found {lengths}")
+    rows = tuple(zip(*(column.marked() for column in columns)))
+    header = tuple(column.heading for column in columns)
+    return Table(name, title, header, rows, tuple(column.words for column in columns), tuple(readings), listed)
+
+
+def words(heading: str, texts: Sequence[str]) -> Column:
+    return Column(heading, [Entry(text=text) for text in texts], words=True)
+
+
+def numbers(heading: str, values: Sequence[float | None], digits: int = 1, best: str = "") -> Column:
+    return Column(heading, [Entry(value, digits=digits) for value in values], best)
+
+
+def percent(summary: Summary | None) -> Entry:
+    """Mean and deviation of fractions, in percent; empty without a run."""
+    if summary is None or summary.mean is None:
+        return EMPTY
+    return Entry(100 * summary.mean, None if summary.std is None else 100 * summary.std)
+
+
+def plain(digits: int, spread: bool = False):
+    """As `percent`, of numbers that are shown as they are."""
+
+    def entry(summary: Summary | None) -> Entry:
+        if summary is None or summary.mean is None:
+            return EMPTY
+        return Entry(summary.mean, summary.std if spread else None, digits)
+
+    return entry
+
+
+def seeds(summary: Summary | None) -> Entry:
+    """Number of finished seeds; `1 of 3` where some are missing, empty where all are."""
+    if summary is None or not summary.n:
+        return EMPTY
+    if summary.n < summary.expected:
+        return Entry(summary.n, digits=0, text=f"{summary.n} of {summary.expected}")
+    return Entry(summary.n, digits=0)

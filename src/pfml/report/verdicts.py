@@ -1,0 +1,87 @@
+"""What may be said of a number of ours beside a published one, and whether it may be set beside it at all.
+
+The rule is in docs/reports.md. It judges the last epoch; the best epoch stands beside it for the reader.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pfml import paper
+from pfml.paper import Published
+from pfml.report.ledger import Summary
+from pfml.report.style import dataset_name
+
+WORDS = ("reproduced", "below", "above", "not run", "not comparable")
+TOLERANCE = 0.5  # points
+DEVIATIONS = 2.0
+DATASETS = ("cub200", "cars196", "sop")
+NETWORKS = {  # with the weights that are published under these names; the paper's word for each
+    "resnet50.tv_in1k": "resnet50",
+    "bn_inception": "bninception",
+    "vit_small_patch16_224.augreg_in21k_ft_in1k": "vit",
+    "vit_small_patch16_224.dino": "dino",
+}
+UNSURE = {"recalled": "published number recalled", "third-party": "read by a third party",
+          "not found": "published number not recovered"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: one of WORDS, or "" where the paper prints no number. difference: ours less published, in points."""
+
+    word: str
+    reason: str = ""
+    difference: float | None = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.word}: {self.reason}" if self.reason else self.word
+
+
+def verdict(theirs: Published, ours: Summary | None) -> Verdict:
+    """The verdict on a cell.
+
+    Args:
+        theirs: a percentage. ours: the same measure at the last epoch as a fraction; None: no study asks for it.
+    """
+    if theirs.value is None and theirs.recovered:
+        return Verdict("")
+    if theirs.source in UNSURE:
+        return Verdict("not comparable", UNSURE[theirs.source])
+    if ours is None or ours.mean is None:
+        if not theirs.key:
+            return Verdict("not run", "no such method here")
+        return Verdict("not run", "in no study" if ours is None else "")
+    difference = 100 * ours.mean - theirs.value
+    spread = math.hypot(theirs.std or 0.0, 100 * (ours.std or 0.0))
+    allowed = max(TOLERANCE, DEVIATIONS * spread) + 1e-9
+    word = "reproduced" if abs(difference) <= allowed else "above" if difference > 0 else "below"
+    return Verdict(word, difference=difference)
+
+
+def why_not(cells: Sequence) -> str:
+    """Why cells of one study, dataset and network may not be set beside any published number; "" where they may."""
+    cell = cells[0]
+    if cell.dataset not in DATASETS:
+        return f"{dataset_name(cell.dataset)} is no dataset of the paper"
+    if any(c.train["hold_out"] for c in cells):
+        return "measured on validation classes"
+    if cell.backbone not in NETWORKS or cell.model["weights"] != "pretrained":
+        return f"the paper has no {cell.backbone}" + " with these weights" * (cell.backbone in NETWORKS)
+    if not any(p.dim == cell.dim for p in paper.published(backbone=NETWORKS[cell.backbone], dataset=cell.dataset)):
+        return f"the paper has no {cell.backbone} of {cell.dim} dimensions on {dataset_name(cell.dataset)}"
+    return ""
+
+
+def answers(cell, theirs: Published) -> bool:
+    """Whether a grid cell was run for the row of a published number."""
+    same = (cell.method, cell.dataset, cell.dim, float(cell.noise)) == (
+        theirs.key, theirs.dataset, theirs.dim, theirs.noise,
+    )  # fmt: skip
+    return (
+        same
+        and NETWORKS.get(cell.backbone) == theirs.backbone
+        and (cell.model["weights"], cell.train["hold_out"]) == ("pretrained", False)
+        and cell.noise_kind.get("kind", "uniform") == "uniform"
+    )

@@ -1,0 +1,83 @@
+"""Real studies for the report's tests: a toy grid on glyphs, presets of the paper's, and what is on disk of them."""
+
+import copy
+from pathlib import Path
+
+import yaml
+from report_cells import write
+
+from pfml.config import params_from
+from pfml.overlay import merge
+from pfml.report import ledger
+from pfml.report.markdown import document
+from pfml.report.studies import Studies
+from pfml.report.study import Study, study_of
+from pfml.report.table import Entry, Section, Table
+from pfml.report.tables import PREAMBLE, report_sections
+from pfml.validation import Loader
+from tests.conftest import ROOT
+from tests.conftest import merge as changed
+
+DEFAULTS = yaml.load((ROOT / "params.yaml").read_text(), Loader)
+TOY = {
+    "study": "toy",
+    "grid": {
+        "dataset": ["glyphs"], "field": ["pfml", "cpml"], "baseline": ["proxy_anchor", "soft_triple"],
+        "noise": [0.0, 0.2], "seed": [0, 1],
+    },
+    "ablation": {"noise": 0.0, "proxies_per_class": [], "alpha": [0, 1], "delta": [], "delta_gap": []},
+}  # fmt: skip
+
+
+def toy(**changes) -> Study:
+    """The toy study with further changes, given as nested dicts."""
+    return study_of(params_from(changed(merge(copy.deepcopy(DEFAULTS), TOY), changes), "toy"))
+
+
+def preset(name: str, **changes) -> Study:
+    """One of presets/, its seeds cut to 0 and 1."""
+    settings = yaml.load((ROOT / f"presets/{name}.yaml").read_text(), Loader)
+    settings["grid"]["seed"] = [0, 1]
+    return study_of(params_from(changed(merge(copy.deepcopy(DEFAULTS), settings), changes), name))
+
+
+def together(reports: Path, *studies: Study) -> Studies:
+    """The studies with what is on disk of them, the first one being run."""
+    found = ledger.read_ledger(reports, [cell for study in studies for cell in study.cells])
+    return Studies(tuple(Study(s.grid, s.sweeps, found, s.name, s.experiment) for s in studies), found)
+
+
+def pick(study: Study, method: str, noise: float = 0.0, seed: int | None = None, **point) -> list:
+    """Cells of a study; axis="alpha", value=1 for ablation points, else of the grid."""
+    cells = study.cells if point else study.grid
+    return [
+        c for c in cells
+        if (c.method, c.noise) == (method, noise) and seed in (None, c.seed)
+        and all(getattr(c, key) == value for key, value in point.items())
+    ]  # fmt: skip
+
+
+def write_all(reports: Path, study: Study, recall: dict[str, float], **numbers) -> None:
+    """A result for every cell of the methods in `recall`: R@1, 0.02 more a seed, less half the noise."""
+    for cell in study.cells:
+        if cell.method in recall:
+            value = recall[cell.method] + 0.02 * cell.seed - 0.5 * cell.noise
+            write(reports, cell, value, folder="ablation" if cell.axis else "", **numbers)
+
+
+def sections_of(*parts) -> dict[str, Section]:
+    return {section.heading: section for section in report_sections(together(*parts))}
+
+
+def tables_of(*parts) -> dict[str, Table]:
+    """Every table of the report by its name."""
+    return {table.name: table for section in report_sections(together(*parts)) for table in section.tables}
+
+
+def text_of(*parts) -> str:
+    return document(PREAMBLE, report_sections(together(*parts)))
+
+
+def cells_of(table: Table, label: int = 0) -> dict[str, dict[str, Entry]]:
+    """Rows by the text of the column `label`, entries by heading."""
+    return {row[label].text: dict(zip(table.header, row)) for row in table.rows}

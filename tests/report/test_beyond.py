@@ -1,0 +1,118 @@
+"""What the paper does not have, and Table 8: from the cells of all studies, and never of two settings at once."""
+
+import pytest
+from report_cells import write
+from report_studies import cells_of, pick, preset, tables_of, together, toy, write_all
+
+from pfml.report.pools import condition, pools_of
+
+
+def test_noise_rates_of_all_studies_are_one_table(tmp_path):
+    study, wider = toy(), toy(study="wider", grid={"noise": [0.0, 0.1, 0.4], "seed": [0], "baseline": ["triplet"]})
+    write_all(tmp_path, study, {"pfml": 0.7, "soft_triple": 0.6})
+    write_all(tmp_path, wider, {"pfml": 0.7, "triplet": 0.5})
+    table = tables_of(tmp_path, study, wider)["beyond-noise-uniform-glyphs-conv4-64"]
+    assert table.header == ("Method", "0 %", "10 %", "20 %", "40 %", "n")
+    rows = cells_of(table)
+    assert set(rows) == {"PFML", "SoftTriple", "Triplet"}  # CPML and Proxy Anchor were not run
+    assert [rows["PFML"][level].value for level in table.header[1:5]] == pytest.approx([71.0, 65.0, 61.0, 50.0])
+    assert rows["PFML"]["n"].text == "1 to 2" and rows["SoftTriple"]["10 %"].empty and rows["Triplet"]["20 %"].empty
+
+
+def test_another_kind_of_noise_has_a_table_of_its_own(tmp_path):
+    study, other = toy(), toy(study="other", noise={"kind": "pairflip"})
+    write_all(tmp_path, study, {"pfml": 0.7})
+    write_all(tmp_path, other, {"pfml": 0.5})
+    tables = tables_of(tmp_path, study, other)
+    values = [
+        cells_of(tables[f"beyond-noise-{kind}-glyphs-conv4-64"])["PFML"]["20 %"].value
+        for kind in ("uniform", "pairflip")
+    ]
+    assert values == pytest.approx([61.0, 41.0])
+    assert cells_of(tables["beyond-noise-pairflip-glyphs-conv4-64"])["PFML"]["0 %"].value == pytest.approx(71.0)
+
+
+def test_seeds_of_two_settings_are_never_one_row(tmp_path):
+    first, second = toy(grid={"seed": [0]}), toy(study="second", loss={"alpha": 4.0}, grid={"seed": [1, 2]})
+    write_all(tmp_path, first, {"pfml": 0.7})
+    write_all(tmp_path, second, {"pfml": 0.3})
+    (pool,) = pools_of(together(tmp_path, first, second))
+    assert pool.by_seed("pfml", 0.0, "recall@1") == {0: 0.7}
+    (pool,) = pools_of(together(tmp_path, second, first))
+    assert pool.by_seed("pfml", 0.0, "recall@1") == pytest.approx({1: 0.32, 2: 0.34})
+
+
+def test_a_condition_is_all_but_the_seed():
+    study, longer = toy(), toy(train={"epochs": 99})
+    zero, one = pick(study, "pfml", axis="")
+    assert zero.digest != one.digest and condition(zero) == condition(one)
+    assert condition(pick(longer, "pfml", axis="")[0]) != condition(zero)
+    (noisy, _) = pick(study, "pfml", 0.2, axis="")
+    assert condition(noisy) != condition(zero) and condition(noisy, ("noise",)) == condition(zero, ("noise",))
+
+
+def test_runs_of_validation_classes_are_in_no_pool(tmp_path):
+    study = toy(train={"hold_out": True})
+    write_all(tmp_path, study, {"pfml": 0.7})
+    assert pools_of(together(tmp_path, study)) == []
+
+
+def test_networks_of_other_weights_are_pools_of_their_own(tmp_path):
+    usual = preset("cub200-noise")
+    random = preset("cub200-noise", study="random", recipe={"cub200": {"model": {"weights": None}}})
+    for study in (usual, random):
+        write_all(tmp_path, study, {"pfml": 0.6})
+    names = [pool.name for pool in pools_of(together(tmp_path, usual, random))]
+    assert names == ["CUB-200, resnet50.tv_in1k, 512-d", "CUB-200, resnet50.tv_in1k, 512-d, random weights"]
+    assert "beyond-noise-uniform-cub200-resnet50.tv_in1k-512-random-weights" in tables_of(tmp_path, usual, random)
+
+
+def test_alpha_against_noise_takes_ablations_of_every_noise(tmp_path):
+    clean = toy()
+    noisy = toy(study="noisy", ablation={"noise": 0.2, "alpha": [1, 6]})
+    other = toy(study="other", loss={"delta": 0.3}, ablation={"alpha": [5]})
+    for study in (clean, noisy, other):
+        write_all(tmp_path, study, {"pfml": 0.7})
+    table = tables_of(tmp_path, clean, noisy, other)["beyond-alpha-glyphs-conv4-64"]
+    rows = cells_of(table)
+    assert list(rows) == ["0", "1", "3", "6"]  # 5 belongs to another delta
+    assert rows["1"]["20 %"].value == pytest.approx(61.0) and rows["0"]["20 %"].empty and rows["6"]["0 %"].empty
+    assert "at 20 % noise" in tables_of(tmp_path, clean, noisy)["ablation-alpha-noisy"].title
+
+
+def test_m_against_cost_has_seconds_of_every_number_of_proxies(tmp_path):
+    study = toy(ablation={"proxies_per_class": [0, 5]})
+    write_all(tmp_path, study, {"pfml": 0.7}, seconds=24.0, epochs=12)
+    for cell in pick(study, "pfml", axis="proxies_per_class", value=5):
+        write(tmp_path, cell, 0.8, folder="ablation", seconds=36.0, epochs=12)
+    rows = cells_of(tables_of(tmp_path, study)["beyond-cost-glyphs-conv4-64"])
+    assert [(m, row["s per epoch"].value) for m, row in rows.items()] == [("0", 2.0), ("5", 3.0), ("15", 2.0)]
+    assert rows["5"]["R@1"].value == pytest.approx(80.0)
+
+
+def test_table_8_has_the_settings_that_training_sees(tmp_path):
+    study = preset("cub200-resnet50", recipe={"cub200": {"train": {"batch": 60}}})
+    write_all(tmp_path, study, {"pfml": 0.7})
+    tables = tables_of(tmp_path, toy(), study)
+    rows = {row["Study"].text: row for row in map(dict, _rows(tables["table-8-ours"]))}
+    ours = rows["`cub200-resnet50`"]
+    cell = pick(study, "pfml", axis="")[0]
+    assert (ours["batch"].text, ours["lr"].text, ours["M"].text) == ("60", "0.0001", "15")
+    assert ours["δ_rep"].text == f"{cell.config['loss']['delta_rep']:g}" == "0.2" and ours["n"].value == 2
+    assert rows["`toy`"]["n"].value == 0 and rows["`toy`"]["lr"].text == "0.01"
+    beside = cells_of(tables["table-8-published"])
+    assert (beside["batch"]["CUB-200 resnet50"].text, beside["batch"]["ours, CUB-200 resnet50"].text) == ("100", "60")
+    assert beside["lr"]["CUB-200 resnet50"].mark == "third-party"
+    assert "Ours have 6 of the 7 that are known." in tables["table-8-published"].readings
+
+
+def test_the_file_of_table_8_has_every_method_with_its_loss(tmp_path):
+    tables = tables_of(tmp_path, toy())
+    rows = {row["Method"].text: row for row in map(dict, _rows(tables["table-8-all-methods"]))}
+    assert set(rows) == {"PFML", "CPML", "Proxy Anchor", "SoftTriple"} and not tables["table-8-all-methods"].listed
+    assert rows["Proxy Anchor"]["loss"].text == "margin 0.1; scale 32"
+    assert "repulsion mirror" in rows["CPML"]["loss"].text
+
+
+def _rows(table):
+    return [zip(table.header, row) for row in table.rows]

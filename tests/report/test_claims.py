@@ -1,0 +1,192 @@
+"""The paper's claims: intervals checked by hand, and a verdict that follows the numbers both ways."""
+
+import pytest
+from report_cells import write, write_wasserstein
+from report_studies import cells_of, pick, tables_of, together, toy, write_all
+
+from pfml.report import claims
+from pfml.report.intervals import FAILS, HOLDS, NOT_RUN, ONE_SEED, OPEN, above, below, both, effect, paired
+from pfml.report.pools import pools_of
+from pfml.report.summary import published_claim, summary_section
+
+SEEDS = {"grid": {"seed": [0, 1, 2]}}
+AXES = {"proxies_per_class": [0, 5, 30], "delta": [0.1], "delta_gap": [0.1, 0.2], "alpha": []}
+
+
+def test_the_interval_is_students():
+    found = effect({0: 1.0, 1: 3.0})  # mean 2, std sqrt(2), standard error 1, t of one degree of freedom 12.706
+    assert (found.mean, found.n) == (2.0, 2)
+    assert (found.low, found.high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-3)
+    found = effect({0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0})  # std 1.29099, standard error 0.645497, t 3.18245
+    assert found.high - found.mean == pytest.approx(0.645497 * 3.18245, abs=1e-4)
+
+
+def test_one_seed_has_no_interval_and_none_has_no_effect():
+    found = effect({7: 0.5})
+    assert (found.mean, found.low, found.high, found.n) == (0.5, None, None, 1)
+    assert effect({}) is None and above(None) == NOT_RUN and above(found) == below(found) == ONE_SEED
+
+
+def test_pairs_are_of_the_seeds_that_both_have():
+    assert paired({0: 1.0, 1: 2.0, 2: 5.0}, {1: 0.5, 2: 1.0, 9: 7.0}) == {1: 1.5, 2: 4.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "bound", "upper", "lower"),
+    [
+        ((1.0, 1.1), -1.0, HOLDS, FAILS),
+        ((1.0, 1.1), 3.0, FAILS, HOLDS),
+        ((1.0, 1.1), 1.05, OPEN, OPEN),
+        ((-1.0, 1.0), 0.0, OPEN, OPEN),
+    ],
+)
+def test_the_whole_interval_decides(values, bound, upper, lower):
+    found = effect(dict(enumerate(values)))
+    assert (above(found, bound), below(found, bound)) == (upper, lower)
+
+
+def test_a_claim_of_two_parts_is_as_good_as_the_worse():
+    assert both(HOLDS, FAILS) == FAILS and both(OPEN, HOLDS) == OPEN and both(HOLDS, HOLDS) == HOLDS
+    assert both(ONE_SEED, OPEN) == ONE_SEED and both(OPEN, FAILS) == FAILS
+
+
+@pytest.fixture
+def study():
+    return toy(ablation=AXES, **SEEDS)
+
+
+def judged(reports, *studies):
+    """claim -> evidence on the paper's setting, of the only pool."""
+    found = together(reports, *studies)
+    (pool,) = pools_of(found)
+    return {e.claim: e for e in claims.claims_of(pool, found) if e.subject == "pfml"}
+
+
+def put(reports, study, method, noise, recalls):
+    for cell, recall in zip(pick(study, method, noise, axis=""), recalls, strict=True):
+        write(reports, cell, recall)
+
+
+def test_best_on_clean_labels_is_judged_against_the_best_other(tmp_path, study):
+    put(tmp_path, study, "pfml", 0.0, (0.70, 0.71, 0.72))
+    put(tmp_path, study, "proxy_anchor", 0.0, (0.65, 0.661, 0.669))
+    put(tmp_path, study, "soft_triple", 0.0, (0.50, 0.50, 0.50))
+    found = judged(tmp_path, study)["clean"]
+    assert (found.verdict, found.against) == (HOLDS, "Proxy Anchor")
+    assert found.found.mean == pytest.approx(5.0) and found.found.n == 3
+    put(tmp_path, study, "soft_triple", 0.0, (0.80, 0.812, 0.818))
+    found = judged(tmp_path, study)["clean"]
+    assert (found.verdict, found.against) == (FAILS, "SoftTriple") and found.found.mean == pytest.approx(-10.0)
+
+
+def test_the_margin_grows_only_where_there_is_one(tmp_path, study):
+    put(tmp_path, study, "pfml", 0.0, (0.70, 0.71, 0.72))
+    put(tmp_path, study, "proxy_anchor", 0.0, (0.69, 0.70, 0.71))
+    put(tmp_path, study, "pfml", 0.2, (0.60, 0.611, 0.62))
+    put(tmp_path, study, "proxy_anchor", 0.2, (0.50, 0.51, 0.52))
+    found = judged(tmp_path, study)["margin"]
+    assert found.verdict == HOLDS and found.found.mean == pytest.approx(9.0, abs=0.1)
+    assert found.detail == "margin +1.0 clean, +10.0 at 20 % noise"
+    put(tmp_path, study, "proxy_anchor", 0.0, (0.89, 0.90, 0.91))  # far behind, then less far behind
+    put(tmp_path, study, "proxy_anchor", 0.2, (0.64, 0.65, 0.66))
+    found = judged(tmp_path, study)["margin"]
+    assert found.found.mean > 0 and found.verdict == FAILS
+
+
+def test_w2_is_to_be_lower_than_the_nearest_others(tmp_path, study):
+    write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.7, "soft_triple": 0.7})
+    near = {"pfml": 0.2, "cpml": 0.3, "soft_triple": 0.4}
+    clean = [c for c in study.grid if c.method in near and not c.noise]
+    write_wasserstein(tmp_path, [(c, near[c.method] + 0.01 * c.seed, 2.0 - near[c.method]) for c in clean])
+    found = judged(tmp_path, study)
+    assert (found["w2"].verdict, found["w2"].against, found["w2"].detail) == (HOLDS, "CPML", "M 15 and 15")
+    assert found["w2"].found.mean == pytest.approx(-0.1)
+    assert (found["w2_relative"].verdict, found["w2_relative"].against) == (FAILS, "SoftTriple")
+
+
+def test_decay_is_judged_clean_and_noisy(tmp_path, study):
+    put(tmp_path, study, "pfml", 0.0, (0.70, 0.71, 0.72))
+    put(tmp_path, study, "cpml", 0.0, (0.72, 0.731, 0.739))
+    put(tmp_path, study, "pfml", 0.2, (0.60, 0.61, 0.62))
+    put(tmp_path, study, "cpml", 0.2, (0.50, 0.66, 0.60))
+    found = judged(tmp_path, study)
+    assert (found["decay"].verdict, found["decay_noise"].verdict) == (FAILS, OPEN)
+
+
+def ablate(reports, study, recalls):
+    """R@1 of seed 0 by (axis, value); the others are 0.001 and 0.002 higher."""
+    for (axis, value), recall in recalls.items():
+        for cell in pick(study, "pfml", axis=axis, value=value):
+            write(reports, cell, recall + 0.001 * cell.seed, folder="ablation")
+
+
+def test_insensitivity_is_a_fall_no_greater_than_the_published_one(tmp_path, study):
+    put(tmp_path, study, "pfml", 0.0, (0.70, 0.701, 0.7025))
+    ablate(tmp_path, study, {
+        ("proxies_per_class", 0): 0.3, ("proxies_per_class", 5): 0.68, ("proxies_per_class", 30): 0.72,
+        ("delta", 0.1): 0.69,
+    })  # fmt: skip
+    found = judged(tmp_path, study)
+    assert found["proxies_per_class"].verdict == HOLDS  # 2 points at M 5, 2.9 allowed; M 0 is outside the range
+    assert (
+        found["proxies_per_class"].against == "5"
+        and "of 2 other values; allowed 2.9" in found["proxies_per_class"].detail
+    )
+    assert found["delta"].verdict == FAILS and "allowed 0.5" in found["delta"].detail
+    ablate(tmp_path, study, {("proxies_per_class", 5): 0.6})
+    assert judged(tmp_path, study)["proxies_per_class"].verdict == FAILS
+
+
+def test_equal_radii_are_best_where_no_gap_is_better(tmp_path, study):
+    put(tmp_path, study, "pfml", 0.0, (0.70, 0.701, 0.7025))
+    ablate(tmp_path, study, {("delta_gap", 0.1): 0.69, ("delta_gap", 0.2): 0.65})
+    assert judged(tmp_path, study)["delta_gap"].verdict == HOLDS
+    ablate(tmp_path, study, {("delta_gap", 0.2): 0.75})
+    found = judged(tmp_path, study)["delta_gap"]
+    assert (found.verdict, found.against) == (FAILS, "δ + 0.2") and found.found.mean == pytest.approx(-5.0, abs=0.1)
+
+
+def test_seeds_of_an_ablation_come_from_every_study_of_the_same_settings(tmp_path):
+    one, three = toy(ablation=AXES, grid={"seed": [0]}), toy(study="three", ablation=AXES, **SEEDS)
+    for study in (one, three):
+        write_all(tmp_path, study, {"pfml": 0.7})
+    assert judged(tmp_path, one, three)["proxies_per_class"].found.n == 3
+    assert judged(tmp_path, one)["proxies_per_class"].verdict == ONE_SEED
+
+
+def test_what_was_not_run_is_not_judged(tmp_path, study):
+    put(tmp_path, study, "pfml", 0.0, (0.7, 0.7, 0.7))
+    assert {e.verdict for e in judged(tmp_path, study).values()} == {NOT_RUN}
+
+
+def test_time_is_judged_where_it_is_measured(tmp_path, study):
+    write_all(tmp_path, study, {"pfml": 0.7})
+    found = together(tmp_path, study)
+    (pool,) = pools_of(found)
+    cost = claims.Evidence("overhead", pool, "pfml", HOLDS, effect({0: 1.0, 1: 1.2}), "ProxyNCA")
+    table = cells_of(summary_section(found, [cost]).tables[0])
+    assert table[claims.CLAIMS["overhead"]][pool.name].text == HOLDS
+
+
+def test_the_summary_has_every_claim_and_each_dataset(tmp_path, study):
+    write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6, "proxy_anchor": 0.8})
+    rows = cells_of(tables_of(tmp_path, study)["summary-claims"])
+    assert list(rows) == list(claims.CLAIMS.values())
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == FAILS
+    assert {row[dataset].text for row in rows.values() for dataset in ("CUB-200", "Cars-196", "SOP")} == {NOT_RUN}
+
+
+def test_a_tuned_setting_is_a_subject_and_no_rival(tmp_path):
+    study = toy(grid={"field": ["pfml", "pfml_tuned", "cpml"], "seed": [0, 1]})
+    write_all(tmp_path, study, {"pfml": 0.7, "pfml_tuned": 0.9, "cpml": 0.8})
+    rows = cells_of(tables_of(tmp_path, study)["summary-claims"])
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{FAILS}; tuned: {HOLDS}"
+
+
+def test_what_the_paper_says_is_computed_from_its_tables():
+    assert published_claim("clean") == "CUB-200 +2.0, Cars-196 +3.1, SOP +1.5 over the next best"
+    assert published_claim("margin") == "CUB-200 +2.0 to +6.0, Cars-196 +3.1 to +7.6 at 20 %"
+    assert published_claim("decay") == "CUB-200 +5.1, Cars-196 +7.5, SOP +3.5"
+    assert published_claim("overhead") == "+0.7 % at M 5, +2.1 % at M 20, +4.2 % at M 30"
+    assert claims.published_fall("proxies_per_class") == pytest.approx(2.9)
+    assert claims.published_fall("delta") == pytest.approx(0.3)

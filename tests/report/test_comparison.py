@@ -1,0 +1,157 @@
+"""Ours beside the published: the rule of the verdict, what may be compared, and the paper's own order."""
+
+import pytest
+from report_cells import write
+from report_studies import cells_of, pick, preset, sections_of, tables_of, together, toy, write_all
+
+from pfml import paper
+from pfml.report.comparison import rows_of, verdict_counts
+from pfml.report.ledger import Summary
+from pfml.report.verdicts import WORDS, verdict, why_not
+
+PFML = paper.published(1, key="pfml", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 73.4 ± 0.3
+HIST = paper.published(1, key="hist", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 71.4
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mean", "std", "word"),
+    [
+        (HIST, 0.714, None, "reproduced"),
+        (HIST, 0.719, None, "reproduced"),  # 0.5 points, no deviation known
+        (HIST, 0.7191, None, "above"),
+        (HIST, 0.7089, None, "below"),
+        (HIST, 0.704, 0.005, "reproduced"),  # 1.0 is 2 of ours
+        (HIST, 0.7039, 0.005, "below"),
+        (PFML, 0.728, None, "reproduced"),  # 0.6 is 2 of theirs
+        (PFML, 0.7279, None, "below"),
+        (PFML, 0.724, 0.004, "reproduced"),  # sqrt(0.3² + 0.4²) = 0.5, twice
+        (PFML, 0.7239, 0.004, "below"),
+    ],
+)
+def test_reproduced_is_within_two_combined_deviations_or_half_a_point(theirs, mean, std, word):
+    found = verdict(theirs, Summary(mean, std, 2 if std else 1, 5))
+    assert found.word == word and found.difference == pytest.approx(100 * mean - theirs.value)
+
+
+def test_what_was_not_run_says_why():
+    nothing = Summary(None, None, 0, 5)
+    assert verdict(HIST, nothing).text == "not run" and verdict(HIST, None).text == "not run: in no study"
+    unknown = paper.published(1, method="DiVA", dataset="cub200", backbone="resnet50", metric="recall@1")[0]
+    assert verdict(unknown, None).text == "not run: no such method here"
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted", "text"),
+    [
+        (6, {"key": "triplet"}, "not comparable: published number recalled"),
+        (3, {"key": "pfml"}, "not comparable: published number not recovered"),
+        (8, {"metric": "lr"}, "not comparable: read by a third party"),
+    ],
+)
+def test_a_doubtful_published_number_is_compared_with_nothing(table, wanted, text):
+    assert verdict(paper.published(table, **wanted)[0], Summary(0.7, 0.01, 5, 5)).text == text
+
+
+def test_a_printed_dash_gets_no_verdict():
+    (dash,) = paper.published(1, key="proxy_anchor", backbone="resnet50", dataset="sop", metric="recall@1")
+    assert verdict(dash, Summary(0.7, None, 1, 1)).word == ""
+
+
+@pytest.mark.parametrize(
+    ("study", "reason"),
+    [
+        (toy(), "glyphs is no dataset of the paper"),
+        (toy(grid={"dataset": ["omniglot"]}), "omniglot is no dataset of the paper"),
+        (preset("cub200-noise"), ""),
+        (preset("sop-64d"), ""),
+        (preset("cars196-vit"), ""),
+        (preset("cub200-noise", train={"hold_out": True}), "measured on validation classes"),
+        (preset("cub200-vit", recipe={"cub200": {"model": {"backbone": "deit_small", "weights": "pretrained"}}}),
+         "the paper has no deit_small"),
+        (preset("cub200-noise", recipe={"cub200": {"model": {"backbone": "resnet50.tv_in1k", "weights": None}}}),
+         "the paper has no resnet50.tv_in1k with these weights"),
+        (preset("cub200-noise", recipe={"cub200": {"model": {
+            "backbone": "resnet50.tv_in1k", "weights": "pretrained", "embedding_dim": 128}}}),
+         "the paper has no resnet50.tv_in1k of 128 dimensions on CUB-200"),
+    ],
+)  # fmt: skip
+def test_what_may_not_be_compared_is_told_by_the_cells_themselves(study, reason):
+    assert why_not(study.grid) == reason
+
+
+def test_another_network_weight_noise_or_dimension_answers_no_published_row(tmp_path):
+    for changes in ({"noise": {"kind": "pairflip"}}, {"train": {"hold_out": True}}):
+        rows = rows_of(paper.published(2), together(tmp_path, preset("cub200-noise", **changes)))
+        assert {row.studies for row in rows} == {()}
+    rows = rows_of(paper.published(2), together(tmp_path, preset("cub200-noise")))
+    assert {row.studies for row in rows if row.theirs.dataset == "cub200"} == {("cub200-noise",)}
+
+
+@pytest.mark.parametrize("table", [1, 2, 4, 5])
+def test_every_published_row_has_its_line_in_the_papers_order(tmp_path, table):
+    tables = tables_of(tmp_path, toy())
+    for dataset in {p.dataset for p in paper.published(table)}:
+        printed = [p.method for p in paper.published(table, dataset=dataset, metric="recall@1")]
+        assert [row[1].text for row in tables[f"table-{table}-{dataset}"].rows] == printed
+
+
+def test_a_compared_row_has_both_epochs_difference_verdict_and_runs(tmp_path):
+    study = preset("cub200-noise")
+    write_all(tmp_path, study, {"hist": 0.697}, mlflow_run="0123456789abcdef" * 2)
+    found = cells_of(tables_of(tmp_path, toy(), study)["table-2-cub200"], label=1)
+    row = found["HIST"]
+    assert row["last epoch"].value == pytest.approx(60.7) and row["last epoch"].std == pytest.approx(2**0.5)
+    assert row["best epoch"].value == pytest.approx(61.7) and row["published"].value == 59.7
+    assert row["difference"].value == pytest.approx(1.0) and row["verdict"].text == "reproduced"
+    assert row["n"].value == 2 and row["MLflow runs"].text == "`01234567` `01234567`"
+    assert found["PA"]["verdict"].text == "not run" and found["PA"]["last epoch"].empty
+
+
+def test_further_measures_are_compared_where_there_is_a_run(tmp_path):
+    study = preset("cub200-noise")
+    assert "table-2-cub200-further" not in tables_of(tmp_path, toy(), study)
+    write_all(tmp_path, study, {"hist": 0.697})
+    table = tables_of(tmp_path, toy(), study)["table-2-cub200-further"]
+    (row,) = cells_of(table, label=1).values()
+    assert (row["measure"].text, row["published"].value, row["verdict"].text) == ("R@2", 74.6, "below")
+
+
+def test_a_run_that_two_studies_share_is_one_row_and_two_settings_are_two(tmp_path):
+    clean, noisy = preset("cub200-resnet50"), preset("cub200-noise")
+    write_all(tmp_path, clean, {"hist": 0.7})
+    table = tables_of(tmp_path, toy(), clean, noisy)["table-1-cub200"]
+    (row,) = [row for row in table.rows if (row[0].text, row[1].text) == ("resnet50 512-d", "HIST")]
+    assert row[2].text == "`cub200-resnet50` `cub200-noise`" and row[4].value == pytest.approx(71.0)
+    other = preset("cub200-noise", study="other", train={"ema": 0.9})
+    table = tables_of(tmp_path, toy(), clean, other)["table-1-cub200"]
+    rows = [row for row in table.rows if (row[0].text, row[1].text) == ("resnet50 512-d", "HIST")]
+    assert [(row[2].text, row[4].empty) for row in rows] == [("`cub200-resnet50`", False), ("`other`", True)]
+
+
+def test_verdicts_are_counted_once_for_every_published_number(tmp_path):
+    study = preset("cub200-noise")
+    write_all(tmp_path, study, {"hist": 0.697, "pfml": 0.9})
+    counts = verdict_counts(paper.published(2), together(tmp_path, study, preset("cub200-noise", study="again")))
+    assert dict(counts) == {"reproduced": 1, "below": 1, "above": 2, "not run": 20}
+    assert sum(verdict_counts(paper.published(6), together(tmp_path, study)).values()) == 102
+    assert set(counts) <= set(WORDS)
+
+
+def test_figure_3_is_judged_where_the_images_and_the_network_are_the_papers(tmp_path):
+    study = preset("cub200-resnet50")
+    for cell in study.cells:
+        if cell.axis == "alpha" and cell.value == 0:
+            write(tmp_path, cell, 0.682 + 0.001 * cell.seed, folder="ablation")
+    rows = cells_of(tables_of(tmp_path, toy(), study)["ablation-alpha-cub200-resnet50"])
+    assert rows["0"]["verdict"].text == "reproduced" and rows["1"]["verdict"].text == "not run"
+    assert "verdict" not in cells_of(tables_of(tmp_path, toy(), study)["ablation-alpha-toy"])["0"]
+    assert "not comparable: glyphs" in tables_of(tmp_path, toy(), study)["ablation-alpha-toy"].title
+    counts = cells_of(tables_of(tmp_path, toy(), study)["summary-verdicts"])["Figure 3"]
+    assert (counts["reproduced"].value, counts["not run"].value) == (1, 53)
+
+
+def test_a_study_of_ours_is_said_to_be_incomparable_once(tmp_path):
+    section = sections_of(tmp_path, toy())["Table 1"]
+    said = [table.title for table in section.tables if "Not comparable" in table.title]
+    assert len(said) == 1 and "glyphs is no dataset of the paper" in said[0]
+    assert pick(toy(), "pfml")
