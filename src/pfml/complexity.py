@@ -10,8 +10,8 @@ from pfml.cell import Cell
 from pfml.environment import processors
 
 COLUMNS = (
-    "method", "proxies_per_class", "dataset", "backbone", "dim", "batch", "precision", "steps", "rounds",
-    "steps_per_epoch", "seconds_per_step", "low", "high", "seconds_per_epoch", "processor", "threads", "torch",
+    "method", "proxies_per_class", "digest", "dataset", "backbone", "dim", "batch", "precision", "steps", "rounds",
+    "steps_per_epoch", "seconds_per_step", "seconds_by_round", "seconds_per_epoch", "processor", "threads", "torch",
 )  # fmt: skip
 
 
@@ -55,8 +55,8 @@ def time_cells(cells: Sequence[Cell], steps: int, rounds: int) -> list[Timing]:
 
 
 def write_timings(timings: Sequence[Timing], steps: int, path: Path) -> None:
-    """One line a cell; seconds_per_step is the median over rounds, low and high its range. The processor is the GPU
-    where there is one.
+    """One line a cell; seconds_per_step is the median of seconds_by_round, which are parted by spaces. The processor is
+    the GPU where there is one.
     """
     import torch
 
@@ -66,10 +66,10 @@ def write_timings(timings: Sequence[Timing], steps: int, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for timing in timings:
-            cell, spread = timing.cell, (timing.per_step, min(timing.seconds), max(timing.seconds))
+            cell, count = timing.cell, timing.proxies_per_class
             writer.writerow([
-                cell.method, "" if timing.proxies_per_class is None else timing.proxies_per_class, cell.dataset,
-                cell.backbone, cell.dim, cell.train["batch"], cell.train["precision"], steps, len(timing.seconds),
-                timing.steps_per_epoch, *(f"{value:.6f}" for value in spread),
+                cell.method, "" if count is None else count, cell.digest, cell.dataset, cell.backbone, cell.dim,
+                cell.train["batch"], cell.train["precision"], steps, len(timing.seconds), timing.steps_per_epoch,
+                f"{timing.per_step:.6f}", " ".join(f"{seconds:.6f}" for seconds in timing.seconds),
                 f"{timing.per_step * timing.steps_per_epoch:.3f}", processor, cell.train["threads"], torch.__version__,
             ])  # fmt: skip

@@ -1,23 +1,25 @@
 """What the report shows of one study: its grid, its ablation axes, its results on disk."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pfml.config import ABLATION_AXES, Cell, ablation_base, ablation_cells, grid_cells
+from pfml.config import ABLATION_AXES, Cell, ablation_base, ablation_cells, complexity_cells, grid_cells
 from pfml.report.ledger import Ledger, Sweep, read_ledger, summarise
 from pfml.schema import Params
 
 
 @dataclass(frozen=True)
 class Study:
-    """name, experiment: of the study and of its MLflow experiment."""
+    """name, experiment: of the study and of its MLflow experiment. timed: the trainings of Table 9."""
 
     grid: list[Cell]
     sweeps: list[Sweep]
     ledger: Ledger
     name: str = ""
     experiment: str = ""
+    timed: Sequence[Cell] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -33,7 +35,8 @@ def study_of(params: Params) -> Study:
         points = [cell for cell in ablations if cell.axis == axis]
         if points:
             sweeps.append(Sweep(axis, *ablation_base(params, axis), points))
-    return Study(grid, sweeps, Ledger((), ()), params.study, f"{params.tracking.experiment}-{params.study}")
+    experiment = f"{params.tracking.experiment}-{params.study}"
+    return Study(grid, sweeps, Ledger((), ()), params.study, experiment, complexity_cells(params))
 
 
 def read_study(params: Params, reports: str | Path = "reports") -> Study:

@@ -5,13 +5,13 @@
 
 from collections.abc import Callable
 
-from pfml import paper
 from pfml.paper import CAPTIONS, TITLES
 from pfml.report.ablations import ablation_section
 from pfml.report.beyond import beyond_section
 from pfml.report.blocks import Block, blocks_of
+from pfml.report.complexity import cost_tables, costs_of
 from pfml.report.markdown import document
-from pfml.report.printed import LOST, footnotes, printed, published_parts
+from pfml.report.printed import LOST, footnotes, published_parts
 from pfml.report.proxy_table import proxy_table
 from pfml.report.retrieval_tables import noise_table, retrieval_table
 from pfml.report.rows import nothing_run
@@ -54,7 +54,7 @@ def report_sections(studies: Studies) -> list[Section]:
     """Everything that the report shows of `studies`, in order."""
     blocks = blocks_of([cell for study in studies.every for cell in study.grid])
     return [
-        summary_section(studies),
+        summary_section(studies, costs_of(studies)),
         *(table_section(table, studies, blocks) for table in range(1, 10)),
         ablation_section(studies),
         beyond_section(studies),
@@ -78,26 +78,7 @@ def table_8(table: int, studies: Studies, blocks: list[Block]) -> list[Table | s
     return settings_tables(table, studies)
 
 
-def table_9(table: int, studies: Studies, blocks: list[Block]) -> list[Table | str]:
-    """Published seconds per epoch, each as a ratio to the first row."""
-    theirs = paper.published(table)
-    base, worst = theirs[0], max(theirs, key=lambda p: p.value)
-    columns = [
-        words("Method", [p.method for p in theirs]),
-        Column("s per epoch", [printed(p) for p in theirs]),
-        numbers(f"ratio to {base.method}", [p.value / base.value for p in theirs], digits=3),
-    ]
-    slower = 100 * (worst.value / base.value - 1)
-    said = f"The slowest, {worst.method}, takes {slower:.1f} % longer than {base.method}."
-    return [
-        table_of(f"table-{table}-published", "Published:", columns, [said]),
-        f"{nothing_run([], studies)} Training seconds of the runs above stand in Table 1, of one number of proxies "
-        "against another under [M against cost](#beyond-the-paper).",
-        *footnotes(table),
-    ]
-
-
-MAKERS: dict[int, Callable] = {2: noise_table, 3: proxy_table, 6: table_6_7, 7: table_6_7, 8: table_8, 9: table_9}
+MAKERS: dict[int, Callable] = {2: noise_table, 3: proxy_table, 6: table_6_7, 7: table_6_7, 8: table_8, 9: cost_tables}
 
 
 def outside(studies: Studies) -> Table | str:

@@ -1,0 +1,134 @@
+"""Table 9: seconds of a training epoch against the number of proxies, ours as the stage `complexity` timed them."""
+
+import csv
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pfml import paper
+from pfml.report.blocks import Block
+from pfml.report.claims import OVERHEAD, Evidence
+from pfml.report.intervals import below, effect
+from pfml.report.pools import Pool, pools_of
+from pfml.report.printed import footnotes, printed
+from pfml.report.studies import Studies
+from pfml.report.style import method_name
+from pfml.report.table import Column, Entry, Table, numbers, table_of, words
+
+FOLDER = Path("reports/complexity")
+BASE = "proxy_nca"  # the paper's first row
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One timed training; seconds: per step, one number a round. digest: of the configuration that was timed."""
+
+    study: str
+    method: str
+    proxies_per_class: int | None
+    digest: str
+    seconds: Sequence[float]
+    steps_per_epoch: int
+    processor: str
+
+    @property
+    def label(self) -> str:
+        count = self.proxies_per_class
+        return method_name(self.method) + (f" M={count}" if count is not None and self.method == "pfml" else "")
+
+    @property
+    def per_epoch(self) -> float:
+        return statistics.median(self.seconds) * self.steps_per_epoch
+
+
+def read_timings(folder: Path = FOLDER) -> list[Timed]:
+    """Every timed training on disk.
+
+    Raises:
+        ValueError: a file that the stage did not write; names it.
+    """
+    found = []
+    for path in sorted(folder.glob("*.csv")):
+        try:
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    seconds = tuple(map(float, row["seconds_by_round"].split()))
+                    count = int(row["proxies_per_class"]) if row["proxies_per_class"] else None
+                    who = (path.stem, row["method"], count, row["digest"], seconds)
+                    found.append(Timed(*who, int(row["steps_per_epoch"]), row["processor"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: not a file of the stage complexity ({error!r}); run it again") from None
+    return found
+
+
+def timed_by(studies: Studies) -> dict[str, list[Timed]]:
+    """study -> its timings, of the configurations that the study asks for as it stands."""
+    wanted = {study.name: {cell.digest for cell in study.timed} for study in studies.every}
+    found: dict[str, list[Timed]] = {}
+    for one in read_timings():
+        if one.digest in wanted.get(one.study, ()):
+            found.setdefault(one.study, []).append(one)
+    return found
+
+
+def cost_tables(table: int, studies: Studies, blocks: Sequence[Block]) -> list[Table | str]:
+    """Published seconds per epoch, each as a ratio to the first row, and ours of each study that was timed."""
+    theirs = paper.published(table)
+    base, worst = theirs[0], max(theirs, key=lambda p: p.value)
+    columns = [
+        words("Method", [p.method for p in theirs]),
+        Column("s per epoch", [printed(p) for p in theirs]),
+        numbers(f"ratio to {base.method}", [p.value / base.value for p in theirs], digits=3),
+    ]
+    slower = 100 * (worst.value / base.value - 1)
+    said = f"The slowest, {worst.method}, takes {slower:.1f} % longer than {base.method}."
+    parts: list[Table | str] = [table_of(f"table-{table}-published", "Published:", columns, [said])]
+    found = timed_by(studies)
+    parts += [_own_table(study, timings, studies) for study, timings in found.items()]
+    if not found:
+        parts.append(f"Ours: not run (`{studies.running.name}` was not timed).")
+    return [*parts, *footnotes(table)]
+
+
+def _own_table(study: str, timings: Sequence[Timed], studies: Studies) -> Table:
+    cell = studies.find(study).timed[0]
+    first = next((one for one in timings if one.method == BASE), timings[0])
+    ratios = [[a / b for a, b in zip(one.seconds, first.seconds)] for one in timings]
+    columns = [
+        words("Method", [one.label for one in timings]),
+        Column("s per epoch", [Entry(one.per_epoch, digits=3) for one in timings]),
+        Column("ms per step", [Entry(1000 * statistics.median(one.seconds), digits=1) for one in timings]),
+        Column(f"ratio to {first.label}", [Entry(statistics.median(found), digits=3) for found in ratios]),
+        Column("from", [Entry(min(found), digits=3) for found in ratios]),
+        Column("to", [Entry(max(found), digits=3) for found in ratios]),
+        numbers("rounds", [len(one.seconds) for one in timings], digits=0),
+    ]
+    where = f"{cell.dataset}, {cell.backbone}, {cell.dim} dimensions, batch {cell.train['batch']}"
+    title = f"Study `{study}`: {where}, on {', '.join(dict.fromkeys(one.processor for one in timings))}."
+    said = (
+        "Ratios are taken round by round, the methods in turn, and their median shown; the network's share of a step "
+        "decides how much of it a loss can be."
+    )
+    return table_of(f"table-9-{study}", title, columns, [said])
+
+
+def costs_of(studies: Studies) -> list[Evidence]:
+    """The claim on time for each pool: percent by which PFML's steps are longer than ProxyNCA's, at the largest M."""
+    found = []
+    for study, timings in timed_by(studies).items():
+        cell = studies.find(study).timed[0]
+        pool = next((p for p in pools_of(studies) if _same_place(p, cell)), None)
+        own = max((t for t in timings if t.method == "pfml"), key=lambda t: t.proxies_per_class, default=None)
+        base = next((t for t in timings if t.method == BASE), None)
+        if pool is None or own is None or base is None or any(e.pool.name == pool.name for e in found):
+            continue
+        longer = effect({i: 100 * (a / b - 1) for i, (a, b) in enumerate(zip(own.seconds, base.seconds))})
+        detail = f"percent of a step at M {own.proxies_per_class}, n rounds, on {own.processor}"
+        found.append(Evidence("overhead", pool, "pfml", below(longer, OVERHEAD), longer, base.label, detail))
+    return found
+
+
+def _same_place(pool: Pool, cell) -> bool:
+    place = (cell.dataset, cell.backbone, cell.dim, cell.model["weights"])
+    return place == (pool.dataset, pool.backbone, pool.dim, pool.weights)
