@@ -63,8 +63,14 @@ def test_everything_is_there(project):
     theory = list(csv.DictReader((project / "reports/theory.csv").open()))
     assert [row["statement"] for row in theory] == 3 * ["proposition 1"] + 3 * ["corollary 1"]
     assert (project / "reports/theory.md").read_text().count("\n| base |") == 3
-    for name in ("training", "ablations", "field", "gallery-glyphs"):
+    drawn = ("training", "ablations", "field", "overview", "forces")
+    for name in (*drawn, *(f"{kind}-glyphs" for kind in ("gallery", "tsne", "proxies", "memorisation"))):
         assert (project / f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (project / f"reports/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    fitted = list(csv.DictReader((project / "reports/figures/memorisation-glyphs.csv").open()))
+    assert [row["method"] for row in fitted] == ["pfml", "contrastive"] and {row["flipped"] for row in fitted} == {
+        "800"
+    }
     manifest = list(csv.DictReader((project / "data/noise/glyphs-0.2-0.csv").open()))
     assert len(manifest) == 8000 and sum(row["corrupted"] == "True" for row in manifest) == 800
 
