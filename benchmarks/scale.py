@@ -5,7 +5,7 @@ Settled scene: tight classes apart from each other, batch 100 as 25 classes x 4;
 next steps, which look again only at proxies that have moved half the skin; `product`: what one bare product over all
 pairs would take, from a part of it.
 
-    PYTHONPATH=src python benchmarks/scale.py        # a table, and reports/figures/loss-scale.png
+    PYTHONPATH=src python benchmarks/scale.py        # a table, and reports/figures/loss-scale.png, .pdf
 """
 
 import argparse
@@ -14,6 +14,8 @@ import time
 
 import torch
 from loss import BATCH, PER_CLASS, Scene, row, step, table
+
+from pfml.report.style import BLUE, GREEN, QUIET, VERMILION, figure_style, new_figure, save_figure
 
 DIM, PROXIES = 128, 2
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)  # the last takes 12 GB and half an hour: --most 1000000
@@ -53,21 +55,20 @@ def measure(points: int, steps: int) -> tuple[float, float, float]:
 
 
 def draw(found: dict[int, tuple[float, float, float]], path: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    sizes, columns = list(found), list(zip(*found.values()))
+    growth = math.log(columns[1][-1] / columns[1][0]) / math.log(sizes[-1] / sizes[0])
     names = ("first step: finds all near pairs", "later steps, mean", "bare product over all pairs")
-    for name, marker, values in zip(names, ["s", "o", "^"], zip(*found.values())):
-        axes.loglog(list(found), values, marker=marker, label=name)
-    sizes = list(found)
-    axes.loglog(sizes, [found[sizes[0]][1] * n / sizes[0] for n in sizes], ":", color="grey", label="linear")
-    axes.set(xlabel="proxies (two a class, D 128)", ylabel="seconds a step")
-    axes.set_title("The cost of many classes: later steps grow linearly", loc="left")
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    looks = ((BLUE, "--", "s"), (VERMILION, "-", "o"), (GREEN, "-.", "^"))
+    with figure_style():
+        figure = new_figure(6, 4)
+        axes = figure.subplots()
+        for name, (colour, dash, marker), values in zip(names, looks, columns):
+            axes.loglog(sizes, values, color=colour, linestyle=dash, marker=marker, label=name)
+        axes.loglog(sizes, [columns[1][0] * n / sizes[0] for n in sizes], ":", color=QUIET, label="linear")
+        axes.set(xlabel=f"proxies ({PROXIES} a class, D {DIM})", ylabel="seconds a step")
+        axes.set_title(f"The cost of n proxies: steps after the first grow as $n^{{{growth:.2f}}}$")
+        axes.legend()
+        save_figure(figure, path)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""figures: training curves and ablation panels into reports/figures/, from results alone."""
+"""figures: training curves and ablation panels into reports/figures/ (PNG and PDF), from results alone."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from pfml.config import run_stage
 
 def main(params):
     from pfml import paper
-    from pfml.report.figures import ablation_panels, training_curves
+    from pfml.report.ablation_figure import ablation_panels
     from pfml.report.ledger import histories, summarise
     from pfml.report.study import read_study
+    from pfml.report.training_figure import training_curves
 
     study, folder = read_study(params), Path("reports/figures")
-    folder.mkdir(parents=True, exist_ok=True)
     training_curves(histories(study.ledger, study.grid), folder / "training.png")
     ablation_panels(
         {s.axis: [(v, summarise(study.ledger, cells, "recall@1")) for v, cells in s.points()] for s in study.sweeps},

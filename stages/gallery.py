@@ -1,19 +1,16 @@
-"""gallery <dataset>: reports/figures/gallery-<dataset>.png, what the grid's first run finds."""
+"""gallery <dataset>: reports/figures/gallery-<dataset>.png and .pdf, what PFML and the best baseline find."""
 
 import sys
-from pathlib import Path
 
 from pfml.config import grid_cells, run_stage
 
 
 def main(params):
-    from pfml.evaluation import gallery_of
-    from pfml.report.figures import retrieval_gallery
+    from pfml.gallery import gallery_of
+    from pfml.report.gallery_figure import retrieval_gallery
 
     name = sys.argv[1]
-    cell = next(cell for cell in grid_cells(params) if cell.dataset == name)
-    Path("reports/figures").mkdir(parents=True, exist_ok=True)
-    retrieval_gallery(*gallery_of(cell), f"reports/figures/gallery-{name}.png")
+    retrieval_gallery(*gallery_of(grid_cells(params), name), f"reports/figures/gallery-{name}.png")
 
 
 run_stage(main, data=True)

@@ -48,8 +48,7 @@ BASELINES = {
         "sampling",
     )
 }
-# Reading images, which of the evaluation only the gallery does.
-IMAGES = {"pfml.data.images", "pfml.data.packed"}
+PROBED = {"pfml.losses.baselines", "pfml.losses.library"}  # the baselines whose force on a pair is measured
 # Making a dataset: the split reads of it how many classes train.
 MAKING = {
     f"pfml.data.{name}" for name in ("archives", "copies", "glyph_codepoints", "glyphs", "layouts", "own", "pack")
@@ -91,10 +90,28 @@ STAGE_MODULES = {
         {"pfml.report.tables", "pfml.report.studies", "pfml.report.study", "pfml.report.files"},
         set(),
     ),
-    "figures": ({"pfml.report.figures", "pfml.report.study"}, set()),
-    "gallery": (
-        {"pfml.report.figures", "pfml.evaluation"},
-        {"pfml.paper", "pfml.report.ledger"},
+    "figures": ({"pfml.report.ablation_figure", "pfml.report.training_figure", "pfml.report.study"}, set()),
+    "loss_figures": (
+        {
+            "pfml.forces",
+            "pfml.overview",
+            "pfml.report.force_figure",
+            "pfml.report.overview_figure",
+            *FIELD,
+            *PROBED,
+        },
+        set(),
+    ),
+    "gallery": ({"pfml.gallery", "pfml.report.gallery_figure"}, set()),
+    "embedding_figures": (
+        {
+            "pfml.embedding_views",
+            "pfml.memorisation",
+            "pfml.report.ledger",
+            "pfml.report.map_figure",
+            "pfml.report.memorisation_figure",
+        },
+        set(),
     ),
     "complexity": ({"pfml.complexity", *FIELD, *BASELINES}, set()),
     "tune": ({"pfml.tuning", "pfml.tune_settings", *FIELD, *BASELINES}, set()),
@@ -104,7 +121,7 @@ STAGE_MODULES = {
 for axis in AXES:
     STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, {"pfml.losses.contrastive_field"})
 for suffix in ("", "_baseline", *(f"_{axis}" for axis in AXES)):
-    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, IMAGES)
+    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, set())
 
 
 @cache
@@ -150,6 +167,19 @@ def test_every_imported_module_is_a_dependency(stage):
 
 def test_every_module_of_the_losses_belongs_to_a_training_stage():
     assert imports("pfml.losses") - {"pfml.losses"} <= FIELD | BASELINES
+
+
+def test_every_figure_is_drawn_twice_and_described():
+    """As PNG and as PDF, with a word in docs/figures.md."""
+    stages = [stage.get("do", stage) for stage in STAGES.values()]
+    outs = [
+        path for stage in stages for out in stage.get("outs", ()) for path in (out if isinstance(out, dict) else [out])
+    ]
+    drawn = {ending: {p[:-4] for p in outs if p.endswith(f".{ending}")} for ending in ("png", "pdf")}
+    assert len(drawn["png"]) >= 9 and drawn["png"] == drawn["pdf"]
+    text = (ROOT / "docs/figures.md").read_text()
+    names = {path.removeprefix("reports/figures/").replace("${item}", "<dataset>") for path in drawn["png"]}
+    assert {name for name in names if f"`{name}`" not in text} == set()
 
 
 def test_the_committed_lock_file_is_true():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pfml.config import ConfigError, find_cell, grid_cells, load_params
-from pfml.proxy_distance import drawn_again, measure_wasserstein, unit
+from pfml.proxy_distance import drawn_again, measure_wasserstein
 from pfml.run import run_cell
-from pfml.wasserstein import proxy_wasserstein, spread
+from pfml.wasserstein import proxy_wasserstein, spread, unit
 
 
 @pytest.fixture

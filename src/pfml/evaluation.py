@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 
@@ -65,30 +64,3 @@ def evaluate_cell(cell: Cell, params: Params) -> dict:
     shutil.copyfile(paths.model / "history.csv", paths.history)
     paths.result.write_text(json.dumps(result, indent=1) + "\n")
     return result
-
-
-def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
-    """Test images for a picture of a cell's retrieval: one query from each of evenly spaced test classes.
-
-    Returns:
-        images (of the whole dataset), query indices (q,), neighbour indices (q, k), labels per index.
-    """
-    import pandas as pd
-    import torch
-
-    from pfml.data.packed import open_images
-    from pfml.retrieval import nearest_neighbours
-
-    read_run(cell)
-    saved = np.load(cell.paths().model / "embeddings.npz")
-    labels = saved["test_labels"]
-    classes = np.unique(labels)
-    chosen = classes[np.linspace(0, len(classes) - 1, min(queries, len(classes))).astype(int)]
-    asked = torch.tensor([int(np.flatnonzero(labels == c)[0]) for c in chosen])
-    _, found = next(nearest_neighbours(torch.from_numpy(saved["test"]), asked, neighbours))
-    split = pd.read_csv(f"data/split/{cell.dataset}.csv")
-    measured = split["validation"] if cell.train["hold_out"] else split["split"] == "test"
-    items = split.loc[measured, "item"].to_numpy()
-    of_item = np.full(len(split), -1)
-    of_item[items] = labels
-    return open_images(Path("data/raw", cell.dataset)), items[asked.numpy()], items[found.numpy()], of_item

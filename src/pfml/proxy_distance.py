@@ -9,7 +9,7 @@ import numpy as np
 from pfml.cell import Cell
 from pfml.evaluation import read_run
 from pfml.schema import Wasserstein
-from pfml.wasserstein import proxy_wasserstein, spread
+from pfml.wasserstein import proxy_wasserstein, spread, unit
 
 COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
 
@@ -71,11 +71,6 @@ def drawn_again(cell: Cell, epoch: int) -> tuple[np.ndarray, np.ndarray]:
             embeddings.append(model(images.contiguous(memory_format=torch.channels_last)))
             labels.append(data.labels[batch])
     return torch.cat(embeddings).numpy(), torch.cat(labels).numpy()
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """L2-normalised along the last axis."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def write_wasserstein(rows: Sequence[dict], path: Path) -> None:

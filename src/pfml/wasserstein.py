@@ -85,6 +85,11 @@ def spread(embeddings, labels) -> float:
     return float(np.mean([np.sqrt(((g - g.mean(0)) ** 2).sum(1).mean()) for g in groups]))
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """L2-normalised along the last axis."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 def _check(proxies, embeddings, labels) -> None:
     if proxies.ndim != 3 or proxies.shape[1] < 1:
         raise ValueError(f"proxies: expected (classes, proxies per class >= 1, dimension), found {proxies.shape}")

@@ -63,8 +63,14 @@ def test_everything_is_there(project):
     theory = list(csv.DictReader((project / "reports/theory.csv").open()))
     assert [row["statement"] for row in theory] == 3 * ["proposition 1"] + 3 * ["corollary 1"]
     assert (project / "reports/theory.md").read_text().count("\n| base |") == 3
-    for name in ("training", "ablations", "field", "gallery-glyphs"):
+    drawn = ("training", "ablations", "field", "overview", "forces")
+    for name in (*drawn, *(f"{kind}-glyphs" for kind in ("gallery", "tsne", "proxies", "memorisation"))):
         assert (project / f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (project / f"reports/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    fitted = list(csv.DictReader((project / "reports/figures/memorisation-glyphs.csv").open()))
+    assert [row["method"] for row in fitted] == ["pfml", "contrastive"] and {row["flipped"] for row in fitted} == {
+        "800"
+    }
     trials = list(csv.DictReader((project / "reports/tuning/glyphs/contrastive.csv").open()))
     assert [row["trial"] for row in trials] == ["0", "1"] and len({row["settings"] for row in trials}) == 2
     assert "| Contrastive |" in (project / "reports/tuning.md").read_text()

@@ -1,6 +1,7 @@
 """Real studies for the report's tests: a toy grid on glyphs, presets of the paper's, and what is on disk of them."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ from pfml.report.studies import Studies
 from pfml.report.study import Study, study_of
 from pfml.report.table import Entry, Section, Table
 from pfml.report.tables import PREAMBLE, report_sections
+from pfml.report.timings import read_timings
 from pfml.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as changed
@@ -44,7 +46,7 @@ def preset(name: str, **changes) -> Study:
 def together(reports: Path, *studies: Study) -> Studies:
     """The studies with what is on disk of them, the first one being run."""
     found = ledger.read_ledger(reports, [cell for study in studies for cell in study.cells])
-    return Studies(tuple(Study(s.grid, s.sweeps, found, s.name, s.experiment) for s in studies), found)
+    return Studies(tuple(replace(s, ledger=found) for s in studies), found, read_timings(Path(reports, "complexity")))
 
 
 def pick(study: Study, method: str, noise: float = 0.0, seed: int | None = None, **point) -> list:

@@ -1,10 +1,7 @@
 """Table 9: seconds of a training epoch against the number of proxies, ours as the stage `complexity` timed them."""
 
-import csv
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from pfml import paper
 from pfml.report.blocks import Block
@@ -13,60 +10,17 @@ from pfml.report.intervals import below, effect
 from pfml.report.pools import Pool, pools_of
 from pfml.report.printed import footnotes, printed
 from pfml.report.studies import Studies
-from pfml.report.style import method_name
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
+from pfml.report.timings import Timed
 
-FOLDER = Path("reports/complexity")
 BASE = "proxy_nca"  # the paper's first row
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One timed training; seconds: per step, one number a round. digest: of the configuration that was timed."""
-
-    study: str
-    method: str
-    proxies_per_class: int | None
-    digest: str
-    seconds: Sequence[float]
-    steps_per_epoch: int
-    processor: str
-
-    @property
-    def label(self) -> str:
-        count = self.proxies_per_class
-        return method_name(self.method) + (f" M={count}" if count is not None and self.method == "pfml" else "")
-
-    @property
-    def per_epoch(self) -> float:
-        return statistics.median(self.seconds) * self.steps_per_epoch
-
-
-def read_timings(folder: Path = FOLDER) -> list[Timed]:
-    """Every timed training on disk.
-
-    Raises:
-        ValueError: a file that the stage did not write; names it.
-    """
-    found = []
-    for path in sorted(folder.glob("*.csv")):
-        try:
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    seconds = tuple(map(float, row["seconds_by_round"].split()))
-                    count = int(row["proxies_per_class"]) if row["proxies_per_class"] else None
-                    who = (path.stem, row["method"], count, row["digest"], seconds)
-                    found.append(Timed(*who, int(row["steps_per_epoch"]), row["processor"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: not a file of the stage complexity ({error!r}); run it again") from None
-    return found
 
 
 def timed_by(studies: Studies) -> dict[str, list[Timed]]:
     """study -> its timings, of the configurations that the study asks for as it stands."""
     wanted = {study.name: {cell.digest for cell in study.timed} for study in studies.every}
     found: dict[str, list[Timed]] = {}
-    for one in read_timings():
+    for one in studies.timings:
         if one.digest in wanted.get(one.study, ()):
             found.setdefault(one.study, []).append(one)
     return found

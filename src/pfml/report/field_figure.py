@@ -1,8 +1,10 @@
-"""Figures 1 and 2 of the paper: the class potentials of two classes in the plane, with force arrows, as a PNG."""
+"""Figure 2 of the paper: the class potentials of two classes in the plane, with force arrows."""
 
 from pathlib import Path
 
-from pfml.report.style import figure_style, line_style, new_figure, save_png
+import numpy as np
+
+from pfml.report.style import CLASS_LOOKS, YELLOW, figure_style, new_figure, save_figure
 
 SPAN = 1.6  # half the width of the plane
 
@@ -14,36 +16,30 @@ def field_picture(path: str | Path, alpha: float = 3.0, delta: float = 0.2) -> N
     field is that of the embeddings; the proxies start at the same random points under both laws. Arrow lengths are
     logarithmic: a quarter shorter for a tenth of the force.
     """
-    import numpy as np
-
     from pfml.theory.fields import DecayingLaw, GrowingLaw
 
     points, labels = _two_classes()
     starts = np.random.default_rng(5).normal(0.0, 0.75, (2, 8, 2))
-    laws = {
-        "PFML: force decays with distance": DecayingLaw(alpha, delta),
-        "CPML: force grows with distance": GrowingLaw(delta),
-    }
+    laws = {"PFML": DecayingLaw(alpha, delta), "CPML": GrowingLaw(delta)}
     with figure_style():
         figure = new_figure(8.2, 8.5)
         panels = figure.subplots(2, 2, sharex=True, sharey=True)
+        for column, (name, law) in zip(panels.T, laws.items()):
+            rest = [_rest(starts[own], points, labels, own, law) for own in (0, 1)]
+            for own, axes in enumerate(column):
+                _field_panel(axes, points, labels, own, law, starts[own], rest[own])
+            away = np.mean([nearest(rest[own], points[labels == own]).mean() for own in (0, 1)])
+            column[0].set_title(f"{name}: proxies rest {away:.2f} from an own embedding")
         for own in (0, 1):
-            for axes, (name, law) in zip(panels[own], laws.items()):
-                _field_panel(axes, points, labels, own, law, starts[own])
-                if own == 0:
-                    axes.set_title(name, loc="left")
             panels[own][0].set_ylabel(f"field of class {own + 1}, Ψ{'₁₂'[own]}")
         handles, names = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3)
-        save_png(figure, path)
+        save_figure(figure, path)
 
 
-def _field_panel(axes, points, labels, own: int, law, starts) -> None:
+def _field_panel(axes, points, labels, own: int, law, starts, rest) -> None:
     """One class potential as grey levels (dark is low), its force as arrows, the embeddings and the proxies."""
-    import numpy as np
-
     from pfml.theory.fields import class_field
-    from pfml.theory.rest import settle
 
     fine, coarse = np.linspace(-SPAN, SPAN, 160), np.linspace(-0.94 * SPAN, 0.94 * SPAN, 16)
     plane = np.stack(np.meshgrid(fine, fine), -1)
@@ -54,28 +50,38 @@ def _field_panel(axes, points, labels, own: int, law, starts) -> None:
     _, force = class_field(where, points, labels, own, law)
     size = np.maximum(np.linalg.norm(force, axis=-1, keepdims=True), 1e-12)
     arrows = force / size * np.clip(1 + np.log10(size / np.quantile(size, 0.95)) / 4, 0, 1.2)
-    colours = [line_style(name)["color"] for name in ("proxy_anchor", "pfml")]
+    colours = [colour for colour, _ in CLASS_LOOKS]
     axes.quiver(*where.T, *arrows.T, color=colours[own], width=0.004, scale=22, pivot="mid")
-    nearest = np.linalg.norm(plane[..., None, :] - points[labels == own], axis=-1).min(-1)
-    axes.contour(fine, fine, nearest, [law.delta], colors="white", linewidths=1.2, linestyles="dashed")
+    edge = nearest(plane, points[labels == own])
+    axes.contour(fine, fine, edge, [law.delta], colors="white", linewidths=1.2, linestyles="dashed")
     axes.plot([], [], "--", color="#BBBBBB", linewidth=1.2, label=f"δ = {law.delta:g} from own embeddings")
     for c in (0, 1):
-        look = {"color": colours[c], "marker": "os"[c], "edgecolor": "white", "linewidth": 0.7}
+        look = {"color": colours[c], "marker": CLASS_LOOKS[c][1], "edgecolor": "white", "linewidth": 0.7}
         axes.scatter(*points[labels == c].T, s=26, zorder=4, label=f"embeddings of class {c + 1}", **look)
     ring = {"facecolor": "none", "edgecolor": "black", "linewidth": 1}
     axes.scatter(*points[-2:].T, s=110, zorder=4, label="wrong label", **ring)
     star = {"marker": "*", "edgecolor": "black", "linewidth": 0.8}
-    rest = settle(starts, lambda at, _: class_field(at, points, labels, own, law)[1], step=0.02, steps=800)
     axes.scatter(*starts.T, s=14, facecolor="white", zorder=3, label="proxies at the start", **star)
-    axes.scatter(*rest.T, s=120, facecolor="#F0E442", zorder=5, label="proxies at rest", **star)
+    axes.scatter(*rest.T, s=120, facecolor=YELLOW, zorder=5, label="proxies at rest", **star)
     axes.set(xlim=(-SPAN, SPAN), ylim=(-SPAN, SPAN), aspect="equal", xticks=[], yticks=[])
     axes.grid(False)
 
 
-def _two_classes():
-    """Embeddings (n, 2) and labels: per class two groups, and one stray embedding amid the other class."""
-    import numpy as np
+def _rest(starts, points, labels, own: int, law) -> np.ndarray:
+    """Where proxies come to rest in the field of class `own`."""
+    from pfml.theory.fields import class_field
+    from pfml.theory.rest import settle
 
+    return settle(starts, lambda at, _: class_field(at, points, labels, own, law)[1], step=0.02, steps=800)
+
+
+def nearest(where: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Distance (...,) of places (..., 2) to the nearest of points (n, 2)."""
+    return np.linalg.norm(where[..., None, :] - points, axis=-1).min(-1)
+
+
+def _two_classes() -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, 2) and labels: per class two groups, and one stray embedding amid the other class."""
     draw = np.random.default_rng(2)
     centres = {0: [(-0.95, 0.75), (0.55, 0.95)], 1: [(-0.7, -0.85), (0.95, -0.5)]}
     groups = [(c, draw.normal(centre, 0.13, (5, 2))) for c, places in centres.items() for centre in places]

@@ -5,7 +5,7 @@ loss.alpha=4`, `make repro PRESET=...`) moves the rows of the study being run an
 committed file no longer fits the code, the file as it stands takes its place, and a line on stdout says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +18,20 @@ from pfml.overlay import merge
 from pfml.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
 from pfml.report.ledger import Ledger, Record, read_ledger
 from pfml.report.study import Study, study_of
+from pfml.report.timings import Timed, read_timings
 from pfml.schema import Params
 from pfml.validation import ConfigError, Loader
 
 
 @dataclass(frozen=True)
 class Studies:
-    """`every`: the study being run first, then the committed default, then the presets by name; no name twice."""
+    """`every`: the study being run first, then the committed default, then the presets by name; no name twice.
+    `timings`: of reports/complexity, wanted or not.
+    """
 
     every: tuple[Study, ...]
     ledger: Ledger
+    timings: Sequence[Timed] = ()
 
     @property
     def running(self) -> Study:
@@ -67,11 +71,12 @@ def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
 
     Raises:
         ConfigError: a preset that cannot be used, or two of one study.
-        ValueError: a result file that cannot be used (see ledger.read_ledger).
+        ValueError: a result file that cannot be used (see ledger.read_ledger, timings.read_timings).
     """
     found = [study_of(p) for p in every_params(params)]
     ledger = read_ledger(reports, [cell for study in found for cell in study.cells])
-    return Studies(tuple(replace(study, ledger=ledger) for study in found), ledger)
+    timings = read_timings(Path(reports, "complexity"))
+    return Studies(tuple(replace(study, ledger=ledger) for study in found), ledger, timings)
 
 
 def every_params(params: Params) -> Iterator[Params]:

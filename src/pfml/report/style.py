@@ -1,4 +1,4 @@
-"""How the report looks: names and colours of methods, number formats, Markdown tables, the one figure style."""
+"""How the report looks: names and colours of methods, number formats, Markdown tables, the one style of figures."""
 
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -21,21 +21,31 @@ METRICS = {
     "best_recall@1": "best R@1", "seconds_per_epoch": "s per epoch",
 }  # fmt: skip
 
-# Okabe and Ito's colour-blind-safe colours; a dash sets the second user of a hue apart.
-LINES = {
-    "pfml": ("#D55E00", "-"), "pfml_tuned": ("#D55E00", "--"), "cpml": ("#CC79A7", "-"),
-    "proxy_anchor": ("#0072B2", "-"), "proxy_nca": ("#56B4E9", "-"), "soft_triple": ("#009E73", "-"),
-    "multi_similarity": ("#000000", "-"), "triplet": ("#E69F00", "-"), "contrastive": ("#7F7F7F", "-"),
-    "hist": ("#0072B2", "--"), "hyp": ("#009E73", "--"), "hier": ("#000000", "--"),
-    "cub200": ("#009E73", "-"), "cars196": ("#D55E00", "-"),
+# Okabe and Ito's colours, which colour-blind people tell apart. Several are equally light, so that dash and marker say
+# in grey what colour says: no two methods share both.
+BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
+HUES = (BLUE, GREEN, BLACK, PURPLE, SKY, ORANGE, GREY)  # vermilion is PFML's
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES = ("-", "--", ":", "-.")
+LOOKS = {  # colour, dash, marker
+    "pfml": (VERMILION, "-", "o"), "pfml_tuned": (VERMILION, "--", "h"), "cpml": (PURPLE, "-", "X"),
+    "proxy_anchor": (BLUE, "-", "^"), "proxy_nca": (SKY, "-", "v"), "soft_triple": (GREEN, "-", "D"),
+    "multi_similarity": (BLACK, "-", "P"), "triplet": (ORANGE, "-", "p"), "contrastive": (GREY, "-", "s"),
+    "cub200": (GREEN, "-", "s"), "cars196": (BLUE, "--", "D"),
 }  # fmt: skip
-RIGHT, WRONG = "#009E73", "#D55E00"
+_OTHERS = [name for name in NAMES if name not in LOOKS]
+LOOKS |= {name: (HUES[i % 7], DASHES[1 + i // 7 % 3], MARKERS[(i + i // 7) % 8]) for i, name in enumerate(_OTHERS)}
+CLASS_LOOKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (ORANGE, "P"))
+RIGHT, WRONG = BLUE, ORANGE  # dark and light: also told apart in grey
+QUIET = "#6E6E6E"  # notes and guides
 
 FIGURE_STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False,
-    "figure.facecolor": "white", "figure.dpi": 130,
+    "axes.titlelocation": "left", "figure.titlesize": 10.5, "figure.facecolor": "white", "figure.dpi": 130,
+    "pdf.fonttype": 42, "pdf.compression": 9,
 }  # fmt: skip
 
 
@@ -53,9 +63,12 @@ def metric_name(metric: str) -> str:
 
 
 def line_style(name: str) -> dict:
-    """Colour, dash and weight of a method's (or published dataset's) line; an unknown name is a thin dotted grey."""
-    colour, dash = LINES.get(name, ("#AAAAAA", ":"))
-    return {"color": colour, "linestyle": dash, "linewidth": 2.4 if name.startswith("pfml") else 1.5}
+    """Colour, dash, weight and marker of a method's (or published dataset's) line; an unknown name is dotted grey."""
+    colour, dash, marker = LOOKS.get(name, ("#AAAAAA", ":", "."))
+    ours = name.startswith("pfml")
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+    return {"color": colour, "linestyle": dash, "linewidth": 2.4 if ours else 1.5, "marker": marker,
+            "markersize": 6 if ours else 5.5} | edge  # fmt: skip
 
 
 def number(mean: float | None, std: float | None = None, digits: int = 1) -> str:
@@ -82,12 +95,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: 
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))
 
 
-def new_figure(width: float, height: float):
+def new_figure(width: float, height: float, layout: str | None = "constrained"):
     """A figure (inches) with the Agg canvas, outside pyplot's global state. Use inside `figure_style()`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -103,14 +116,41 @@ def figure_style():
         yield
 
 
-def save_png(figure, path: str | Path) -> None:
-    """Write a PNG of 256 colours without program name or date: small, and equal bytes for equal numbers."""
+def heading(figure, text: str) -> None:
+    """What the whole figure shows, over its left edge."""
+    figure.suptitle(text, x=0.04 / figure.get_figwidth(), ha="left")
+
+
+def frame(axes, colour: str, width: float) -> None:
+    """Nothing but a frame around what the axes hold."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colour, linewidth=width)
+
+
+def nothing(figure, why: str) -> None:
+    """A figure that has nothing to show says why."""
+    figure.text(0.5, 0.5, why, ha="center", va="center", color=QUIET)
+
+
+def save_figure(figure, path: str | Path) -> None:
+    """Write a PNG of 256 colours at `path` and a PDF beside it, without program name or date: equal bytes for equal
+    numbers.
+
+    Raises:
+        ValueError: `path` does not end in .png.
+    """
     import numpy as np
     from PIL import Image
 
     path = Path(path)
+    if path.suffix != ".png":
+        raise ValueError(f"save_figure: path: expected a name that ends in .png, found {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.canvas.draw()
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     image.save(path, format="PNG", optimize=True)
+    unsaid = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    figure.savefig(path.with_suffix(".pdf"), format="pdf", metadata=unsaid)

@@ -1,0 +1,27 @@
+"""embedding_figures <dataset>: t-SNE map, proxies among embeddings, fitted wrong labels (PNG and PDF, with a CSV)."""
+
+import sys
+from pathlib import Path
+
+from pfml.config import grid_cells, run_stage
+
+
+def main(params):
+    from pfml.embedding_views import map_view, proxy_view
+    from pfml.memorisation import memorisation, write_memorisation
+    from pfml.report.ledger import read_history
+    from pfml.report.map_figure import map_figure
+    from pfml.report.memorisation_figure import memorisation_figure
+    from pfml.report.proxy_figure import proxy_figure
+
+    name, folder = sys.argv[1], Path("reports/figures")
+    grid = [cell for cell in grid_cells(params) if cell.dataset == name]
+    map_figure(*map_view(grid, name), folder / f"tsne-{name}.png")
+    proxy_figure(*proxy_view(grid, name), folder / f"proxies-{name}.png")
+    rows = memorisation(grid)
+    write_memorisation(rows, folder / f"memorisation-{name}.csv")
+    histories = [(cell.method, float(cell.noise), read_history(cell.paths().model / "history.csv")) for cell in grid]
+    memorisation_figure(rows, histories, folder / f"memorisation-{name}.png")
+
+
+run_stage(main, data=True)

@@ -1,0 +1,20 @@
+"""loss_figures: Figure 1 and force against distance (with reports/figures/forces.csv), from settings alone."""
+
+from pathlib import Path
+
+from pfml.config import run_stage
+
+
+def main(params):
+    from pfml.forces import DISTANCES, force_curves, write_forces
+    from pfml.overview import overview
+    from pfml.report.force_figure import force_figure
+    from pfml.report.overview_figure import overview_figure
+
+    folder, curves = Path("reports/figures"), force_curves(params)
+    write_forces(curves, folder / "forces.csv")
+    force_figure(curves, DISTANCES, folder / "forces.png")
+    overview_figure(overview(params.loss.alpha, params.loss.delta), folder / "overview.png")
+
+
+run_stage(main)

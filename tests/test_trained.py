@@ -1,0 +1,125 @@
+"""What the figures of embeddings read and choose: the right images, labels, classes, methods."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pfml.embedding_views import map_view, proxy_view
+from pfml.gallery import NEIGHBOURS, gallery_of
+from pfml.trained import cells_of, class_names, evenly_spaced, read_trained
+from tests.trained_study import CLASSES, IMAGES, make_study
+
+
+@pytest.fixture
+def grid(tmp_path, tiny, write, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return make_study(tmp_path, tiny, write, lambda cell, given, true: true)
+
+
+def cell_of(grid, method, noise):
+    return cells_of(grid, "glyphs", noise)[method]
+
+
+def test_a_run_is_read_with_its_images_and_labels(grid):
+    run = read_trained(cell_of(grid, "pfml", 0.2))
+    assert (run.train_items < CLASSES * IMAGES).all() and (run.test_items >= CLASSES * IMAGES).all()
+    assert (run.labels != run.true_labels).sum() == round(0.2 * CLASSES * IMAGES)
+    np.testing.assert_array_equal(run.true_labels, run.train_items // IMAGES)
+    for vectors in (run.train, run.test, run.proxies.reshape(-1, run.train.shape[1])):
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert class_names(run) == {c: f"letter {c}" for c in range(CLASSES)}
+
+
+def test_embeddings_of_other_labels_or_images_are_refused(grid):
+    cell = cell_of(grid, "pfml", 0.0)
+    path = cell.paths().model / "embeddings.npz"
+    saved = dict(np.load(path))
+    np.savez(path, **saved | {"train_labels": saved["train_labels"][::-1]})
+    with pytest.raises(ValueError, match=r"train_labels: expected the noisy_label of data/noise/glyphs-0.0-0.csv"):
+        read_trained(cell)
+    np.savez(path, **saved | {"test": saved["test"][1:]})
+    with pytest.raises(ValueError, match="test: expected 60 embeddings, found 59"):
+        read_trained(cell)
+
+
+def test_a_run_of_other_settings_is_refused(grid, tiny, write, tmp_path):
+    from pfml.config import grid_cells, load_params
+
+    tiny["loss"]["alpha"] = 4.0
+    changed = grid_cells(load_params(write(tiny, tmp_path)))
+    with pytest.raises(ValueError, match="trained with configuration"):
+        read_trained(cell_of(changed, "pfml", 0.0))
+
+
+def test_validation_classes_held_out_are_neither_trained_nor_tested(grid, tiny, write, tmp_path):
+    """Their classes leave the training half and are what the run is measured on; labels are numbered anew."""
+    from dataclasses import replace
+
+    from tests.trained_study import write_run
+
+    cell = cell_of(grid, "pfml", 0.0)
+    held = replace(cell, seed=5, train={**cell.train, "hold_out": True})
+    manifest = pd.read_csv(cell.paths().manifest)
+    manifest.to_csv(held.paths().manifest, index=False)
+    kept = manifest[(manifest["split"] == "train")]
+    seen = kept.assign(split=np.where(kept["validation"], "test", "train"))
+    seen["noisy_label"] = seen["true_label"] = seen["true_label"] - 2 * (seen["split"] == "train")
+    write_run(held, seen, lambda cell, given, true: true)
+    run = read_trained(held)
+    assert set(run.train_items // IMAGES) == {2, 3, 4, 5} and set(run.test_items // IMAGES) == {0, 1}
+    assert class_names(run) == {c: f"letter {c + 2}" for c in range(4)}
+
+
+def test_cells_are_of_the_first_seed_at_the_lowest_noise(grid):
+    chosen = cells_of([*reversed(grid)], "glyphs")
+    assert set(chosen) == {"pfml", "cpml", "contrastive", "proxy_nca"} and {c.noise for c in chosen.values()} == {0.0}
+
+
+def test_the_gallery_sets_pfml_beside_the_best_baseline(grid):
+    images, queries, blocks, labels = gallery_of(grid, "glyphs")
+    assert [block.method for block in blocks] == ["pfml", "contrastive"], (
+        "proxy_nca retrieves worse, cpml is no baseline"
+    )
+    assert list(queries) == [(CLASSES + c) * IMAGES for c in range(CLASSES)], "the first image of each class"
+    for block in blocks:
+        assert np.shape(block.neighbours) == (CLASSES, NEIGHBOURS) and block.recall == 1.0
+        assert (labels[block.neighbours] == labels[queries][:, None]).all()
+        assert not (block.neighbours == queries[:, None]).any(), "a query is not its own neighbour"
+    assert labels[0] == -1 and len(images) == 2 * CLASSES * IMAGES
+
+
+def test_without_pfml_the_first_method_stands_in_its_place(grid):
+    others = [cell for cell in grid if cell.method in ("proxy_nca", "contrastive")]
+    assert [b.method for b in gallery_of(others, "glyphs")[2]] == ["contrastive", "proxy_nca"]
+    assert map_view(others, "glyphs")[0] == "contrastive"
+
+
+def test_the_map_shows_test_images_of_pfml(grid, tmp_path):
+    method, points, labels, images = map_view(grid, "glyphs")
+    stored = np.load(tmp_path / "data/raw/glyphs/images.npy")
+    assert method == "pfml" and len(points) == len(labels) == len(images) == CLASSES * IMAGES
+    assert any(np.array_equal(images[0], picture) for picture in stored[CLASSES * IMAGES :])
+
+
+def test_proxies_are_shown_of_methods_that_have_them(grid):
+    runs, names = proxy_view(grid, "glyphs")
+    assert [(run.method, run.noise) for run in runs] == [("pfml", 0.0), ("cpml", 0.0), ("pfml", 0.2), ("cpml", 0.2)]
+    assert list(names) == list(evenly_spaced(np.arange(CLASSES), 4))
+    assert all(set(run.labels) == set(names) == set(run.w2) for run in runs)
+    assert all(0 < w2 < 0.2 for run in runs for w2 in run.w2.values()), "proxies are at the class centres"
+    assert all((run.labels != run.true_labels).any() == (run.noise > 0) for run in runs)
+
+
+def test_a_class_of_fewer_images_than_proxies_has_no_w2(grid):
+    for cell in grid:
+        if cell.method in ("pfml", "cpml"):
+            path = cell.paths().model / "embeddings.npz"
+            saved = dict(np.load(path))
+            np.savez(path, **saved | {"proxies": np.repeat(saved["proxies"], 20, 1)})
+    runs, _ = proxy_view(grid, "glyphs")
+    assert {w2 for run in runs for w2 in run.w2.values()} == {None}
+
+
+def test_classes_are_evenly_spaced():
+    assert list(evenly_spaced(np.array([9, 1, 5, 3, 7, 1]), 3)) == [1, 5, 9]
+    assert list(evenly_spaced(np.array([4, 2]), 3)) == [2, 4]
