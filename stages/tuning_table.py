@@ -6,9 +6,10 @@ from pfml.config import grid_cells, run_stage
 
 
 def main(params):
+    from pfml.report.studies import every_params
     from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
 
-    used = settings_in_use(grid_cells(params))
+    used = settings_in_use([cell for study in every_params(params) for cell in grid_cells(study)])
     Path("reports/tuning.md").write_text(render_tuning(read_searches("reports/tuning"), used))
 
 

@@ -92,19 +92,24 @@ def test_a_trial_trains_without_the_validation_classes_and_measures_them_alone(t
 
 
 def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
-    params, out, memory = tuned(trials=2), images / "out/contrastive.csv", images / "memory"
-    first = tune_method(params, "contrastive", out, memory)
-    assert read_trials(out) == first and [trial.number for trial in first] == [0, 1]
+    params, out = tuned(trials=2), images / "out/contrastive.csv"
+
+    def made():
+        return capsys.readouterr().out.count("validation MAP@R")
+
+    first = tune_method(params, "contrastive", out)
+    assert read_trials(out)[0] == first and [trial.number for trial in first] == [0, 1] and made() == 2
     assert all(0 < value < 1 for trial in first for value in (*trial.map_at_r, *trial.recall_at_1))
-    assert first[0].noise == (0.0, 0.2) and capsys.readouterr().out.count("validation MAP@R") == 2
-    out.unlink()
-    longer = tune_method(tuned(trials=3), "contrastive", out, memory)
-    assert longer[:2] == first and len(read_trials(out)) == 3
-    assert capsys.readouterr().out.count("validation MAP@R") == 1, "the two trials before were not made again"
-    assert tune_method(tuned(trials=2), "contrastive", out, memory) == first  # a smaller budget, nothing lost
+    assert first[0].noise == (0.0, 0.2)
+    longer = tune_method(tuned(trials=3), "contrastive", out)
+    assert longer[:2] == first and len(read_trials(out)[0]) == 3 and made() == 1, "the two before are not made again"
+    assert tune_method(tuned(trials=2), "contrastive", out) == first == read_trials(out)[0] and made() == 0
     moved = {"neg_margin": {"low": 0.2, "high": 1.0, "start": 0.6}}
     other = tuned(trials=1, space=[TUNE["space"][0], {"method": ["contrastive"], "loss": moved}])
-    assert tune_method(other, "contrastive", out, memory)[0].settings["loss.neg_margin"] == 0.6
+    assert tune_method(other, "contrastive", out)[0].settings["loss.neg_margin"] == 0.6 and made() == 1
+    (images / "data/raw/glyphs/meta.json").write_text('{"digest": "%s"}' % ("e" * 64))
+    tune_method(other, "contrastive", out)
+    assert made() == 1, "other images are another search"
 
 
 def test_a_setting_that_diverges_scores_nothing_and_ends_nothing(tuned, images):
@@ -152,7 +157,7 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
     params = tuned()
     trials = list(search(params, "contrastive", measure=lambda cell: (cell.train["lr"], cell.loss["neg_margin"])))
     path = tmp_path / "contrastive.csv"
-    write_trials(path, trials)
+    write_trials(path, trials, "0" * 16)
     for _ in range(2):
         log_search(params, "contrastive", trials, path)
     client, experiment = open_store("pfml-tuned-tuning")
@@ -171,13 +176,13 @@ def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
     for method, held in (("contrastive", trials), ("triplet", trials)):
         path = tmp_path / f"glyphs/{method}.csv"
         path.parent.mkdir(exist_ok=True)
-        write_trials(path, held)
+        write_trials(path, held, "0" * 16)
     used = {"glyphs": {"contrastive": {"train.lr": 0.4}, "triplet": {"train.lr": 0.2}}}
     text = render_tuning(read_searches(tmp_path), used)
     assert "2 methods, 2 trials each, 8 trainings." in text
     assert "| Contrastive | 15.0 | 30.0 | 40.0 | 20.0 | 2 | 2 | 1 | yes | lr 0.4 |" in text
     assert "| Triplet | 15.0 | 30.0 | 40.0 | 20.0 | 2 | 2 | 1 | no | lr 0.4 |" in text
-    write_trials(tmp_path / "glyphs/triplet.csv", trials[:1])
+    write_trials(tmp_path / "glyphs/triplet.csv", trials[:1], "0" * 16)
     assert "NOT equal: 1 trials, but Contrastive 2" in render_tuning(read_searches(tmp_path), used)
     assert "No search was run" in render_tuning({}, {})
 

@@ -125,33 +125,32 @@ def fingerprint(params: Params, method: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tune_method(params: Params, method: str, out: Path, memory: Path) -> list[Trial]:
-    """Search a method's settings and write its trials to `out`.
-
-    Args:
-        memory: a folder for the trials as they are made; a search of the same fingerprint goes on from them.
+def tune_method(params: Params, method: str, out: Path) -> list[Trial]:
+    """Search a method's settings, each trial written to `out` as it is made; trials of the same search that are there
+    already are kept, those of another are replaced.
     """
-    memory.mkdir(parents=True, exist_ok=True)
-    kept = memory / f"{method}-{fingerprint(params, method)}.csv"
-    done = read_trials(kept) if kept.exists() else []
-    for trial in search(params, method, trials=done[: params.tune.trials]):
+    mark = fingerprint(params, method)
+    found = read_trials(out) if out.exists() else ([], "")
+    done = found[0][: params.tune.trials] if found[1] == mark else []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for trial in search(params, method, trials=done):
         done.append(trial)
-        write_trials(kept, done)
+        write_trials(out, done, mark)
         print(f"{method}: trial {trial.number + 1} of {params.tune.trials}, validation MAP@R {trial.score:.4f}, "
               f"best {best(done).score:.4f}", flush=True)  # fmt: skip
-    done = done[: params.tune.trials]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_trials(out, done)
+    write_trials(out, done, mark)
     return done
 
 
-COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings")
+COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")
 
 
-def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """One line a training: trial, noise, both measures, the trial's settings as JSON. Whole or not at all."""
+def write_trials(path: Path, trials: Sequence[Trial], mark: str) -> None:
+    """One line a training: trial, noise, both measures, the trial's settings as JSON, the search's fingerprint. Whole
+    or not at all.
+    """
     lines = [
-        (trial.number, noise, trial.map_at_r[i], trial.recall_at_1[i], json.dumps(dict(trial.settings)))
+        (trial.number, noise, trial.map_at_r[i], trial.recall_at_1[i], json.dumps(dict(trial.settings)), mark)
         for trial in trials
         for i, noise in enumerate(trial.noise)
     ]
@@ -162,22 +161,28 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     part.replace(path)
 
 
-def read_trials(path: Path) -> list[Trial]:
-    """Raises ValueError for a file that `write_trials` did not write; names it."""
+def read_trials(path: Path) -> tuple[list[Trial], str]:
+    """Trials in their order and the fingerprint of their search.
+
+    Raises:
+        ValueError: a file that `write_trials` did not write; names it.
+    """
     rows: dict[int, list] = {}
     try:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 rows.setdefault(int(row["trial"]), []).append(row)
-        return [
+        trials = [
             Trial(number, json.loads(found[0]["settings"]), *(
                 tuple(float(row[column]) for row in found) for column in COLUMNS[1:4]))
             for number, found in sorted(rows.items())
         ]  # fmt: skip
+        [mark] = {row["search"] for found in rows.values() for row in found}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)} ({error}); remove it and tune again"
         ) from None
+    return trials, mark
 
 
 def main() -> None:
@@ -190,7 +195,7 @@ def main() -> None:
 
     params, folder = load_params(), Path("reports/tuning")
     for path in sorted(Path(folder, params.grid.dataset[0]).glob("*.csv")):
-        won, sections = best(read_trials(path)), {"loss": {}, "train": {}}
+        won, sections = best(read_trials(path)[0]), {"loss": {}, "train": {}}
         for key, value in won.settings.items():
             section, name = key.split(".")
             sections[section][name] = value

@@ -24,7 +24,7 @@ def read_searches(folder: str | Path) -> dict[str, dict[str, list[Trial]]]:
     """
     found: dict[str, dict[str, list[Trial]]] = {}
     for path in sorted(Path(folder).glob("*/*.csv")):
-        found.setdefault(path.parent.name, {})[path.stem] = read_trials(path)
+        found.setdefault(path.parent.name, {})[path.stem] = read_trials(path)[0]
     return found
 
 

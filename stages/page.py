@@ -1,0 +1,23 @@
+"""page: reports/index.html, the whole report in one file."""
+
+from pathlib import Path
+
+from pfml.config import run_stage
+
+
+def main(params):
+    from pfml.environment import environment
+    from pfml.report.captions import captioned
+    from pfml.report.page import render_page
+    from pfml.report.studies import read_studies
+    from pfml.report.tables import PREAMBLE, report_sections
+
+    studies = read_studies(params)
+    figures = captioned(Path("reports/figures"), Path("docs/figures.md"))
+    commits = (record.numbers["git_commit"] for record in studies.ledger.current)
+    title = "Potential Field Based Deep Metric Learning, reproduced"
+    page = render_page(title, PREAMBLE, report_sections(studies), figures, environment(params, commits))
+    Path("reports/index.html").write_text(page, encoding="utf-8")
+
+
+run_stage(main)

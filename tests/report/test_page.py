@@ -1,0 +1,166 @@
+"""reports/index.html: all in one file, opened and sorted in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from report_studies import together, toy, write_all
+
+from pfml.environment import environment
+from pfml.report.captions import captioned, sections
+from pfml.report.page import render_page
+from pfml.report.table import Column, Entry, Section, table_of, words
+from pfml.report.tables import PREAMBLE, report_sections
+from tests.conftest import ROOT
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+TABLE = table_of(
+    "demo", "A **bold** title, `code < here`.",
+    [
+        words("Method", ["b & c", "a", "d"]),
+        Column("R@1", [Entry(9.5, 0.5), Entry(10.25, mark="recalled"), Entry()], best="high"),
+    ],
+    ["One reading."],
+)  # fmt: skip
+FOLDED = table_of("folded", "More", [words("x", ["1"])], listed=False)
+PAGE = (
+    "T",
+    "Lead with [a link](tables).\n\n* one\n* two",
+    [Section("Table 1", "Its lead.", ["Words.", TABLE, FOLDED])],
+)
+
+
+@pytest.fixture
+def page(tmp_path):
+    picture = tmp_path / "f.png"
+    shutil.copy(ROOT / "reports/figures/training.png", picture)
+    path = tmp_path / "index.html"
+    path.write_text(
+        render_page(*PAGE, [(picture, 'A "quoted" **caption**')], {"Versions": ["a 1", "b 2"], "Seeds": "0"})
+    )
+    return path
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and whether every opened one is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_asks_for_nothing_from_outside(page):
+    text = page.read_text()
+    reader = Reader(text)
+    assert not reader.open and {"table", "figure", "nav", "details", "dl"} <= {tag for tag, _ in reader.tags}
+    for tag, attributes in reader.tags:
+        assert tag not in ("link", "iframe") and not (tag == "script" and "src" in attributes)
+        assert attributes.get("src", "data:").startswith("data:")
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert text.count("data:image/png;base64,") == 1 and "{{" not in text
+
+
+def test_texts_are_marked_up_and_escaped(page):
+    text = page.read_text()
+    assert "A <strong>bold</strong> title, <code>code &lt; here</code>." in text
+    assert '<a href="tables">a link</a>' in text and "<li>one</li><li>two</li>" in text
+    assert 'alt="A &quot;quoted&quot; caption"' in text and '<td data-value="b &amp; c"' in text
+    assert "9.5 ± 0.5" in text and "<strong>10.2</strong> (recalled)" in text and "Reading: One reading." in text
+
+
+def dom(path, script):
+    """What `script` writes into the document, as the browser leaves it."""
+    tried = path.with_name("tried.html")
+    tried.write_text(
+        path.read_text() + f"<pre id=found></pre><script>found.textContent = JSON.stringify(({script})())</script>"
+    )
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        f"--user-data-dir={path.parent / 'profile'}", "--dump-dom", tried.as_uri(),
+    ]  # fmt: skip
+    out = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    import html
+
+    return json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', out, re.S)[1]))
+
+
+SORTED = """() => {
+  const [words, numbers] = document.querySelectorAll("#demo th button");
+  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.cells[0].textContent);
+  const found = [order()];
+  for (const button of [numbers, numbers, words, words]) { button.click(); found.push(order()); }
+  const image = document.querySelector("img");
+  return {found, sort: words.parentElement.ariaSort, width: image.naturalWidth, errors: document.title};
+}"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+def test_a_browser_opens_it_and_a_click_sorts(page):
+    found = dom(page, SORTED)
+    assert found["found"] == [
+        ["b & c", "a", "d"],
+        ["a", "b & c", "d"],  # numbers from high to low; what has none is last
+        ["b & c", "a", "d"],  # and from low to high: 9.5 before 10.25, no order of letters
+        ["a", "b & c", "d"],
+        ["d", "b & c", "a"],
+    ]
+    assert found["sort"] == "descending" and found["width"] > 100 and found["errors"] == "T"
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+def test_the_whole_report_opens_with_every_table_and_figure(tmp_path):
+    study = toy()
+    write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6})
+    report = report_sections(together(tmp_path, study))
+    figures = captioned(ROOT / "reports/figures", ROOT / "docs/figures.md")
+    path = tmp_path / "index.html"
+    path.write_text(render_page("Report", PREAMBLE, report, figures, {"Seeds": "0"}))
+    found = dom(
+        path,
+        """() => ({
+      tables: document.querySelectorAll("table").length,
+      headings: [...document.querySelectorAll("h2")].map((h) => h.textContent),
+      images: [...document.images].filter((image) => image.complete && image.naturalWidth).length,
+      broken: [...document.querySelectorAll("nav a")].filter((a) => !document.getElementById(a.hash.slice(1))).length,
+    })""",
+    )
+    assert found["tables"] == sum(len(section.tables) for section in report) and found["broken"] == 0
+    assert found["images"] == len(figures) == len(list((ROOT / "reports/figures").glob("*.png")))
+    assert [f"Table {n}" for n in range(1, 10)] == [h for h in found["headings"] if h.startswith("Table")]
+    assert found["headings"][0] == "Summary" and found["headings"][-2:] == ["Figures", "Environment"]
+
+
+def test_every_committed_figure_has_words_and_its_place_in_their_order(tmp_path):
+    for name in ("zebra", "gallery-glyphs", "gallery-cub200", "overview", "loss-scale"):
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    found = captioned(tmp_path, ROOT / "docs/figures.md")
+    assert [path.stem for path, _ in found][:3] == ["overview", "gallery-cub200", "gallery-glyphs"]
+    assert found[-1][0].stem == "zebra" and found[-1][1] == "**zebra**"
+    assert all(len(text) > 60 for path, text in found[:-1]) and len(found) == 5
+    assert len(sections((ROOT / "docs/figures.md").read_text())) >= 9
+
+
+def test_the_environment_names_versions_hardware_code_and_data(raw, write, tmp_path):
+    from pfml.config import load_params
+
+    params = load_params(write(raw))
+    (tmp_path / "data/raw/glyphs").mkdir(parents=True)
+    (tmp_path / "data/raw/glyphs/meta.json").write_text("{}")
+    found = environment(params, ["b" * 40, "a" * 40, "a" * 40, ""], tmp_path)
+    flat = " ".join(text for value in found.values() for text in ([value] if isinstance(value, str) else value))
+    assert re.search(r"Python 3\.\d+", flat) and re.search(r"torch \d+\.\d+", flat) and "cores" in flat
+    assert found["Code that trained the results (Git commits)"] == ["a" * 40, "b" * 40]
+    assert found["Dataset glyphs (SHA-256 of its meta.json)"].startswith("44136fa355b3678a")
+    assert "requirements.lock is not here" in flat and found["Seeds of the study"] == "0"
