@@ -21,8 +21,8 @@ repro: .venv/ready       ## the whole pipeline, from dataset to reports/
 presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> runs one
 	@python -m pfml.presets
 
-tables: .venv/ready      ## reports/tables.md, results.csv and figures again, from the committed results alone
-	@dvc repro --quiet --force --single-item tables figures && echo "reports/tables.md and reports/figures/ are rendered"
+tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone
+	@dvc repro --quiet --force --single-item tables tuning_table figures page && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
 
 test: .venv/ready        ## all tests, the real pipeline on a tiny grid included
 	@python -m pytest
