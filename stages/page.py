@@ -14,9 +14,9 @@ def main(params):
 
     studies = read_studies(params)
     figures = captioned(Path("reports/figures"), Path("docs/figures.md"))
-    commits = (record.numbers["git_commit"] for record in studies.ledger.current)
+    results = [{"dataset": record.dataset, **record.numbers} for record in studies.ledger.current]
     title = "Potential Field Based Deep Metric Learning, reproduced"
-    page = render_page(title, PREAMBLE, report_sections(studies), figures, environment(params, commits))
+    page = render_page(title, PREAMBLE, report_sections(studies), figures, environment(params, results))
     Path("reports/index.html").write_text(page, encoding="utf-8")
 
 

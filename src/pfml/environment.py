@@ -3,7 +3,7 @@
 import hashlib
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,24 +15,30 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def environment(params: Params, commits: Iterable[str], root: Path = Path()) -> dict[str, str | list[str]]:
+def environment(params: Params, results: Iterable[Mapping], root: Path = Path()) -> dict[str, str | list[str]]:
     """Name -> text or list of texts, for people.
 
     Args:
-        commits: Git commits of the code that trained the results that are shown; "-dirty" behind one says that the
-            code differed from it.
+        results: that are shown, each with dataset, dataset_digest and git_commit; "-dirty" behind a commit says that
+            the code that trained differed from it.
     """
+    results = list(results)
     found = {
         "Rendered with": [f"Python {platform.python_version()}", *map(_package, PACKAGES)],
         "Rendered on": [platform.platform(), *processors()],
-        "Code that trained the results (Git commits)": sorted({commit for commit in commits if commit}) or "none",
+        "Code that trained the results (Git commits)": _distinct(results, "git_commit"),
         "Environment (SHA-256 of requirements.lock)": _digest(root / "requirements.lock"),
         "Settings (SHA-256 of params.yaml)": _digest(root / "params.yaml"),
         "Seeds of the study": ", ".join(map(str, params.grid.seed)),
     }
-    for name in params.grid.dataset:
-        found[f"Dataset {name} (SHA-256 of its meta.json)"] = _digest(root / "data/raw" / name / "meta.json")
+    for name in sorted({result["dataset"] for result in results}):
+        here = [result for result in results if result["dataset"] == name]
+        found[f"Dataset {name} (start of its SHA-256)"] = _distinct(here, "dataset_digest")
     return found
+
+
+def _distinct(results: Iterable[Mapping], key: str) -> list[str]:
+    return sorted({result[key] for result in results if result[key]}) or ["none"]
 
 
 def _package(name: str) -> str:

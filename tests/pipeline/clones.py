@@ -19,6 +19,7 @@ STUDY = {
     "loss": {"proxies_per_class": 2},
     "evaluate": {"nmi": False},
     "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
+    "complexity": {"proxies_per_class": [2], "baseline": ["proxy_nca"], "steps": 2, "rounds": 1},
     "tune": {
         "method": ["contrastive"],
         "trials": 2,

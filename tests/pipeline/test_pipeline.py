@@ -67,6 +67,10 @@ def test_everything_is_there(project):
     for name in (*drawn, *(f"{kind}-glyphs" for kind in ("gallery", "tsne", "proxies", "memorisation"))):
         assert (project / f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (project / f"reports/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    page = (project / "reports/index.html").read_text()
+    assert page.count("data:image/png;base64,") == len(list((project / "reports/figures").glob("*.png")))
+    timed = list(csv.DictReader((project / "reports/complexity/tiny.csv").open()))
+    assert [row["method"] for row in timed] == ["proxy_nca", "pfml"] and "PFML M=2" in page
     fitted = list(csv.DictReader((project / "reports/figures/memorisation-glyphs.csv").open()))
     assert [row["method"] for row in fitted] == ["pfml", "contrastive"] and {row["flipped"] for row in fitted} == {
         "800"
@@ -120,7 +124,7 @@ def test_a_fresh_clone_renders_the_tables_without_data(project, tmp_path):
     fresh = tmp_path / "fresh"
     expected = (fresh / "reports/tables.md").read_bytes()
     (fresh / "reports/tables.md").unlink()
-    sh(fresh, "dvc", "repro", "--quiet", "--force", "--single-item", "tables", "figures")
+    sh(fresh, "dvc", "repro", "--quiet", "--force", "--single-item", "tables", "tuning_table", "figures", "page")
     assert (fresh / "reports/tables.md").read_bytes() == expected
     assert not (fresh / "data").exists() and not (fresh / "mlflow.db").exists()
     assert not sh(fresh, "git", "status", "--porcelain")

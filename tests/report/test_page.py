@@ -155,12 +155,16 @@ def test_every_committed_figure_has_words_and_its_place_in_their_order(tmp_path)
 def test_the_environment_names_versions_hardware_code_and_data(raw, write, tmp_path):
     from pfml.config import load_params
 
+    (tmp_path / "requirements.lock").write_text("")
+    results = [
+        {"dataset": name, "git_commit": commit, "dataset_digest": digest}
+        for name, commit, digest in (("b", "2" * 40, "f" * 32), ("b", "1" * 40, "f" * 32), ("a", None, "e" * 32))
+    ]
     params = load_params(write(raw))
-    (tmp_path / "data/raw/glyphs").mkdir(parents=True)
-    (tmp_path / "data/raw/glyphs/meta.json").write_text("{}")
-    found = environment(params, ["b" * 40, "a" * 40, "a" * 40, ""], tmp_path)
+    (tmp_path / "params.yaml").unlink()
+    found = environment(params, results, tmp_path)
     flat = " ".join(text for value in found.values() for text in ([value] if isinstance(value, str) else value))
     assert re.search(r"Python 3\.\d+", flat) and re.search(r"torch \d+\.\d+", flat) and "cores" in flat
-    assert found["Code that trained the results (Git commits)"] == ["a" * 40, "b" * 40]
-    assert found["Dataset glyphs (SHA-256 of its meta.json)"].startswith("44136fa355b3678a")
-    assert "requirements.lock is not here" in flat and found["Seeds of the study"] == "0"
+    assert found["Code that trained the results (Git commits)"] == ["1" * 40, "2" * 40]
+    assert found["Dataset b (start of its SHA-256)"] == ["f" * 32] and found["Seeds of the study"] == "0"
+    assert "e3b0c44298fc1c149afbf4c8996fb924" in flat and "params.yaml is not here" in flat
