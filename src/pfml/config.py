@@ -30,11 +30,15 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return params_from(raw, path)
+    params = params_from(raw, path)
+    _check_tune(params, path)
+    return params
 
 
 def params_from(raw, path: str | Path) -> schema.Params:
-    """As `load_params`, of data already read; errors name `path`."""
+    """As `load_params`, of data already read; errors name `path`. Searches are not checked: a preset that is laid over
+    a params.yaml with searches has another grid, for which they are not meant.
+    """
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections such as grid, train and loss, found {type(raw).__name__}")
     params = check(schema.Params, raw, "", path)
@@ -43,7 +47,6 @@ def params_from(raw, path: str | Path) -> schema.Params:
     _check_theory(params.theory, path)
     for cell in grid_cells(params, path) + ablation_cells(params, path) + complexity_cells(params, path):
         del cell  # resolving a cell checks its settings
-    _check_tune(params, path)
     several = [noise for noise in params.grid.noise if noise]
     if params.noise.kind == "list" and len(several) > 1 and "{noise}" not in params.noise.list:
         raise ConfigError(
