@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -103,19 +104,23 @@ def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
     assert first[0].noise == (0.0, 0.2)
     longer = tune_method(tuned(trials=3), "contrastive", out)
     assert longer[:2] == first and len(read_trials(out)[0]) == 3 and made() == 1, "the two before are not made again"
-    assert tune_method(tuned(trials=2), "contrastive", out) == first == read_trials(out)[0] and made() == 0
+    assert tune_method(tuned(trials=2), "contrastive", out) == first and made() == 0
+    assert len(read_trials(out)[0]) == 3, "a smaller budget loses nothing"
     moved = {"neg_margin": {"low": 0.2, "high": 1.0, "start": 0.6}}
     other = tuned(trials=1, space=[TUNE["space"][0], {"method": ["contrastive"], "loss": moved}])
     assert tune_method(other, "contrastive", out)[0].settings["loss.neg_margin"] == 0.6 and made() == 1
     (images / "data/raw/glyphs/meta.json").write_text('{"digest": "%s"}' % ("e" * 64))
     tune_method(other, "contrastive", out)
     assert made() == 1, "other images are another search"
+    assert len(list(out.parent.glob("contrastive.csv.*"))) == 2, "and what another search has made is kept aside"
 
 
 def test_a_setting_that_diverges_scores_nothing_and_ends_nothing(tuned, images):
     params = tuned()
     wild = trial_cell(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0})
     assert run_trial(wild) == (0.0, 0.0)
+    once = trial_cell(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0, "train.steps_per_epoch": 1})
+    assert run_trial(replace(once, train={**once.train, "epochs": 1, "warmup": 0.0})) == (0.0, 0.0)  # in its last step
     done = list(search(params, "pfml", measure=lambda cell: (0.0, 0.0) if cell.train["lr"] == 3e-3 else (0.5, 0.5)))
     assert [trial.score for trial in done] == [0.0, 0.5, 0.5] and best(done).number == 1
 
@@ -132,6 +137,14 @@ def test_a_setting_that_diverges_scores_nothing_and_ends_nothing(tuned, images):
     ({"noise": [0.3]}, "tune.noise: the labels of 0.3 are made for grid.noise only, which is"),
     ({"seed": 7}, "tune.seed: the labels of 7 are made for grid.seed only, which is"),
     ({"trials": 0}, "tune.trials"),
+    ({"space": [*TUNE["space"], {"method": ["triplt"], "loss": {}}]},
+     "tune.space: 'triplt' is in neither field nor baseline; did you mean triplet"),
+    ({"method": ["triplet"], "space": [{"method": ["triplet"], "loss": {
+        "mining": {"choices": ["semihard", "bogus", "hard"], "start": "hard"}}}]}, "mining: .*found 'bogus'"),
+    ({"space": [{"method": ["pfml", "contrastive"], "train": {"epochs": {"low": 1, "high": 3, "start": 1.5}}}]},
+     "start: expected a whole number, as low and high are, found 1.5"),
+    ({"space": [{"method": ["pfml", "contrastive"], "train": {"hold_out": {"choices": [True, False], "start": True}}}]},
+     "space: train.hold_out cannot move"),
 ])  # fmt: skip
 def test_what_cannot_be_searched_is_refused_with_its_key(tuned, change, message):
     with pytest.raises(ConfigError, match=re.sub(r" (?=\w)", " ", message)):

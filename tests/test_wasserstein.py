@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.wasserstein import class_wasserstein, proxy_wasserstein, spread
+from pfml.wasserstein import class_wasserstein, measured_classes, proxy_wasserstein, spread
 
 
 def brute_force(proxies, embeddings):
@@ -76,6 +76,12 @@ def test_what_cannot_be_assigned_is_refused():
         proxy_wasserstein(proxies, embeddings, labels, assignment="all")
     with pytest.raises(ValueError, match="assignment: expected one of class, nearest, all, found 'any'"):
         proxy_wasserstein(proxies, embeddings, labels, assignment="any")
+
+
+def test_the_classes_of_the_mean_are_those_with_enough_embeddings():
+    labels = np.array([0, 0, 0, 1, 3, 3])
+    assert measured_classes(labels, 2).tolist() == [0, 3] and measured_classes(labels, 3).tolist() == [0]
+    assert measured_classes(labels, 3, "nearest").tolist() == measured_classes(labels, 1).tolist() == [0, 1, 3]
 
 
 def test_tensors_that_require_gradients_are_welcome():

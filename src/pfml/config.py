@@ -131,10 +131,15 @@ def _check_tune(params: schema.Params, path) -> None:
                     f"{path}: tune.{axis}: the labels of {value!r} are made for grid.{axis} only, which is "
                     f"{getattr(params.grid, axis)}"
                 )
+    named = {method for entry in tune.space for method in entry.method}
+    for method in sorted(named - {*params.field, *params.baseline}):
+        near = difflib.get_close_matches(method, [*params.field, *params.baseline], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{path}: tune.space: {method!r} is in neither field nor baseline{hint}")
     for method in tune.method:
-        ends = [{key: one.start for key, one in tune.space_of(method).items()}]
-        ends += [{key: end(one) for key, one in tune.space_of(method).items()} for end in tune_settings.ENDS]
-        for settings in ends:
+        space = tune.space_of(method)
+        start = {key: one.start for key, one in space.items()}
+        for settings in [start, *({**start, key: v} for key, one in space.items() for v in tune_settings.corners(one))]:
             trial_cell(params, method, tune.noise[0], settings, path)
 
 
@@ -254,6 +259,7 @@ def trial_cell(params: schema.Params, method: str, noise: float, settings: dict,
     tune = params.tune
     base = _resolve(params, path, method, dataset=params.grid.dataset[0], noise=noise, seed=tune.seed)
     moved = {"loss": dict(base.loss), "train": dict(base.train) | {"hold_out": True, "precision": tune.precision}}
+    moved["train"]["select"] = "last"
     for key, value in settings.items():
         section, name = key.split(".")
         moved[section][name] = value

@@ -9,7 +9,7 @@ import numpy as np
 from pfml.cell import Cell
 from pfml.evaluation import read_run
 from pfml.schema import Wasserstein
-from pfml.wasserstein import proxy_wasserstein, spread, unit
+from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
 
 COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
 
@@ -18,7 +18,7 @@ def measure_wasserstein(cells: Sequence[Cell], settings: Wasserstein) -> list[di
     """W2 between proxies and the training embeddings that they stand for, after training, for methods with proxies.
 
     Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
-    the classes' embeddings, because a narrow cone of embeddings makes any W2 small.
+    the same classes' embeddings, because a narrow cone of embeddings makes any W2 small.
 
     Args:
         settings: the section `wasserstein` of params.yaml, the open points of the paper's measure.
@@ -42,7 +42,8 @@ def measure_wasserstein(cells: Sequence[Cell], settings: Wasserstein) -> list[di
         except ValueError as error:  # more proxies than images in a class: no such distance
             print(f"{cell.name}: no W2, {error}")
             continue
-        relative = w2 / spread(embeddings, labels)
+        same = np.isin(labels, measured_classes(labels, proxies.shape[1], settings.assignment))
+        relative = w2 / spread(embeddings[same], labels[same])
         who = (cell.name, cell.digest, cell.method, float(cell.noise), cell.seed, proxies.shape[1])
         rows.append(dict(zip(COLUMNS, (*who, round(w2, 6), round(relative, 6), settings.name))))
     return rows

@@ -214,10 +214,17 @@ def embed(
 
 
 def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
-    """recall@1 and map@r on the test half, or val_recall@1 and val_map@r where validation classes are held out."""
+    """recall@1 and map@r on the test half, or val_recall@1 and val_map@r where validation classes are held out.
+
+    Raises:
+        FloatingPointError: embeddings are not finite.
+    """
 
     def metrics(half: Half, prefix: str) -> dict[str, float]:
-        found = retrieval_metrics(embed(model, half.pictures, ranks), half.labels, ks=(1,), backend="torch")
+        embeddings = embed(model, half.pictures, ranks)
+        if not embeddings.isfinite().all():  # after a last step that no further loss has seen
+            raise FloatingPointError("the network's embeddings became NaN or infinite in the last step of an epoch")
+        found = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
         return {prefix + name: found[name] for name in ("recall@1", "map@r")}
 
     # While settings are being chosen the test half stays unseen.

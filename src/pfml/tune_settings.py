@@ -21,6 +21,8 @@ class Range(Section):
             raise ValueError(f"expected low < high, found {self.low} and {self.high}")
         if self.log and self.low <= 0:
             raise ValueError(f"log: expected low > 0, found {self.low}")
+        if isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.start, int):
+            raise ValueError(f"start: expected a whole number, as low and high are, found {self.start}")
         if not self.low <= self.start <= self.high:
             raise ValueError(f"start: expected a number from {self.low} to {self.high}, found {self.start}")
         return self
@@ -41,10 +43,12 @@ class Choice(Section):
 
 
 Dimension = Range | Choice
-ENDS = (  # of a dimension, for checks
-    lambda one: one.choices[0] if isinstance(one, Choice) else one.low,
-    lambda one: one.choices[-1] if isinstance(one, Choice) else one.high,
-)
+FIXED = ("hold_out", "select", "precision", "eval_every")  # of `train`: what makes a trial a trial
+
+
+def corners(dimension: Dimension) -> list:
+    """Values that a check has to try: every choice, or both ends."""
+    return list(dimension.choices) if isinstance(dimension, Choice) else [dimension.low, dimension.high]
 
 
 class Space(Section):
@@ -68,6 +72,10 @@ class Tune(Section):
         one_of_each(self.noise)
         if self.method:
             one_of_each(self.method)
+        for entry in self.space:
+            moved = [key for key in entry.train if key in FIXED]
+            if moved:
+                raise ValueError(f"space: train.{moved[0]} cannot move: every trial has its own rule for it")
         for method in self.method:
             if not self.space_of(method):
                 raise ValueError(f"method: {method!r} is in no entry of tune.space, so nothing of it may move")
@@ -80,4 +88,4 @@ class Tune(Section):
             if method in entry.method:
                 found |= {f"loss.{key}": value for key, value in entry.loss.items()}
                 found |= {f"train.{key}": value for key, value in entry.train.items()}
-        return found
+        return dict(sorted(found.items()))

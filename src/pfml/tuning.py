@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from pfml.cell import Cell
@@ -111,7 +112,7 @@ def search(params: Params, method: str, measure: Callable = run_trial, trials: S
 
 def fingerprint(params: Params, method: str) -> str:
     """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
-    images, and the code that trains. The number of trials is not part of it.
+    images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
     """
     from pfml.run import work_fingerprint
 
@@ -121,25 +122,32 @@ def fingerprint(params: Params, method: str) -> str:
         for noise in params.tune.noise
     ]
     parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [cell.config for cell in cells]]
-    text = json.dumps([parts, [work_fingerprint(cell) for cell in cells]], sort_keys=True, default=str)
+    code = [Path(__file__).with_name(name).read_bytes() for name in ("retrieval.py", "retrieval_ranks.py")]
+    parts += [[work_fingerprint(cell) for cell in cells], [hashlib.sha256(text).hexdigest() for text in code]]
+    parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def tune_method(params: Params, method: str, out: Path) -> list[Trial]:
     """Search a method's settings, each trial written to `out` as it is made; trials of the same search that are there
-    already are kept, those of another are replaced.
+    already are kept. Those of another search are moved aside, to a file with its fingerprint behind the name.
+
+    Returns:
+        the first tune.trials trials; `out` may hold more.
     """
     mark = fingerprint(params, method)
-    found = read_trials(out) if out.exists() else ([], "")
-    done = found[0][: params.tune.trials] if found[1] == mark else []
+    kept, found = read_trials(out) if out.exists() else ([], mark)
+    if found != mark:
+        out.replace(out.with_name(f"{out.name}.{found}"))
+        kept = []
     out.parent.mkdir(parents=True, exist_ok=True)
-    for trial in search(params, method, trials=done):
-        done.append(trial)
-        write_trials(out, done, mark)
+    for trial in search(params, method, trials=kept):
+        kept.append(trial)
+        write_trials(out, kept, mark)
         print(f"{method}: trial {trial.number + 1} of {params.tune.trials}, validation MAP@R {trial.score:.4f}, "
-              f"best {best(done).score:.4f}", flush=True)  # fmt: skip
-    write_trials(out, done, mark)
-    return done
+              f"best {best(kept).score:.4f}", flush=True)  # fmt: skip
+    return kept[: params.tune.trials]
 
 
 COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")

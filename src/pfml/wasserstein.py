@@ -29,6 +29,12 @@ def class_wasserstein(proxies: np.ndarray, embeddings: np.ndarray, mean: bool = 
     return float(np.sqrt(squared.mean() if mean else squared.sum()))
 
 
+def measured_classes(labels, proxies_per_class: int, assignment: str = "class") -> np.ndarray:
+    """The classes that `proxy_wasserstein` takes its mean over: those with enough embeddings, whatever the scale."""
+    counts = np.bincount(np.asarray(labels, dtype=np.int64))
+    return np.flatnonzero(counts >= (proxies_per_class if assignment == "class" else 1))
+
+
 def proxy_wasserstein(proxies, embeddings, labels, mean: bool = True, assignment: str = "class") -> float:
     """Mean over classes of `class_wasserstein`.
 
@@ -55,11 +61,10 @@ def proxy_wasserstein(proxies, embeddings, labels, mean: bool = True, assignment
     if assignment == "all":
         return _over_all_classes(proxies, embeddings, mean)
     injective = assignment == "class"
-    counts = np.bincount(labels.astype(np.int64), minlength=len(proxies))
-    enough = np.flatnonzero(counts >= (proxies.shape[1] if injective else 1))
+    enough = measured_classes(labels, proxies.shape[1], assignment)
     if not len(enough):
         raise ValueError(f"labels: no class has as many embeddings as proxies ({proxies.shape[1]})")
-    small = int((counts > 0).sum() - len(enough))
+    small = len(np.unique(labels)) - len(enough)
     if small:
         warnings.warn(f"{small} classes with fewer than {proxies.shape[1]} embeddings are left out of W2", stacklevel=2)
     found = [class_wasserstein(proxies[c], embeddings[labels == c], mean, injective) for c in enough]

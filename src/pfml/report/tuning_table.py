@@ -8,11 +8,11 @@ from pfml.tuning import Trial, best, read_trials
 
 PREAMBLE = """# Tuning
 
-Every method had the same number of trials on the same classes. A trial trains without the validation classes of the
-training half, once at each label noise, and its score is the mean MAP@R on these classes; the test half was never
-measured. The first trial starts from the method's published settings, the next {random} are random, Optuna's TPE
-proposes the rest (docs/tuning.md). All trials: `reports/tuning/<dataset>/<method>.csv`. They are repeated by `make
-repro PRESET=glyphs-tune`. MAP@R in percent.
+Every method is searched on the same classes, with the number of trials that stands below. A trial trains without the
+validation classes of the training half, once at each label noise, and its score is the mean MAP@R on these classes; the
+test half was never measured. The first trial starts from the published settings of the method's loss and from common
+rates, the next {random} are random, Optuna's TPE proposes the rest (docs/tuning.md). All trials are in
+`reports/tuning/<dataset>/<method>.csv`; `make repro PRESET=glyphs-tune` goes on from them. MAP@R in percent.
 """
 
 
@@ -66,7 +66,7 @@ def _table(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) 
             str(len(won.settings)), _in_use(won, used.get(method)), settings,
         ])  # fmt: skip
     levels = [f"at {share(noise)} noise" for noise in next(iter(methods.values()))[0].noise]
-    header = ["Method", "published settings", "best", *levels, "at trial", "of", "settings moved", "in use", "the best"]
+    header = ["Method", "first trial", "best", *levels, "at trial", "of", "settings moved", "in use", "best settings"]
     return markdown_table(header, rows)
 
 
