@@ -13,7 +13,8 @@ def main(params):
     from pfml.report.training_figure import training_curves
 
     study, folder = read_study(params), Path("reports/figures")
-    training_curves(histories(study.ledger, study.grid), folder / "training.png")
+    runs = {name: histories(study.ledger, [c for c in study.grid if c.dataset == name]) for name in params.grid.dataset}
+    training_curves(runs, folder / "training.png")
     ablation_panels(
         {s.axis: [(v, summarise(study.ledger, cells, "recall@1")) for v, cells in s.points()] for s in study.sweeps},
         {s.axis: paper.figure3(s.axis) for s in study.sweeps},

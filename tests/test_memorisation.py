@@ -32,6 +32,12 @@ def test_of_equal_votes_the_nearest_counts():
     assert neighbourhoods(points[[0, 2, 1, 4, 3]], labels, np.array([0]), k=4) == [2]
 
 
+def test_a_class_without_other_images_has_no_centre():
+    """Label 1 has lost all its images and label 2 has one, which is asked: neither is at similarity 0 to anything."""
+    points, labels = np.array([[1.0, 0.0], [0.9, 0.1], [-1.0, 0.0]]), np.array([0, 0, 2])
+    assert nearest_centres(points, labels, np.array([2])) == [0]
+
+
 def test_the_nearest_centre_leaves_the_sample_out():
     points, labels = at(0, 80, 90, 10, 20), np.array([0, 0, 0, 1, 1])
     np.testing.assert_array_equal(nearest_centres(points, labels, np.array([0, 1, 3])), [1, 0, 1])

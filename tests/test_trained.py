@@ -123,3 +123,17 @@ def test_a_class_of_fewer_images_than_proxies_has_no_w2(grid):
 def test_classes_are_evenly_spaced():
     assert list(evenly_spaced(np.array([9, 1, 5, 3, 7, 1]), 3)) == [1, 5, 9]
     assert list(evenly_spaced(np.array([4, 2]), 3)) == [2, 4]
+
+
+def test_a_study_without_single_runs_has_figures_that_say_so(tmp_path):
+    from pfml.memorisation import memorisation
+    from pfml.report.gallery_figure import retrieval_gallery
+    from pfml.report.map_figure import map_figure
+    from pfml.report.memorisation_figure import memorisation_figure
+    from pfml.report.proxy_figure import proxy_figure
+
+    retrieval_gallery(*gallery_of([], "glyphs"), tmp_path / "gallery.png")
+    map_figure(*map_view([], "glyphs"), tmp_path / "map.png")
+    proxy_figure(*proxy_view([], "glyphs"), tmp_path / "proxies.png")
+    memorisation_figure(memorisation([]), [], tmp_path / "memorisation.png")
+    assert len(list(tmp_path.glob("*.png"))) == 4

@@ -21,6 +21,8 @@ def map_view(grid: Sequence[Cell], dataset: str) -> tuple:
         ValueError: a run belongs to another configuration.
     """
     cells = cells_of(grid, dataset)
+    if not cells:  # a study of cross validations alone
+        return "pfml", np.empty((0, 2)), np.empty(0), []
     method = "pfml" if "pfml" in cells else next(iter(cells))
     run, stored = read_trained(cells[method]), images_of(dataset)
     chosen = [np.flatnonzero(run.test_labels == c)[:MAP_IMAGES] for c in evenly_spaced(run.test_labels, MAP_CLASSES)]
@@ -36,7 +38,7 @@ def proxy_view(grid: Sequence[Cell], dataset: str) -> tuple[list[Shown], dict[in
         ValueError: a run belongs to another configuration.
     """
     noises = sorted({cell.noise for cell in grid if cell.dataset == dataset})
-    cells = [cells_of(grid, dataset, noise) for noise in dict.fromkeys((noises[0], noises[-1]))]
+    cells = [cells_of(grid, dataset, noise) for noise in dict.fromkeys(noises[:1] + noises[-1:])]
     runs = [read_trained(found[method]) for found in cells for method in PROXY_METHODS if method in found]
     runs = [run for run in runs if run.proxies.size]
     if not runs:

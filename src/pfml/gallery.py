@@ -28,6 +28,8 @@ def gallery_of(grid: Sequence[Cell], dataset: str) -> tuple:
         ValueError: a run belongs to another configuration.
     """
     runs = {method: read_trained(cell) for method, cell in cells_of(grid, dataset).items()}
+    if not runs:  # a study of cross validations alone
+        return [], [], [], []
     first = "pfml" if "pfml" in runs else next(iter(runs))
     recalls = {
         method: retrieval_metrics(run.test, run.test_labels, (1,))["recall@1"]

@@ -51,7 +51,9 @@ def nearest_centres(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarra
     np.add.at(sums, labels, embeddings)
     own = sums[labels[asked]] - embeddings[asked]
     similar = embeddings[asked] @ unit(sums).T
-    similar[np.arange(len(asked)), labels[asked]] = (embeddings[asked] * unit(own)).sum(1)
+    similar[:, np.bincount(labels, minlength=len(sums)) == 0] = -np.inf  # a class that noise has emptied has no centre
+    others = np.bincount(labels, minlength=len(sums))[labels[asked]] > 1
+    similar[np.arange(len(asked)), labels[asked]] = np.where(others, (embeddings[asked] * unit(own)).sum(1), -np.inf)
     return similar.argmax(1)
 
 

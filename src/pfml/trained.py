@@ -65,7 +65,7 @@ def read_trained(cell: Cell) -> Trained:
 def cells_of(grid: Sequence[Cell], dataset: str, noise: float | None = None) -> dict[str, Cell]:
     """Method -> its cell of the first seed at one noise level, the lowest of the grid unless given."""
     here = [cell for cell in grid if cell.dataset == dataset]
-    noise = min(cell.noise for cell in here) if noise is None else noise
+    noise = min((cell.noise for cell in here), default=0.0) if noise is None else noise
     chosen: dict[str, Cell] = {}
     for cell in here:
         if cell.noise == noise:

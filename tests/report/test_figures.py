@@ -33,7 +33,7 @@ IMAGES = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uin
 
 
 def curves(path):
-    training_curves(HISTORIES, path)
+    training_curves({"glyphs": HISTORIES}, path)
 
 
 def ablation(path):
@@ -118,7 +118,7 @@ def test_another_process_draws_the_same_bytes(tmp_path):
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda path: training_curves([], path),
+        lambda path: training_curves({}, path),
         lambda path: ablation_panels({}, {}, path),
         lambda path: retrieval_gallery([], [], [], [], path),
         lambda path: force_figure([], DISTANCES, path),

@@ -10,8 +10,8 @@ def captioned(figures: Path, docs: Path) -> list[tuple[Path, str]]:
     """
     found, left = [], sorted(figures.glob("*.png"))
     for title, stem, text in sections(docs.read_text(encoding="utf-8")):
-        kind = re.escape(stem.rsplit("-", 1)[0])
-        same = [path for path in left if path.stem == stem or re.fullmatch(rf"{kind}-(?!scale$).+", path.stem)]
+        kind = stem.removesuffix("-glyphs") if stem.endswith("-glyphs") else None
+        same = [path for path in left if path.stem == stem or (kind and path.stem.startswith(f"{kind}-"))]
         found += [(path, f"**{title}** ({path.stem}). {text}") for path in same]
         left = [path for path in left if path not in same]
     return found + [(path, f"**{path.stem}**") for path in left]

@@ -10,7 +10,7 @@ from pfml import paper
 from pfml.report.blocks import PAPER_NOISE
 from pfml.report.intervals import NOT_RUN, Effect, above, below, both, effect, paired
 from pfml.report.ledger import Sweep
-from pfml.report.pools import Pool, by_seed, condition
+from pfml.report.pools import Pool, by_seed, condition, measures_of
 from pfml.report.studies import Studies
 from pfml.report.style import method_name
 from pfml.report.verdicts import TOLERANCE
@@ -79,6 +79,9 @@ def nearest(pool: Pool, own: str, key: str) -> Evidence:
     """W2 less that of the rival whose proxies are nearest; lower is better."""
     other = rival(pool, own, 0.0, key, highest=False)
     gaps = paired(pool.by_seed(own, 0.0, key), pool.by_seed(other, 0.0, key)) if other else {}
+    measures = measures_of(pool.ledger.find_all([*pool.cells(own), *pool.cells(other)]))
+    if len(measures) > 1:  # distances of two readings of the measure are not to be compared
+        return Evidence(key, pool, own, NOT_RUN)
     found, counts = effect(gaps), [pool.summary(m, 0.0, "proxies_per_class").mean for m in (own, other)]
     detail = "" if None in counts else f"M {counts[0]:g} and {counts[1]:g}"
     return Evidence(key, pool, own, below(found), found, method_name(other) if found else "", detail if found else "")

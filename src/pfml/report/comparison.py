@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pfml import paper
 from pfml.paper import Published
+from pfml.report.intervals import NOT_RUN
 from pfml.report.ledger import Ledger, Summary, summarise
 from pfml.report.pools import condition, same_condition
 from pfml.report.printed import network_name, printed
@@ -111,8 +112,9 @@ def counted(counts: Counter) -> str:
 
 
 def verdict_counts(theirs: Iterable[Published], studies: Studies) -> Counter:
-    """Verdicts of published numbers, each counted once: by the study that comes first."""
+    """Verdicts of published numbers, each counted once: by the first study that has a run for it."""
     found: dict[Published, str] = {}
     for row in rows_of(theirs, studies):
-        found.setdefault(row.theirs, row.verdict.word)
+        if found.get(row.theirs, NOT_RUN) == NOT_RUN:
+            found[row.theirs] = row.verdict.word
     return Counter(found.values())

@@ -48,9 +48,10 @@ def cost_tables(table: int, studies: Studies, blocks: Sequence[Block]) -> list[T
 def _own_table(study: str, timings: Sequence[Timed], studies: Studies) -> Table:
     cell = studies.find(study).timed[0]
     first = next((one for one in timings if one.method == BASE), timings[0])
-    ratios = [[a / b for a, b in zip(one.seconds, first.seconds)] for one in timings]
+    ratios = [[a / b for a, b in zip(one.epochs, first.epochs)] for one in timings]
     columns = [
         words("Method", [one.label for one in timings]),
+        numbers("batch", [one.batch for one in timings], digits=0),
         Column("s per epoch", [Entry(one.per_epoch, digits=3) for one in timings]),
         Column("ms per step", [Entry(1000 * statistics.median(one.seconds), digits=1) for one in timings]),
         Column(f"ratio to {first.label}", [Entry(statistics.median(found), digits=3) for found in ratios]),
@@ -58,7 +59,7 @@ def _own_table(study: str, timings: Sequence[Timed], studies: Studies) -> Table:
         Column("to", [Entry(max(found), digits=3) for found in ratios]),
         numbers("rounds", [len(one.seconds) for one in timings], digits=0),
     ]
-    where = f"{cell.dataset}, {cell.backbone}, {cell.dim} dimensions, batch {cell.train['batch']}"
+    where = f"{cell.dataset}, {cell.backbone}, {cell.dim} dimensions"
     title = f"Study `{study}`: {where}, on {', '.join(dict.fromkeys(one.processor for one in timings))}."
     said = (
         "Ratios are taken round by round, the methods in turn, and their median shown; the network's share of a step "
@@ -68,7 +69,7 @@ def _own_table(study: str, timings: Sequence[Timed], studies: Studies) -> Table:
 
 
 def costs_of(studies: Studies) -> list[Evidence]:
-    """The claim on time for each pool: percent by which PFML's steps are longer than ProxyNCA's, at the largest M."""
+    """The claim on time for each pool: percent by which PFML's epochs are longer than ProxyNCA's, at the largest M."""
     found = []
     for study, timings in timed_by(studies).items():
         cell = studies.find(study).timed[0]
@@ -77,8 +78,8 @@ def costs_of(studies: Studies) -> list[Evidence]:
         base = next((t for t in timings if t.method == BASE), None)
         if pool is None or own is None or base is None or any(e.pool.name == pool.name for e in found):
             continue
-        longer = effect({i: 100 * (a / b - 1) for i, (a, b) in enumerate(zip(own.seconds, base.seconds))})
-        detail = f"percent of a step at M {own.proxies_per_class}, n rounds, on {own.processor}"
+        longer = effect({i: 100 * (a / b - 1) for i, (a, b) in enumerate(zip(own.epochs, base.epochs))})
+        detail = f"percent of an epoch at M {own.proxies_per_class}, n rounds, on {own.processor}"
         found.append(Evidence("overhead", pool, "pfml", below(longer, OVERHEAD), longer, base.label, detail))
     return found
 

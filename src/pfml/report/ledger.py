@@ -166,6 +166,7 @@ def join_wasserstein(records: Sequence[Record], folder: str | Path) -> list[Reco
     for path in sorted(Path(folder).rglob("*.csv")):
         for line, row in enumerate(_rows(path, ("cell", "digest", *PROXY_KEYS)), start=2):
             measured = {key: _number(path, line, key, row[key]) for key in PROXY_KEYS}
+            measured["w2_measure"] = row.get("measure", "")
             exact[row["digest"], row["cell"]] = measured
             by_digest.setdefault(row["digest"], measured)
 

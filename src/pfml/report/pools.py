@@ -15,6 +15,8 @@ from pfml.report.ledger import Ledger, Summary, summarise
 from pfml.report.studies import Studies
 from pfml.report.style import dataset_name
 
+USUAL = "reconstruction"  # the measure of W2 that is the default of params.yaml
+
 
 @cache
 def condition(cell, without: tuple[str, ...] = ()) -> str:
@@ -106,3 +108,8 @@ def pools_of(studies: Studies) -> list[Pool]:
 def _first_run(cells: Sequence, ledger: Ledger) -> list:
     groups = same_condition(cells)
     return next((group for group in groups if ledger.find_all(group)), groups[0])
+
+
+def measures_of(records) -> list[str]:
+    """The readings of the paper's measure that results were made with (section `wasserstein` of params.yaml)."""
+    return sorted({record.numbers.get("w2_measure") or USUAL for record in records}) or [USUAL]

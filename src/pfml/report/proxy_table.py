@@ -4,6 +4,7 @@ from pfml import paper
 from pfml.report import readings
 from pfml.report.blocks import Block
 from pfml.report.ledger import Summary
+from pfml.report.pools import USUAL, measures_of
 from pfml.report.printed import LOST, footnotes, printed
 from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, titled
 from pfml.report.studies import Studies
@@ -46,5 +47,7 @@ def distance_table(table: int, studies: Studies, block: Block) -> Table:
     columns.append(Column("published, CUB-200", [printed(None) if m not in theirs else theirs[m] for m in methods]))
     said = [readings.w2_order(row, f"{metric_name(key)} at {share(n)} noise") for (n, key), row in rows.items()]
     said.append(readings.unequal_proxies(proxies))
-    title = titled(block, studies, "columns by label noise; smaller is better")
+    measures = measures_of(studies.ledger.find_all(block.cells))
+    other = f"; measure: {' and '.join(measures)}" if measures != [USUAL] else ""
+    title = titled(block, studies, f"columns by label noise; smaller is better{other}")
     return table_of(f"table-{table}-{block.stem}", title, columns, said)

@@ -19,6 +19,7 @@ class Timed:
     digest: str
     seconds: Sequence[float]
     steps_per_epoch: int
+    batch: int
     processor: str
 
     @property
@@ -27,8 +28,13 @@ class Timed:
         return method_name(self.method) + (f" M={count}" if count is not None and self.method == "pfml" else "")
 
     @property
+    def epochs(self) -> list[float]:
+        """Seconds of an epoch, one number a round."""
+        return [seconds * self.steps_per_epoch for seconds in self.seconds]
+
+    @property
     def per_epoch(self) -> float:
-        return statistics.median(self.seconds) * self.steps_per_epoch
+        return statistics.median(self.epochs)
 
 
 def read_timings(folder: Path) -> list[Timed]:
@@ -45,7 +51,7 @@ def read_timings(folder: Path) -> list[Timed]:
                     seconds = tuple(map(float, row["seconds_by_round"].split()))
                     count = int(row["proxies_per_class"]) if row["proxies_per_class"] else None
                     who = (path.stem, row["method"], count, row["digest"], seconds)
-                    found.append(Timed(*who, int(row["steps_per_epoch"]), row["processor"]))
+                    found.append(Timed(*who, int(row["steps_per_epoch"]), int(row["batch"]), row["processor"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: not a file of the stage complexity ({error!r}); run it again") from None
     return found

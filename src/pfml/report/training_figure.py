@@ -1,40 +1,52 @@
 """Training curves: test R@1 and training loss over epochs, a column per noise level, a line per method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pfml.report.style import figure_style, line_style, method_name, new_figure, nothing, save_figure, share
+from pfml.report.style import (
+    dataset_name,
+    figure_style,
+    line_style,
+    method_name,
+    new_figure,
+    nothing,
+    save_figure,
+    share,
+)
 
 LINE = 0.155  # inches: least distance of two names at the ends of their lines
 History = tuple[str, float, list[dict]]
 
 
-def training_curves(histories: Sequence[History], path: str | Path) -> None:
-    """Test R@1 above, training loss below; means over seeds, the band from lowest to highest.
+def training_curves(histories: Mapping[str, Sequence[History]], path: str | Path) -> None:
+    """Test R@1 above, training loss below, a column for each dataset and noise; means over seeds, the band from lowest
+    to highest.
 
     Losses have units of their own and start anywhere: each is drawn as a share of its first epoch, on a logarithmic
     axis where all are positive.
 
     Args:
-        histories: (method, noise, rows with epoch, loss and recall@1) per run; recall@1 None in epochs without
-            evaluation. No histories give a figure that says so.
+        histories: dataset -> (method, noise, rows with epoch, loss and recall@1) per run; recall@1 None in epochs
+            without evaluation. No histories give a figure that says so.
     """
-    noises = sorted({noise for _, noise, _ in histories})
+    places = [(name, noise) for name, runs in histories.items() for noise in sorted({noise for _, noise, _ in runs})]
     with figure_style():
-        figure = new_figure(4.6 * max(len(noises), 1) + 0.6, 5.6)
-        if not noises:
+        figure = new_figure(4.6 * max(len(places), 1) + 0.6, 5.6)
+        if not places:
             nothing(figure, "no finished run of the present configuration")
         grid = {"sharey": "row", "sharex": "col", "squeeze": False, "height_ratios": [2, 1]}
-        rows = figure.subplots(2, len(noises), **grid) if noises else ()
-        for column, noise in enumerate(noises):
-            here = [h for h in histories if h[1] == noise]
+        rows = figure.subplots(2, len(places), **grid) if places else ()
+        for column, (name, noise) in enumerate(places):
+            here = [h for h in histories[name] if h[1] == noise]
             ends = _curves(rows[0][column], here, _percent)
             ends_labelled(rows[0][column], ends)
             _curves(rows[1][column], here, _relative_loss)
-            rows[0][column].set_title(finding(noise, {method: value for value, _, method, _ in ends}), pad=12)
+            where = f"{dataset_name(name)}, " if len(histories) > 1 else ""
+            title = finding(noise, {method: value for value, _, method, _ in ends})
+            rows[0][column].set_title(where + title, pad=12)
             rows[1][column].set_xlabel("epoch")
             rows[1][column].xaxis.get_major_locator().set_params(integer=True)
-        if noises:
+        if places:
             rows[0][0].set_ylabel("R@1 on unseen classes (%)")
             rows[1][0].set_ylabel("loss / first epoch's")
             if all(y > 0 for axes in rows[1] for line in axes.lines for y in line.get_ydata()):
