@@ -1,9 +1,9 @@
-"""gallery <dataset>: reports/figures/gallery-<dataset>.png, what the grid's first run finds."""
+"""gallery <dataset>: reports/figures/gallery-<dataset>.png, what the first run of the grid finds (or of mlrc)."""
 
 import sys
 from pathlib import Path
 
-from pfml.config import grid_cells, run_stage
+from pfml.config import grid_cells, mlrc_cells, run_stage
 
 
 def main(params):
@@ -11,7 +11,7 @@ def main(params):
     from pfml.report.figures import retrieval_gallery
 
     name = sys.argv[1]
-    cell = next(cell for cell in grid_cells(params) if cell.dataset == name)
+    cell = next(cell for cell in grid_cells(params) + mlrc_cells(params) if cell.dataset == name)
     Path("reports/figures").mkdir(parents=True, exist_ok=True)
     retrieval_gallery(*gallery_of(cell), f"reports/figures/gallery-{name}.png")
 

@@ -207,7 +207,13 @@ def lists_in(section, path=()):
             yield ".".join((*path, key)), value
 
 
-MAY_BE_EMPTY = {"grid.field", "grid.baseline", *(f"ablation.{axis}" for axis in ABLATION_AXES)}
+MAY_BE_EMPTY = {
+    "grid.field",
+    "grid.baseline",
+    "mlrc.field",
+    "mlrc.baseline",
+    *(f"ablation.{axis}" for axis in ABLATION_AXES),
+}
 
 
 def test_dvc_can_set_every_list_on_the_command_line(raw, tmp_path):
@@ -217,7 +223,8 @@ def test_dvc_can_set_every_list_on_the_command_line(raw, tmp_path):
 
     path = tmp_path / "params.yaml"
     for key, value in lists_in(raw):
-        for changed in [[], [*value, value[-1]]] if key in MAY_BE_EMPTY else [[*value, value[-1]]]:
+        longer = [*value, value[-1] if value else "triplet"]
+        for changed in [[], longer] if key in MAY_BE_EMPTY else [longer]:
             path.write_text((ROOT / "params.yaml").read_text())
             apply_overrides(path, [f"{key}={changed}".replace("'", "").replace(" ", "")])
             assert yaml.safe_load(path.read_text()) == put(copy.deepcopy(raw), key, changed), key

@@ -12,6 +12,7 @@ import yaml
 
 from pfml import loss_settings, schema, theory_settings
 from pfml.cell import Cell
+from pfml.cell_checks import check_classes, check_images, held_out_classes
 from pfml.validation import ConfigError, Loader, check
 
 ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
@@ -41,7 +42,7 @@ def params_from(raw, path: str | Path) -> schema.Params:
     _check_names(params, path)
     _check_recipes(params, path)
     _check_theory(params.theory, path)
-    for cell in grid_cells(params, path) + ablation_cells(params, path):
+    for cell in grid_cells(params, path) + ablation_cells(params, path) + mlrc_cells(params, path):
         del cell  # resolving a cell checks its settings
     several = [noise for noise in params.grid.noise if noise]
     if params.noise.kind == "list" and len(several) > 1 and "{noise}" not in params.noise.list:
@@ -53,20 +54,31 @@ def params_from(raw, path: str | Path) -> schema.Params:
 
 
 def _check_names(params: schema.Params, path) -> None:
-    """Grid axes must name sections that exist, and the ablation must start from a run of the grid."""
-    axes = (("dataset", "dataset"), ("field", "method"), ("baseline", "method"))
-    for axis, what in axes:
-        sections = getattr(params, axis)
-        for name in getattr(params.grid, axis):
+    """Axes must name sections that exist, the folds be those of the split, and the ablation start from a run of the
+    grid.
+    """
+    axes = [("grid", axis) for axis in ("dataset", "field", "baseline")] + [("mlrc", "field"), ("mlrc", "baseline")]
+    for section, axis in axes:
+        sections, names = getattr(params, axis), getattr(getattr(params, section), axis)
+        what = "dataset" if axis == "dataset" else "method"
+        for name in names:
             if name not in sections:
                 near = difflib.get_close_matches(name, sections, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise ConfigError(f"{path}: grid.{axis}: unknown {what} {name!r}{hint} (valid: {', '.join(sections)})")
-        names = getattr(params.grid, axis)
+                valid = ", ".join(sections)
+                raise ConfigError(f"{path}: {section}.{axis}: unknown {what} {name!r}{hint} (valid: {valid})")
         if len(set(names)) < len(names):
-            raise ConfigError(f"{path}: grid.{axis}: expected each method once, found {names}")
-    if not params.grid.field + params.grid.baseline:
-        raise ConfigError(f"{path}: grid.field, grid.baseline: expected at least one method, found two empty lists")
+            raise ConfigError(f"{path}: {section}.{axis}: expected each method once, found {names}")
+    if not params.grid.field + params.grid.baseline + params.mlrc.methods:
+        raise ConfigError(
+            f"{path}: grid.field, grid.baseline: expected at least one method there or under mlrc, found empty lists"
+        )
+    folds = params.split.folds
+    if params.mlrc.methods and not folds:
+        raise ConfigError(f"{path}: split.folds: expected at least 2 with mlrc (the protocol has 4), found 0")
+    if params.mlrc.methods and params.mlrc.fold != list(range(folds)):
+        expected = f"expected {list(range(folds))}, since split.folds is {folds}"
+        raise ConfigError(f"{path}: mlrc.fold: {expected}; found {params.mlrc.fold}")
     for name in params.baseline:
         if name not in loss_settings.BASELINES:
             near = difflib.get_close_matches(name, loss_settings.BASELINES, n=1)
@@ -121,8 +133,8 @@ def _check_theory(theory: theory_settings.Theory, path) -> None:
 
 
 def _resolve(params: schema.Params, path, method: str, **point) -> Cell:
-    """The cell of `method` at `point` (dataset, noise, seed): the shared sections, then the method's own, then what
-    the dataset's recipe says.
+    """The cell of `method` at `point` (dataset, noise, seed, and fold with folds for mlrc): the shared sections, then
+    the method's own, then what the dataset's recipe says.
     """
     recipe = params.recipe[point["dataset"]]
     if method in params.field:
@@ -140,12 +152,12 @@ def _resolve(params: schema.Params, path, method: str, **point) -> Cell:
     train = check(schema.Train, train.model_dump() | recipe.train, f"recipe.{point['dataset']}.train", path)
     model = check(schema.Model, params.model.model_dump() | recipe.model, f"recipe.{point['dataset']}.model", path)
     name = point["dataset"]
-    held_out = validation_classes(params, name)
-    _check_classes(train, held_out, name, path)
-    _check_images(train, params.dataset[name], name, path)
+    fixed = validation_classes(params, name)
+    check_classes(train, held_out_classes(train, fixed, name, point.get("folds", 0), path), name, path)
+    check_images(train, params.dataset[name], name, path)
     return Cell(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
-        model=model.model_dump(), validation_classes=held_out, noise_kind=params.noise.settings(point["noise"]),
+        model=model.model_dump(), validation_classes=fixed, noise_kind=params.noise.settings(point["noise"]),
         data={} if name == "glyphs" else params.dataset[name].settings(), **point,
     )  # fmt: skip
 
@@ -156,42 +168,9 @@ def validation_classes(params: schema.Params, dataset: str) -> int:
     return params.split.validation_classes if own is None else own
 
 
-def _check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:
-    """What would else be found only once the images are fetched and packed."""
-    side = schema.TRANSFORMS[train.transform]
-    if (side is None) != (name == "glyphs"):
-        fitting = [preset for preset, size in schema.TRANSFORMS.items() if (size is None) == (name == "glyphs")]
-        has = f"{name} has images of {'one size' if name == 'glyphs' else 'many sizes'}"
-        raise ConfigError(
-            f"{path}: train.transform: {has}; expected {', '.join(fitting)}, found {train.transform} "
-            f"(set recipe.{name}.train.transform)"
-        )
-    if side and dataset.pack == "fast" and dataset.short_side < side:
-        raise ConfigError(
-            f"{path}: dataset.{name}.short_side: expected at least the {side} pixels that train.transform "
-            f"{train.transform} crops, found {dataset.short_side}"
-        )
-
-
-def _check_classes(train: schema.Train, validation_classes: int, dataset: str, path) -> None:
-    """A run needs training classes for its batches, and validation classes where it holds them out."""
-    classes = schema.DATASETS.get(dataset)
-    if train.hold_out and not validation_classes:
-        raise ConfigError(f"{path}: train.hold_out: true needs split.validation_classes > 0, found 0")
-    if classes is None:
-        return
-    if validation_classes >= classes:
-        found = f"expected fewer than the {classes} training classes of {dataset}, found {validation_classes}"
-        raise ConfigError(f"{path}: split.validation_classes: {found}")
-    left, needed = classes - train.hold_out * validation_classes, train.batch // train.images_per_class
-    if train.sampler != "random" and needed > left:
-        found = f"{train.batch} with {train.images_per_class} images_per_class needs {needed} classes"
-        raise ConfigError(f"{path}: train.batch: {found}, {dataset} has {left} to train on")
-
-
 def check_backbone(params: schema.Params) -> None:
     """Raises ConfigError for an unknown backbone. Not part of `load_params`, since timm takes seconds to import."""
-    names = {cell.backbone for cell in grid_cells(params)} - {"conv4", "bn_inception"}
+    names = {cell.backbone for cell in grid_cells(params) + mlrc_cells(params)} - {"conv4", "bn_inception"}
     if not names:
         return
     import timm
@@ -214,6 +193,25 @@ def grid_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
         for noise in params.grid.noise
         for seed in params.grid.seed
     ]
+
+
+def mlrc_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
+    """Every training run of `mlrc`: dataset, method, seed, fold. Labels are clean."""
+    return [
+        _resolve(params, path, method, dataset=dataset, noise=0.0, seed=seed, fold=fold, folds=params.split.folds)
+        for dataset in params.grid.dataset
+        for method in params.mlrc.methods
+        for seed in params.grid.seed
+        for fold in params.mlrc.fold
+    ]
+
+
+def by_repeat(cells: list[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Cells of `mlrc_cells` by study and cross validation, folds in order."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.study, cell.repeat), []).append(cell)
+    return groups
 
 
 def ablation_default(params: schema.Params, axis: str) -> float:

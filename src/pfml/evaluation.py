@@ -139,7 +139,7 @@ def gallery_of(cell: Cell, queries: int = 8, neighbours: int = 5) -> tuple:
     asked = torch.tensor([int(np.flatnonzero(labels == c)[0]) for c in chosen])
     _, found = next(nearest_neighbours(torch.from_numpy(saved["test"]), asked, neighbours))
     split = pd.read_csv(f"data/split/{cell.dataset}.csv")
-    measured = split["validation"] if cell.train["hold_out"] else split["split"] == "test"
+    measured = split["validation"] if cell.spares_test else split["split"] == "test"
     items = split.loc[measured, "item"].to_numpy()
     of_item = np.full(len(split), -1)
     of_item[items] = labels

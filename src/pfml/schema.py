@@ -19,7 +19,7 @@ DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglo
 # Presets of pfml.data.transforms and the side of the picture that the network sees; None: as large as it is.
 TRANSFORMS = {"shift": None, "small": 64, **dict.fromkeys(
     ("proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"), 224,
-)}  # fmt: skip
+), "mlrc": 227}  # fmt: skip
 
 
 class Grid(Section):
@@ -154,6 +154,7 @@ class Train(Section):
     images_per_class: Count
     optimizer: Literal["adamw", "adam", "rmsprop"]
     adam_eps: Positive
+    momentum: Fraction
     lr: Positive
     proxy_lr: Positive
     weight_decay: NonNegative
@@ -228,6 +229,23 @@ class Ablation(Section):
     delta_gap: list[Number]
 
 
+class MLRC(Section):
+    """The protocol of "A Metric Learning Reality Check": methods that train once a fold."""
+
+    field: list[str]
+    baseline: list[str]
+    fold: list[CountOrZero]
+
+    @field_validator("fold")
+    @classmethod
+    def _folds(cls, values):
+        return one_of_each(values)
+
+    @property
+    def methods(self) -> list[str]:
+        return self.field + self.baseline
+
+
 class Tracking(Section):
     enabled: bool
     experiment: Annotated[str, Field(min_length=1)]
@@ -247,5 +265,6 @@ class Params(Section):
     baseline: dict[str, BaselineMethod]
     evaluate: Evaluate
     ablation: Ablation
+    mlrc: MLRC
     theory: Theory
     tracking: Tracking

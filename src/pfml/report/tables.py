@@ -1,6 +1,6 @@
 """reports/tables.md: the paper's Tables 1-9 and Figure 3, what was run beside what was published."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pfml import paper
 from pfml.paper import AXIS_NAMES, CAPTIONS, TITLES
@@ -41,18 +41,23 @@ Proposition 1 and Corollary 1 in numbers: [theory.md](theory.md), written by the
 """
 
 
-def render_tables(ledger: Ledger, grid: Sequence, sweeps: Sequence[Sweep]) -> str:
+def render_tables(
+    ledger: Ledger, grid: Sequence, sweeps: Sequence[Sweep], mlrc: Mapping[int, Sequence[str]] | None = None
+) -> str:
     """The whole of reports/tables.md.
 
     Args:
         ledger: finished runs, split by what the configuration asks for.
         grid: the expected grid cells of all studies to show, the study being run first.
         sweeps: its ablation axes.
+        mlrc: our part of Tables 6 and 7 (pfml.report.mlrc.lines).
     """
     blocks = blocks_of(grid)
     sections = [PREAMBLE.format(lost=LOST, missing=MISSING)]
     for table in range(1, 10):
         parts = {2: table_2, 3: table_3, 8: table_8, 9: table_9}.get(table, retrieval_table)(table, ledger, blocks)
+        if ours := (mlrc or {}).get(table):
+            parts = [*ours, *(part for part in parts if part != not_run(blocks))]
         sections.append("\n\n".join([f"## Table {table}", f"**{TITLES[table]}.** {CAPTIONS[table]}", *parts]) + "\n")
     sections.append(THEORY)
     sections.append("\n\n".join(["## Ablations", *ablations(ledger, sweeps)]) + "\n")
