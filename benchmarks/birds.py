@@ -69,7 +69,8 @@ def untrained(folder: Path) -> dict:
     """Measures of the pretrained network with a new head, as training finds it."""
     import torch
 
-    from pfml.config import find_cell, grid_cells, load_params
+    from pfml.cells import find_cell, grid_cells
+    from pfml.config import load_params
     from pfml.data.loader import load_run_data
     from pfml.models import build_model
     from pfml.retrieval import retrieval_metrics

@@ -109,7 +109,8 @@ def settings_of(method: str, trial: int) -> dict:
 
 
 def base_cell(method: str, noise: float):
-    from pfml.config import grid_cells, load_params
+    from pfml.cells import grid_cells
+    from pfml.config import load_params
 
     return next(c for c in grid_cells(load_params()) if (c.method, c.noise, c.seed) == (method, noise, 0))
 

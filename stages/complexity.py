@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pfml.config import complexity_cells, run_stage
+from pfml.cells import complexity_cells
+from pfml.config import run_stage
 
 
 def main(params):

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from pfml.config import grid_cells, run_stage
+from pfml.cells import grid_cells
+from pfml.config import run_stage
 
 
 def main(params):

@@ -2,7 +2,8 @@
 
 import sys
 
-from pfml.config import ablation_cells, find_cell, grid_cells, run_stage
+from pfml.cells import ablation_cells, find_cell, grid_cells
+from pfml.config import run_stage
 
 
 def main(params):

@@ -4,7 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from pfml.config import run_stage, validation_classes
+from pfml.cells import validation_classes
+from pfml.config import run_stage
 
 
 def main(params):

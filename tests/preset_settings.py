@@ -15,6 +15,7 @@ NETWORK = {  # backbone, its image preset, dimensions, batch, lr, proxy_lr
     "dino": ("vit_small_patch16_224.dino", "dino", 384, 100, 1e-5, 1e-3),
 }
 NAMES = sorted({f"{d}-{n}" for d in DATASETS for n in NETWORK} - {"sop-noise"})  # Table 2 has no SOP
+MLRC = ["mlrc-cars196", "mlrc-cub200", "mlrc-glyphs"]  # tests/test_mlrc_presets.py
 PUBLISHED_NETWORK = {"noise": "resnet50", "64d": "resnet50"}
 FIELD = {
     "delta": 0.2, "delta_rep": None, "reduction": "sum", "proxy_init": "data", "proxy_proxy": "all",
@@ -69,8 +70,8 @@ IMAGES_PER_CLASS = {"n_pair": 2, "ms_das": 2}  # of the others that learn from p
 UNTRAINED = ("DINO", "ViT-S")  # rows of the network as it comes
 # Settings of `train` in params.yaml that presets leave as they are: off, or the default of every library.
 LEFT = {
-    "adam_eps": 1e-8, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False, "hold_out": False,
-    "patience": 0,
+    "adam_eps": 1e-8, "momentum": 0.0, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False,
+    "hold_out": False, "patience": 0,
 }  # fmt: skip
 UNREAD = {"step_epochs", "step_factor", "crop_padding", "threads", "images_per_class"}  # here, or without effect
 # Another study's tuning, all over params.yaml.

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from pfml.cells import complexity_cells
 from pfml.complexity import time_cells, write_timings
-from pfml.config import ConfigError, complexity_cells, load_params
+from pfml.config import ConfigError, load_params
 from tests.conftest import merge
 
 

@@ -5,16 +5,8 @@ import sys
 import pytest
 import yaml
 
-from pfml.config import (
-    ABLATION_AXES,
-    ConfigError,
-    ablation_base,
-    ablation_cells,
-    check_backbone,
-    find_cell,
-    grid_cells,
-    load_params,
-)
+from pfml.cells import ABLATION_AXES, ablation_base, ablation_cells, find_cell, grid_cells
+from pfml.config import ConfigError, check_backbone, load_params
 from pfml.data.catalogue import CATALOGUE
 from pfml.loss_settings import BASELINES, LOSS_SETTINGS
 from pfml.losses import LOSSES
@@ -210,6 +202,8 @@ def lists_in(section, path=()):
 MAY_BE_EMPTY = {
     "grid.field",
     "grid.baseline",
+    "mlrc.field",
+    "mlrc.baseline",
     "tune.method",
     "complexity.proxies_per_class",
     "complexity.baseline",

@@ -116,12 +116,15 @@ def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
 
 
 def test_models_of_cells_that_left_the_grid_are_removed(tiny, write, tmp_path, monkeypatch):
-    from pfml.config import ablation_cells, grid_cells, load_params
+    from pfml.cells import ablation_cells, grid_cells, mlrc_cells
+    from pfml.config import load_params
 
     monkeypatch.chdir(tmp_path)
+    tiny["mlrc"]["field"], tiny["train"]["hold_out"] = ["pfml"], True
     params = load_params(write(tiny))
-    kept = [cell.paths().model for cell in grid_cells(params) + ablation_cells(params)]
+    kept = [cell.paths().model for cell in grid_cells(params) + ablation_cells(params) + mlrc_cells(params)]
     gone = [Path("models/grid/glyphs/pfml-0.0-7"), Path("models/ablation/alpha/9-0")]
+    gone += [Path("models/grid/glyphs/mlrc/pfml-0/4"), Path("models/grid/glyphs/mlrc/cpml-0/0")]
     for folder in kept + gone:
         folder.mkdir(parents=True)
     launch.prune_models(params)

@@ -14,8 +14,8 @@ from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gra
 from tests.conftest import ROOT
 
 RECIPE = {
-    "optimizer": "adamw", "adam_eps": 1e-8, "lr": 0.1, "proxy_lr": 2.0, "weight_decay": 0.5, "decay_norms": True,
-    "clip_norm": 0.0, "clip_value": 0.0, "clip_proxies": False,
+    "optimizer": "adamw", "adam_eps": 1e-8, "momentum": 0.0, "lr": 0.1, "proxy_lr": 2.0, "weight_decay": 0.5,
+    "decay_norms": True, "clip_norm": 0.0, "clip_value": 0.0, "clip_proxies": False,
 }  # fmt: skip
 
 
@@ -76,6 +76,22 @@ def test_decay_is_coupled_for_adam_and_rmsprop_and_decoupled_for_adamw(loss, kin
 def test_the_epsilon_is_that_of_the_recipe(model, loss):
     for kind in ("adamw", "adam", "rmsprop"):
         assert build_optimizer(model, loss, recipe(optimizer=kind, adam_eps=1.0)).defaults["eps"] == 1.0
+
+
+def test_momentum_is_of_rmsprop(loss):
+    """Two steps with gradient 1: v is 0.01 and then 0.0199, the buffer 1/sqrt(v) plus momentum times what it was."""
+    model = nn.Linear(1, 1, bias=False)
+    for momentum, rest in ((0.9, 0.9), (0.0, 0.0)):
+        nn.init.zeros_(model.weight)
+        optimizer = build_optimizer(model, loss, recipe(optimizer="rmsprop", momentum=momentum, weight_decay=0.0))
+        set_rates(optimizer, 1.0)
+        for _ in range(2):
+            model.weight.grad = torch.ones(1, 1)
+            optimizer.step()
+        first, second = 1 / 0.1, 1 / math.sqrt(0.0199)
+        assert model.weight.item() == pytest.approx(-0.1 * (first + second + rest * first), rel=1e-5)
+    for kind in ("adam", "adamw"):
+        assert "momentum" not in build_optimizer(model, loss, recipe(optimizer=kind, momentum=0.9)).defaults
 
 
 def test_learning_rate_rises_then_falls_to_zero():

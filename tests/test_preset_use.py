@@ -16,7 +16,7 @@ from pfml.presets import command_line, laid_over, preset_title, read_preset, use
 from pfml.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as put
-from tests.test_presets import NAMES
+from tests.preset_settings import MLRC, NAMES
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def committed() -> str:
     return (ROOT / "params.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MLRC)
 def test_the_text_is_the_merge_and_keeps_what_it_does_not_touch(name, committed, raw):
     changed = laid_over(committed, name)
     assert yaml.load(changed, Loader) == merge(raw, read_preset(name))
@@ -41,7 +41,7 @@ def test_the_text_is_the_merge_and_keeps_what_it_does_not_touch(name, committed,
     assert [line for line in changed.splitlines() if line.startswith("#")] == headings
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + MLRC)
 def test_dvc_makes_the_same_of_the_printed_command(name, tmp_path, committed, raw):
     """Every -S goes through DVC's own code, on a copy."""
     from dvc.utils.cli_parse import to_path_overrides

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from pfml import paper
-from pfml.config import ABLATION_AXES, ablation_cells, grid_cells, params_from
+from pfml.cells import ABLATION_AXES, ablation_cells, grid_cells
+from pfml.config import params_from
 from pfml.losses import LOSSES, NEEDS_POSITIVES
 from pfml.overlay import merge
 from pfml.presets import preset_names, preset_title, read_preset

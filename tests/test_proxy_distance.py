@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pfml.config import ConfigError, find_cell, grid_cells, load_params
+from pfml.cells import find_cell, grid_cells
+from pfml.config import ConfigError, load_params
 from pfml.proxy_distance import drawn_again, measure_wasserstein
 from pfml.run import run_cell
 from pfml.wasserstein import proxy_wasserstein, spread, unit

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.config import find_cell, grid_cells, load_params
+from pfml.cells import find_cell, grid_cells
+from pfml.config import load_params
 from pfml.data.loader import Half, RunData
 from pfml.data.noise import corrupt_labels
 from pfml.data.pictures import TensorPictures

@@ -12,7 +12,8 @@ import urllib.request
 
 import pytest
 
-from pfml.config import find_cell, grid_cells, load_params
+from pfml.cells import find_cell, grid_cells, mlrc_cells
+from pfml.config import load_params
 from pfml.register import all_runs, close_dead_runs, close_interrupted, register
 from pfml.schema import Tracking
 from pfml.tracking import flatten, metric_name, open_store, paper_table, tracked_run
@@ -101,7 +102,8 @@ def test_the_tracking_uri_is_respected(store, cell, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from pfml.config import grid_cells, load_params
+from pfml.cells import grid_cells
+from pfml.config import load_params
 from pfml.schema import Tracking
 from pfml.tracking import tracked_run
 SETTINGS = Tracking(enabled=True, experiment="pfml")
@@ -158,6 +160,21 @@ def test_register_completes_restores_and_then_rests(store, cell, tiny, write):
     assert by_digest[other.digest].data.tags["restored_from"] == "f" * 32
     assert "restored_from" not in by_digest[cell.digest].data.tags
     assert register(results, "pfml", "tiny")["complete"] == 2 and len(runs_of()[1]) == 2
+
+
+def test_register_restores_the_runs_of_folds(store, tiny, write):
+    tiny["mlrc"]["field"], tiny["train"]["hold_out"] = ["pfml"], True
+    folds = mlrc_cells(load_params(write(tiny)))
+    history = [{"epoch": 1, "loss": 3.0, "val_recall@1": 0.2, "val_map@r": 0.1}]
+    own = {"map@r": 0.1, "val_map@r": 0.2, "concatenated_map@r": 0.3, "dataset_digest": "d", "git_commit": "abc"}
+    results = [(cell, own | {"mlflow_run": f"{cell.fold}" * 32}, history) for cell in folds]
+    assert register(results, "pfml", "tiny")["restored"] == 4 and register(results, "pfml", "tiny")["complete"] == 4
+    _, runs = runs_of()
+    assert {run.data.tags["fold"] for run in runs} == set("0123") and runs[0].data.tags["paper_table"] == "Table 7"
+    for run in runs:
+        final = {key: value for key, value in run.data.metrics.items() if key.startswith("final/")}
+        assert final == {"final/map_at_r": 0.1, "final/concatenated_map_at_r": 0.3}
+        assert run.data.metrics["val_map_at_r"] == 0.1 and run.data.params["fold"] == run.data.tags["fold"]
 
 
 def test_register_gives_two_trainings_of_one_configuration_a_run_each(store, cell):
@@ -218,7 +235,7 @@ def test_names():
 
 
 def test_paper_tables(cell, tiny, write):
-    from pfml.config import ablation_cells
+    from pfml.cells import ablation_cells
 
     params = load_params(write(tiny))
     assert paper_table(cell) == "Table 2"

@@ -43,7 +43,8 @@ def test_embeddings_of_other_labels_or_images_are_refused(grid):
 
 
 def test_a_run_of_other_settings_is_refused(grid, tiny, write, tmp_path):
-    from pfml.config import grid_cells, load_params
+    from pfml.cells import grid_cells
+    from pfml.config import load_params
 
     tiny["loss"]["alpha"] = 4.0
     changed = grid_cells(load_params(write(tiny, tmp_path)))

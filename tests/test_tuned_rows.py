@@ -4,7 +4,8 @@ import ast
 import csv
 from collections import defaultdict
 
-from pfml.config import grid_cells, load_params
+from pfml.cells import grid_cells
+from pfml.config import load_params
 from tests.conftest import ROOT
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pfml.config import ConfigError, grid_cells, load_params, trial_cell
+from pfml.cells import grid_cells, trial_cell
+from pfml.config import ConfigError, load_params
 from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
 from pfml.tracking import log_search, open_store
 from pfml.tune_settings import Choice, Range

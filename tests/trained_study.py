@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pfml.cell import Cell, inputs_digest
-from pfml.config import grid_cells, load_params
+from pfml.cells import grid_cells
+from pfml.config import load_params
 from pfml.data.noise import noise_manifest
 
 CLASSES, IMAGES, DIM = 6, 10, 8  # of each half; images a class

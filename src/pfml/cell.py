@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+# Settings of `train` that came later, at the value that changes nothing: left out there, so that digests stay.
+LATER = {"momentum": 0.0}
+
 
 @dataclass(frozen=True)
 class Cell:
     """One training run. `loss`, `train` and `model` hold its resolved settings, `axis`/`value` its ablation point,
     `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none), `data` how its images
-    were made (empty: glyphs).
+    were made (empty: glyphs), `fold` of `folds` the part of the training half that validates (None: no fold).
     """
 
     study: str
@@ -32,11 +35,27 @@ class Cell:
     value: float | None = None
     noise_kind: Mapping = field(default_factory=dict, hash=False)
     data: Mapping = field(default_factory=dict, hash=False)
+    fold: int | None = None
+    folds: int = 0
 
     @property
     def name(self) -> str:
+        if self.fold is not None:
+            return f"{self.repeat}-fold-{self.fold}"
         point = f"-{self.axis}-{self.value}" if self.axis else ""
         return f"{self.dataset}-{self.method}-{self.noise}-{self.seed}{point}"
+
+    @property
+    def repeat(self) -> str:
+        """The cross validation that a fold's run belongs to."""
+        return f"{self.dataset}-{self.method}-{self.seed}"
+
+    @property
+    def spares_test(self) -> bool:
+        """Whether the run is measured on its validation classes and never on the test half. A fold's run is chosen on
+        its validation classes and measured on the test half once, when it has ended.
+        """
+        return self.train["hold_out"] and self.fold is None
 
     @property
     def backbone(self) -> str:
@@ -54,9 +73,12 @@ class Cell:
             loss["delta_rep"] = loss["delta_rep"] or loss["delta"]
         config = {
             "dataset": self.dataset, "noise": float(self.noise), "seed": self.seed, "loss_name": self.loss_name,
-            "loss": loss, "train": dict(self.train), "model": dict(self.model),
+            "loss": loss, "model": dict(self.model),
+            "train": {key: value for key, value in self.train.items() if key not in LATER or value != LATER[key]},
         }  # fmt: skip
-        if self.train["hold_out"]:
+        if self.fold is not None:
+            config |= {"fold": self.fold, "folds": self.folds}
+        elif self.train["hold_out"]:
             config["validation_classes"] = self.validation_classes
         for key in ("noise_kind", "data"):
             if getattr(self, key):
@@ -84,11 +106,16 @@ class CellPaths:
         c = self.cell
         if c.axis:
             return Path("models/ablation", c.axis, f"{c.value}-{c.seed}")
+        if c.fold is not None:
+            return Path("models/grid", c.dataset, "mlrc", f"{c.method}-{c.seed}", str(c.fold))
         return Path("models/grid", c.dataset, f"{c.method}-{c.noise}-{c.seed}")
 
     @property
     def result(self) -> Path:
+        """The folds of one cross validation share a file."""
         c = self.cell
+        if c.fold is not None:
+            return Path("reports/runs", c.study, "mlrc", f"{c.repeat}.json")
         return Path("reports/runs", c.study, "ablation" if c.axis else "", f"{c.name}.json")
 
     @property
@@ -97,7 +124,10 @@ class CellPaths:
 
     @property
     def manifest(self) -> Path:
+        """What a run's labels are read from; a fold's run, whose labels are clean, reads the split itself."""
         c = self.cell
+        if c.fold is not None:
+            return Path("data/split", f"{c.dataset}.csv")
         return Path("data/noise", f"{c.dataset}-{c.noise}-{c.seed}.csv")
 
     @property

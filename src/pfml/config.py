@@ -1,20 +1,17 @@
-"""params.yaml as typed frozen objects, and the grid of training runs (cells) that it describes."""
+"""params.yaml as typed frozen objects, checked as a whole before anything runs."""
 
 import difflib
 import os
 import signal
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from pfml import loss_settings, schema, theory_settings, tune_settings
-from pfml.cell import Cell
+from pfml.cells import ABLATION_AXES, ablation_cells, complexity_cells, grid_cells, mlrc_cells, trial_cell
 from pfml.validation import ConfigError, Loader, check
-
-ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
 
 
 def load_params(path: str | Path = "params.yaml") -> schema.Params:
@@ -45,7 +42,8 @@ def params_from(raw, path: str | Path) -> schema.Params:
     _check_names(params, path)
     _check_recipes(params, path)
     _check_theory(params.theory, path)
-    for cell in grid_cells(params, path) + ablation_cells(params, path) + complexity_cells(params, path):
+    cells = grid_cells(params, path) + ablation_cells(params, path)
+    for cell in cells + complexity_cells(params, path) + mlrc_cells(params, path):
         del cell  # resolving a cell checks its settings
     several = [noise for noise in params.grid.noise if noise]
     if params.noise.kind == "list" and len(several) > 1 and "{noise}" not in params.noise.list:
@@ -57,20 +55,31 @@ def params_from(raw, path: str | Path) -> schema.Params:
 
 
 def _check_names(params: schema.Params, path) -> None:
-    """Grid axes must name sections that exist, and the ablation must start from a run of the grid."""
-    axes = (("dataset", "dataset"), ("field", "method"), ("baseline", "method"))
-    for axis, what in axes:
-        sections = getattr(params, axis)
-        for name in getattr(params.grid, axis):
+    """Axes must name sections that exist, the folds be those of the split, and the ablation start from a run of the
+    grid.
+    """
+    axes = [("grid", axis) for axis in ("dataset", "field", "baseline")] + [("mlrc", "field"), ("mlrc", "baseline")]
+    for section, axis in axes:
+        sections, names = getattr(params, axis), getattr(getattr(params, section), axis)
+        what = "dataset" if axis == "dataset" else "method"
+        for name in names:
             if name not in sections:
                 near = difflib.get_close_matches(name, sections, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise ConfigError(f"{path}: grid.{axis}: unknown {what} {name!r}{hint} (valid: {', '.join(sections)})")
-        names = getattr(params.grid, axis)
+                valid = ", ".join(sections)
+                raise ConfigError(f"{path}: {section}.{axis}: unknown {what} {name!r}{hint} (valid: {valid})")
         if len(set(names)) < len(names):
-            raise ConfigError(f"{path}: grid.{axis}: expected each method once, found {names}")
-    if not params.grid.field + params.grid.baseline:
-        raise ConfigError(f"{path}: grid.field, grid.baseline: expected at least one method, found two empty lists")
+            raise ConfigError(f"{path}: {section}.{axis}: expected each method once, found {names}")
+    if not params.grid.field + params.grid.baseline + params.mlrc.methods:
+        raise ConfigError(
+            f"{path}: grid.field, grid.baseline: expected at least one method there or under mlrc, found empty lists"
+        )
+    folds = params.split.folds
+    if params.mlrc.methods and not folds:
+        raise ConfigError(f"{path}: split.folds: expected at least 2 with mlrc (the protocol has 4), found 0")
+    if params.mlrc.methods and params.mlrc.fold != list(range(folds)):
+        expected = f"expected {list(range(folds))}, since split.folds is {folds}"
+        raise ConfigError(f"{path}: mlrc.fold: {expected}; found {params.mlrc.fold}")
     for name in params.baseline:
         if name not in loss_settings.BASELINES:
             near = difflib.get_close_matches(name, loss_settings.BASELINES, n=1)
@@ -153,78 +162,9 @@ def _check_theory(theory: theory_settings.Theory, path) -> None:
             raise ConfigError(f"{path}: {where}: expected a case of its own, found one that is there already: {change}")
 
 
-def _resolve(params: schema.Params, path, method: str, **point) -> Cell:
-    """The cell of `method` at `point` (dataset, noise, seed): the shared sections, then the method's own, then what
-    the dataset's recipe says.
-    """
-    recipe = params.recipe[point["dataset"]]
-    if method in params.field:
-        row, group = params.field[method], "field"
-        loss_name = row.potential
-        kind = loss_settings.LOSS_SETTINGS[loss_name]
-        shared = params.loss.model_dump()
-        own = {key: value for key, value in recipe.loss.items() if key in kind.model_fields}
-        loss = {key: value for key, value in shared.items() if key in kind.model_fields} | row.loss | own
-    else:
-        row, group = params.baseline[method], "baseline"
-        loss_name, loss, kind = method, row.loss, loss_settings.LOSS_SETTINGS[method]
-    loss = check(kind, loss, f"{group}.{method}.loss", path)
-    train = check(schema.Train, params.train.model_dump() | row.train, f"{group}.{method}.train", path)
-    train = check(schema.Train, train.model_dump() | recipe.train, f"recipe.{point['dataset']}.train", path)
-    model = check(schema.Model, params.model.model_dump() | recipe.model, f"recipe.{point['dataset']}.model", path)
-    name = point["dataset"]
-    held_out = validation_classes(params, name)
-    _check_classes(train, held_out, name, path)
-    _check_images(train, params.dataset[name], name, path)
-    return Cell(
-        study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
-        model=model.model_dump(), validation_classes=held_out, noise_kind=params.noise.settings(point["noise"]),
-        data={} if name == "glyphs" else params.dataset[name].settings(), **point,
-    )  # fmt: skip
-
-
-def validation_classes(params: schema.Params, dataset: str) -> int:
-    """How many training classes of a dataset are set aside: its own number, else that of `split`."""
-    own = params.dataset[dataset].validation_classes
-    return params.split.validation_classes if own is None else own
-
-
-def _check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:
-    """What would else be found only once the images are fetched and packed."""
-    side = schema.TRANSFORMS[train.transform]
-    if (side is None) != (name == "glyphs"):
-        fitting = [preset for preset, size in schema.TRANSFORMS.items() if (size is None) == (name == "glyphs")]
-        has = f"{name} has images of {'one size' if name == 'glyphs' else 'many sizes'}"
-        raise ConfigError(
-            f"{path}: train.transform: {has}; expected {', '.join(fitting)}, found {train.transform} "
-            f"(set recipe.{name}.train.transform)"
-        )
-    if side and dataset.pack == "fast" and dataset.short_side < side:
-        raise ConfigError(
-            f"{path}: dataset.{name}.short_side: expected at least the {side} pixels that train.transform "
-            f"{train.transform} crops, found {dataset.short_side}"
-        )
-
-
-def _check_classes(train: schema.Train, validation_classes: int, dataset: str, path) -> None:
-    """A run needs training classes for its batches, and validation classes where it holds them out."""
-    classes = schema.DATASETS.get(dataset)
-    if train.hold_out and not validation_classes:
-        raise ConfigError(f"{path}: train.hold_out: true needs split.validation_classes > 0, found 0")
-    if classes is None:
-        return
-    if validation_classes >= classes:
-        found = f"expected fewer than the {classes} training classes of {dataset}, found {validation_classes}"
-        raise ConfigError(f"{path}: split.validation_classes: {found}")
-    left, needed = classes - train.hold_out * validation_classes, train.batch // train.images_per_class
-    if train.sampler != "random" and needed > left:
-        found = f"{train.batch} with {train.images_per_class} images_per_class needs {needed} classes"
-        raise ConfigError(f"{path}: train.batch: {found}, {dataset} has {left} to train on")
-
-
 def check_backbone(params: schema.Params) -> None:
     """Raises ConfigError for an unknown backbone. Not part of `load_params`, since timm takes seconds to import."""
-    names = {cell.backbone for cell in grid_cells(params)} - {"conv4", "bn_inception"}
+    names = {cell.backbone for cell in grid_cells(params) + mlrc_cells(params)} - {"conv4", "bn_inception"}
     if not names:
         return
     import timm
@@ -236,110 +176,6 @@ def check_backbone(params: schema.Params) -> None:
             raise ConfigError(
                 f"params.yaml: model.backbone: {name!r} is neither conv4 nor bn_inception nor known to timm{hint}"
             )
-
-
-def grid_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
-    """Every training run of the grid, in the order of its axes: dataset, method, noise, seed."""
-    return [
-        _resolve(params, path, method, dataset=dataset, noise=noise, seed=seed)
-        for dataset in params.grid.dataset
-        for method in params.grid.field + params.grid.baseline
-        for noise in params.grid.noise
-        for seed in params.grid.seed
-    ]
-
-
-def trial_cell(params: schema.Params, method: str, noise: float, settings: dict, path="params.yaml") -> Cell:
-    """One training of a search: a method's cell on the first dataset with the validation classes held out, some
-    settings moved, and nothing measured before its end.
-
-    Raises:
-        ConfigError: a setting that the method does not have or that has such no value.
-    """
-    tune = params.tune
-    base = _resolve(params, path, method, dataset=params.grid.dataset[0], noise=noise, seed=tune.seed)
-    moved = {"loss": dict(base.loss), "train": dict(base.train) | {"hold_out": True, "precision": tune.precision}}
-    moved["train"]["select"] = "last"
-    for key, value in settings.items():
-        section, name = key.split(".")
-        moved[section][name] = value
-    moved["train"]["eval_every"] = moved["train"]["epochs"]
-    kinds = {"loss": loss_settings.LOSS_SETTINGS[base.loss_name], "train": schema.Train}
-    checked = {name: check(kind, moved[name], f"tune.space: {method}.{name}", path) for name, kind in kinds.items()}
-    _check_classes(checked["train"], base.validation_classes, base.dataset, path)
-    return replace(base, **{name: section.model_dump() for name, section in checked.items()})
-
-
-def complexity_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
-    """The trainings whose seconds Table 9 compares: some baselines, and PFML with several numbers of proxies."""
-    point = {"dataset": params.grid.dataset[0], "noise": params.grid.noise[0], "seed": params.grid.seed[0]}
-    for name in params.complexity.baseline:
-        if name not in params.baseline:
-            near = difflib.get_close_matches(name, params.baseline, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{path}: complexity.baseline: unknown method {name!r}{hint}")
-    cells = [_resolve(params, path, name, **point) for name in params.complexity.baseline]
-    counts = params.complexity.proxies_per_class
-    if counts and "pfml" not in params.field:
-        raise ConfigError(f"{path}: complexity.proxies_per_class: its runs need field.pfml, which is not there")
-    for count in counts:
-        base = _resolve(params, path, "pfml", **point)
-        loss = dict(base.loss) | {"proxies_per_class": count}
-        cells.append(replace(base, loss=loss, axis="proxies_per_class", value=count))
-    return cells
-
-
-def ablation_default(params: schema.Params, axis: str) -> float:
-    """The value that the grid's own pfml run has on an ablation axis."""
-    loss = _resolve(params, "params.yaml", "pfml", dataset=params.grid.dataset[0], noise=0, seed=0).loss
-    if axis == "delta_gap":
-        return round((loss["delta_rep"] or loss["delta"]) - loss["delta"], 12)
-    return loss[axis]
-
-
-def ablation_base(params: schema.Params, axis: str) -> tuple[float, list[Cell]]:
-    """The default value of an axis and the grid's cells that were run with it."""
-    point = (params.grid.dataset[0], "pfml", params.ablation.noise)
-    return ablation_default(params, axis), [c for c in grid_cells(params) if (c.dataset, c.method, c.noise) == point]
-
-
-def ablation_cells(params: schema.Params, path="params.yaml") -> list[Cell]:
-    """Every further run that an ablation axis asks for; the default value is the grid's own run and not repeated."""
-    cells = []
-    for axis in ABLATION_AXES:
-        values = getattr(params.ablation, axis)
-        if len(set(values)) < len(values):
-            raise ConfigError(f"{path}: ablation.{axis}: expected each value once, found {values}")
-        for value in values:
-            for seed in params.grid.seed:
-                cells.append(ablation_cell(params, axis, value, seed, path))
-    return cells
-
-
-def ablation_cell(params: schema.Params, axis: str, value: float, seed: int, path="params.yaml") -> Cell:
-    """PFML as in the grid with one setting moved. `delta` moves both radii when delta_rep is null (as in Fig. 3b)."""
-    base = _resolve(params, path, "pfml", dataset=params.grid.dataset[0], noise=params.ablation.noise, seed=seed)
-    change = {"delta_rep": round(base.loss["delta"] + value, 12)} if axis == "delta_gap" else {axis: value}
-    try:
-        loss = check(loss_settings.FieldLoss, dict(base.loss) | change, "", path)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{path}: ablation.{axis}: {value!r} cannot be used ({str(error).split(': ', 1)[1]})"
-        ) from None
-    return replace(base, loss=loss.model_dump(), axis=axis, value=value)
-
-
-def find_cell(cells: list[Cell], name: str) -> Cell:
-    """The cell called `name`.
-
-    Raises:
-        ConfigError: no such cell; names the nearest one.
-    """
-    by_name = {cell.name: cell for cell in cells}
-    if name not in by_name:
-        near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.0)
-        raise ConfigError(f"cell {name!r} is not in the grid of params.yaml; the nearest is {near[0]!r}")
-    return by_name[name]
 
 
 def run_stage(stage, data: bool = False) -> None:

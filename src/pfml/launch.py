@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from pfml.config import ConfigError, ablation_cells, grid_cells, load_params
+from pfml.cells import ablation_cells, grid_cells, mlrc_cells
+from pfml.config import ConfigError, load_params
 from pfml.presets import use_preset
 from pfml.schema import Params
 
@@ -90,10 +91,11 @@ def stage_group(name: str) -> str:
 def prune_models(params: Params) -> None:
     """Remove trained models of cells that are no longer in the grid (DVC's cache keeps them): stages that read the
     whole folder would take them for a change."""
-    expected = {cell.paths().model for cell in grid_cells(params) + ablation_cells(params)}
-    for folder in (*Path("models/grid").glob("*/*"), *Path("models/ablation").glob("*/*")):
-        if folder not in expected and folder.is_dir():
-            shutil.rmtree(folder)
+    expected = {cell.paths().model for cell in grid_cells(params) + ablation_cells(params) + mlrc_cells(params)}
+    for place in ("models/grid/*/*", "models/grid/*/mlrc/*/*", "models/ablation/*/*"):
+        for folder in list(Path().glob(place)):
+            if folder not in expected and folder.name != "mlrc" and folder.is_dir():
+                shutil.rmtree(folder)
 
 
 def await_predecessors(patience: float = 15.0) -> None:

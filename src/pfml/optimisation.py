@@ -13,7 +13,7 @@ def build_optimizer(model: nn.Module, loss: nn.Module, recipe: dict) -> torch.op
     """Every trainable parameter in one group: the network with rate lr and weight decay (without it, if decay_norms is
     off, for biases and normalisation), what the loss learns (proxies) with rate proxy_lr and none.
 
-    adam and rmsprop add the decay to the gradient (coupled), adamw takes it off the weights.
+    adam and rmsprop add the decay to the gradient (coupled), adamw takes it off the weights. momentum is of rmsprop.
     """
     decayed, free = [], []
     for parameter in model.parameters():
@@ -24,7 +24,8 @@ def build_optimizer(model: nn.Module, loss: nn.Module, recipe: dict) -> torch.op
     for parameters, rate in ((free, recipe["lr"]), (proxies, recipe["proxy_lr"])):
         if parameters:
             groups.append({"params": parameters, "peak_lr": rate, "weight_decay": 0.0})
-    return KINDS[recipe["optimizer"]](groups, lr=recipe["lr"], eps=recipe["adam_eps"])
+    own = {"momentum": recipe["momentum"]} if recipe["optimizer"] == "rmsprop" else {}
+    return KINDS[recipe["optimizer"]](groups, lr=recipe["lr"], eps=recipe["adam_eps"], **own)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -94,19 +94,16 @@ def close_dead_runs(client, runs: list) -> int:
 
 def _measures(result: dict) -> list[str]:
     """Names of a result's retrieval measures, all fractions in [0, 1]."""
-    return [
-        name
-        for name in result
-        if name.startswith(("recall@", "best_recall@")) or name in ("map@r", "r_precision", "nmi")
-    ]
+    starts, names = ("recall@", "best_recall@", "concatenated_"), ("map@r", "r_precision", "nmi")
+    return [name for name in result if name.startswith(starts) or name in names]
 
 
 def history_plot(cell: Cell, history: list[dict]):
-    """Loss and R@1 over epochs as a matplotlib figure."""
+    """Loss and R@1 over epochs as a matplotlib figure; in a fold R@1 on its validation classes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.8), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "recall@1")):
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "recall@1" if cell.fold is None else "val_recall@1")):
         points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
         axes.plot([epoch for epoch, _ in points], [value for _, value in points])
         axes.set(xlabel="epoch", title=f"{cell.name}: {name}")

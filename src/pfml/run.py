@@ -21,7 +21,7 @@ NUMERIC_CODE = (
     *(f"{name}.py" for name in ("training", "optimisation", "random_state")),
     *(f"{name}.py" for name in ("models", "heads", "bn_inception", "weights")),
     *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
-    *(f"data/{name}.py" for name in ("transforms", "held_out", "confusable", "noise", "noise_kinds")),
+    *(f"data/{name}.py" for name in ("transforms", "held_out", "folds", "confusable", "noise", "noise_kinds")),
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
         except Interrupted as interruption:
             print(interruption, file=sys.stderr)
             sys.exit(130)
-        measured = data.validation or data.test
+        measured = data.validation if cell.spares_test else data.test
         embeddings = {
             "test": embed(trained.model, measured.pictures, ranks), "test_labels": measured.labels,
             "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
@@ -97,14 +97,15 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
             "selected_epoch": trained.epoch, "processes": ranks.size,
             "seconds": round(trained.history[-1]["seconds"], 1),
         }  # fmt: skip
-        write_outputs(cell.paths().model, trained, embeddings, "val_" if data.validation else "", run)
+        write_outputs(cell.paths().model, trained, embeddings, "val_" if cell.spares_test else "", run)
     for name in ("state.pt", "mlflow_run"):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, run: dict) -> None:
     """The files of a finished run. Embeddings (float32, not normalised) are those of evaluation mode: of the training
-    images, and of the images that the run is measured on, which are the validation classes where they are held out.
+    images, and of the images that the run is measured on, which are the validation classes where they are held out
+    (but the test half in a fold). `prefix` is dropped from the names of the history's columns.
     """
     import numpy as np
     import pandas as pd

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pfml.loss_settings import FieldLoss
 from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
+from pfml.study_settings import MLRC, Ablation, Complexity, Wasserstein
 from pfml.theory_settings import Theory
 from pfml.tune_settings import Tune
 
@@ -20,7 +21,7 @@ DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglo
 # Presets of pfml.data.transforms and the side of the picture that the network sees; None: as large as it is.
 TRANSFORMS = {"shift": None, "small": 64, **dict.fromkeys(
     ("proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"), 224,
-)}  # fmt: skip
+), "mlrc": 227}  # fmt: skip
 
 
 class Grid(Section):
@@ -155,6 +156,7 @@ class Train(Section):
     images_per_class: Count
     optimizer: Literal["adamw", "adam", "rmsprop"]
     adam_eps: Positive
+    momentum: Fraction
     lr: Positive
     proxy_lr: Positive
     weight_decay: NonNegative
@@ -221,44 +223,6 @@ class Evaluate(Section):
         return values
 
 
-class Wasserstein(Section):
-    """What Table 3 leaves open; the names are those of pfml.wasserstein.proxy_wasserstein."""
-
-    mean: bool
-    assignment: Literal["class", "nearest", "all"]
-    normalize_proxies: bool
-    embeddings: Literal["end", "epoch"]
-
-    @property
-    def name(self) -> str:
-        """The measure in a word; the default is "reconstruction"."""
-        words = [] if self.mean else ["sum"]
-        words += [f"assignment {self.assignment}"] if self.assignment != "class" else []
-        words += [] if self.normalize_proxies else ["raw proxies"]
-        words += ["batches of an epoch"] if self.embeddings == "epoch" else []
-        return ", ".join(words) or "reconstruction"
-
-
-class Ablation(Section):
-    noise: Number
-    proxies_per_class: list[CountOrZero]
-    alpha: list[Number]
-    delta: list[Number]
-    delta_gap: list[Number]
-
-
-class Complexity(Section):
-    proxies_per_class: list[CountOrZero]
-    baseline: list[str]
-    steps: Count
-    rounds: Count
-
-    @field_validator("proxies_per_class", "baseline")
-    @classmethod
-    def _each_once(cls, values):
-        return one_of_each(values) if values else values
-
-
 class Tracking(Section):
     enabled: bool
     experiment: Annotated[str, Field(min_length=1)]
@@ -280,6 +244,7 @@ class Params(Section):
     wasserstein: Wasserstein
     ablation: Ablation
     complexity: Complexity
+    mlrc: MLRC
     theory: Theory
     tune: Tune
     tracking: Tracking

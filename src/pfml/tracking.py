@@ -102,6 +102,8 @@ def paper_table(cell: Cell) -> str:
         return {"proxies_per_class": "Figure 3a", "delta": "Figure 3b", "alpha": "Figure 3c"}.get(
             cell.axis, "Figure 3d"
         )
+    if cell.fold is not None:
+        return "Table 6" if cell.dataset == "cub200" else "Table 7"
     return "Table 2" if cell.noise else "Table 1"
 
 
@@ -114,6 +116,7 @@ def tags_of(cell: Cell, dataset_digest: str) -> dict[str, str]:
         "dvc_exp": os.environ.get("DVC_EXP_NAME") or "workspace", "dataset": cell.dataset,
         "dataset_digest": dataset_digest, "config_digest": cell.digest, "study": cell.study, "method": cell.method,
         "noise": str(cell.noise), "seed": str(cell.seed), "ablation": cell.axis, "paper_table": paper_table(cell),
+        "fold": "" if cell.fold is None else str(cell.fold),
     }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def read_trained(cell: Cell) -> Trained:
     manifest = pd.read_csv(cell.paths().manifest)
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
     true = train["true_label"].to_numpy()
-    if cell.train["hold_out"]:  # trained and measured on parts of the training half, with labels of their own numbering
+    if cell.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
         test, kept = train[train["validation"]], ~train["validation"].to_numpy()
         true = np.unique(true[kept], return_inverse=True)[1]
         train = train[kept]

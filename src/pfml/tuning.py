@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pfml.cell import Cell
-from pfml.config import trial_cell
+from pfml.cells import trial_cell
 from pfml.schema import Params
 from pfml.tune_settings import Choice, Dimension
 

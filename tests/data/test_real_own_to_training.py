@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pfml.config import find_cell, grid_cells, load_params
+from pfml.cells import find_cell, grid_cells
+from pfml.config import load_params
 from pfml.data.loader import load_run_data
 from pfml.models import build_model
 from pfml.retrieval import retrieval_metrics

@@ -30,7 +30,7 @@ def as_columns(boxes, height, width):
 
 
 @pytest.mark.parametrize("height, width", [(375, 500), (500, 333), (256, 256), (60, 400), (700, 50), (9, 11)])
-@pytest.mark.parametrize("name", ["proxy_anchor", "hyp_vit"])
+@pytest.mark.parametrize("name", ["proxy_anchor", "hyp_vit", "mlrc"])
 def test_boxes_are_distributed_as_torchvisions(height, width, name):
     transform = TRANSFORMS[name]
     sizes = [torch.full((DRAWS,), extent) for extent in (height, width)]
@@ -88,7 +88,7 @@ def test_a_centre_larger_than_the_image_is_refused():
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_normalisation_is_torchvisions_to_the_bit(name):
     transform, images = TRANSFORMS[name], pixels(5, 3, 13, 17)
-    if name == "bn_inception":  # Proxy-Anchor's: channels reversed, ToTensor, ScaleIntensities to 0-255, Normalize
+    if name in ("bn_inception", "mlrc"):  # channels reversed, ToTensor, ScaleIntensities to 0-255, Normalize
         expected = images.flip(1).float() - torch.tensor([104.0, 117.0, 128.0]).view(3, 1, 1)
     else:
         expected = vision.Normalize(transform.mean, transform.std)(images.float() / 255)

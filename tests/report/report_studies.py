@@ -10,6 +10,7 @@ from report_cells import write
 from pfml.config import params_from
 from pfml.overlay import merge
 from pfml.report import ledger
+from pfml.report.cross_validations import read_results
 from pfml.report.markdown import document
 from pfml.report.studies import Studies
 from pfml.report.study import Study, study_of
@@ -46,7 +47,8 @@ def preset(name: str, **changes) -> Study:
 def together(reports: Path, *studies: Study) -> Studies:
     """The studies with what is on disk of them, the first one being run."""
     found = ledger.read_ledger(reports, [cell for study in studies for cell in study.cells])
-    return Studies(tuple(replace(s, ledger=found) for s in studies), found, read_timings(Path(reports, "complexity")))
+    return Studies(tuple(replace(s, ledger=found) for s in studies), found, read_timings(Path(reports, "complexity")),
+                   read_results(Path(reports, "runs")))  # fmt: skip
 
 
 def pick(study: Study, method: str, noise: float = 0.0, seed: int | None = None, **point) -> list:

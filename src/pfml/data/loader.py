@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 
 from pfml.cell import Cell
+from pfml.data.folds import fold_rows
 from pfml.data.held_out import among_kept
+from pfml.data.noise import noise_manifest
 from pfml.data.packed import ArrayImages, PackedImages, open_images
 from pfml.data.pictures import PackedPictures, Pictures, TensorPictures
 from pfml.data.transforms import TRANSFORMS
@@ -39,16 +41,16 @@ class RunData:
 
 
 def load_run_data(cell: Cell, root: Path = Path()) -> RunData:
-    """The data of a cell, from data/raw and the noise manifest.
+    """The data of a cell, from data/raw and the noise manifest; of a fold's cell from the split.
 
     With train.hold_out the validation classes leave the training half and the noise is drawn anew among the
-    remaining classes, so that no label points to a class that is not trained.
+    remaining classes, so that no label points to a class that is not trained. In a fold its classes are those.
 
     Raises:
-        ValueError: images that train.transform cannot take.
+        ValueError: images that train.transform cannot take, or a split without the cell's fold.
     """
     images = open_images(root / "data/raw" / cell.dataset)
-    manifest = pd.read_csv(root / cell.paths().manifest)
+    manifest = read_manifest(cell, root)
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
 
     def half(rows: pd.DataFrame, labels) -> Half:
@@ -67,6 +69,15 @@ def load_run_data(cell: Cell, root: Path = Path()) -> RunData:
         half(train[~kept], held_out),
         int(truth.max()) + 1,
     )
+
+
+def read_manifest(cell: Cell, root: Path = Path()) -> pd.DataFrame:
+    """Labels of every image and who validates (columns of pfml.data.noise.noise_manifest)."""
+    manifest = pd.read_csv(root / cell.paths().manifest)
+    if cell.fold is None:
+        return manifest
+    _, validation = fold_rows(manifest, cell.fold)
+    return noise_manifest(manifest.assign(validation=validation), 0.0, cell.seed)
 
 
 def pictures_of(images: ArrayImages | PackedImages, items: np.ndarray, recipe: dict) -> Pictures:

@@ -57,6 +57,11 @@ TRANSFORMS = {
         _PROXY_ANCHOR, source="Proxy-Anchor code, dataset/utils.py, BN-Inception: weights ported from Caffe",
         order="BGR", white=1.0, mean=(104.0, 117.0, 128.0), std=(1.0, 1.0, 1.0),
     ),
+    "mlrc": Transform(
+        "A Metric Learning Reality Check, code (config_transforms): BN-Inception's Caffe pixels, 227 of them a side",
+        size=227, scale=(0.16, 1.0), ratio=(0.75, 1.33), order="BGR", white=1.0, mean=(104.0, 117.0, 128.0),
+        std=(1.0, 1.0, 1.0),
+    ),
     "vit": replace(_PROXY_ANCHOR, source="crops of proxy_anchor; mean and std of timm's augreg ViT weights", **_HALF),
     "dino": replace(_PROXY_ANCHOR, source="crops of proxy_anchor; mean and std of the DINO weights (ImageNet's)"),
     "hyp_vit": replace(_HYP, **_HALF),

@@ -118,12 +118,14 @@ def read_ledger(reports: str | Path, expected: Iterable) -> Ledger:
 
 
 def read_runs(folder: str | Path) -> list[Record]:
-    """One record per JSON file below `folder`, in a stable order; none where the folder does not exist.
+    """One record per JSON file below `folder`, in a stable order; none where the folder does not exist. Cross
+    validations, <study>/mlrc/, are no single runs: pfml.report.mlrc reads them.
 
     Raises:
         ValueError: not JSON, a missing key, a wrong type or a number outside its range; names file and key.
     """
-    return sorted((_record(path) for path in Path(folder).rglob("*.json")), key=lambda r: r.order)
+    paths = [path for path in Path(folder).rglob("*.json") if "mlrc" not in path.relative_to(folder).parts[1:-1]]
+    return sorted(map(_record, paths), key=lambda r: r.order)
 
 
 def _record(path: Path) -> Record:

@@ -16,6 +16,7 @@ from pfml.cell import Cell
 from pfml.config import params_from
 from pfml.overlay import merge
 from pfml.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
+from pfml.report.cross_validations import Result, read_results
 from pfml.report.ledger import Ledger, Record, read_ledger
 from pfml.report.study import Study, study_of
 from pfml.report.timings import Timed, read_timings
@@ -26,12 +27,13 @@ from pfml.validation import ConfigError, Loader
 @dataclass(frozen=True)
 class Studies:
     """`every`: the study being run first, then the committed default, then the presets by name; no name twice.
-    `timings`: of reports/complexity, wanted or not.
+    `timings`: of reports/complexity, `cross_validations`: of reports/runs, wanted or not.
     """
 
     every: tuple[Study, ...]
     ledger: Ledger
     timings: Sequence[Timed] = ()
+    cross_validations: Sequence[Result] = ()
 
     @property
     def running(self) -> Study:
@@ -76,7 +78,8 @@ def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
     found = [study_of(p) for p in every_params(params)]
     ledger = read_ledger(reports, [cell for study in found for cell in study.cells])
     timings = read_timings(Path(reports, "complexity"))
-    return Studies(tuple(replace(study, ledger=ledger) for study in found), ledger, timings)
+    folds = read_results(Path(reports, "runs"))
+    return Studies(tuple(replace(study, ledger=ledger) for study in found), ledger, timings, folds)
 
 
 def every_params(params: Params) -> Iterator[Params]:

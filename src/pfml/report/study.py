@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pfml.config import ABLATION_AXES, Cell, ablation_base, ablation_cells, complexity_cells, grid_cells
+from pfml.cell import Cell
+from pfml.cells import ABLATION_AXES, ablation_base, ablation_cells, complexity_cells, grid_cells, mlrc_cells
 from pfml.report.ledger import Ledger, Sweep, read_ledger, summarise
 from pfml.schema import Params
 
 
 @dataclass(frozen=True)
 class Study:
-    """name, experiment: of the study and of its MLflow experiment. timed: the trainings of Table 9."""
+    """name, experiment: of the study and of its MLflow experiment. timed: the trainings of Table 9. folds: those of
+    Tables 6 and 7.
+    """
 
     grid: list[Cell]
     sweeps: list[Sweep]
@@ -20,6 +23,7 @@ class Study:
     name: str = ""
     experiment: str = ""
     timed: Sequence[Cell] = ()
+    folds: Sequence[Cell] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -36,7 +40,7 @@ def study_of(params: Params) -> Study:
         if points:
             sweeps.append(Sweep(axis, *ablation_base(params, axis), points))
     experiment = f"{params.tracking.experiment}-{params.study}"
-    return Study(grid, sweeps, Ledger((), ()), params.study, experiment, complexity_cells(params))
+    return Study(grid, sweeps, Ledger((), ()), params.study, experiment, complexity_cells(params), mlrc_cells(params))
 
 
 def read_study(params: Params, reports: str | Path = "reports") -> Study:

@@ -11,10 +11,10 @@ from pfml.report.beyond import beyond_section
 from pfml.report.blocks import Block, blocks_of
 from pfml.report.complexity import cost_tables, costs_of
 from pfml.report.markdown import document
+from pfml.report.mlrc import mlrc_tables
 from pfml.report.printed import LOST, footnotes, published_parts
 from pfml.report.proxy_table import proxy_table
 from pfml.report.retrieval_tables import noise_table, retrieval_table
-from pfml.report.rows import nothing_run
 from pfml.report.settings_table import settings_tables
 from pfml.report.studies import Studies
 from pfml.report.style import MISSING
@@ -70,8 +70,7 @@ def table_section(table: int, studies: Studies, blocks: list[Block]) -> Section:
 
 def table_6_7(table: int, studies: Studies, blocks: list[Block]) -> list[Table | str]:
     """The MLRC protocol: the published rows, most of them recalled."""
-    mine = [b for b in blocks if b.table == table]
-    return [*published_parts(table), nothing_run(mine, studies), *footnotes(table)]
+    return [*published_parts(table), *mlrc_tables(table, studies), *footnotes(table)]
 
 
 def table_8(table: int, studies: Studies, blocks: list[Block]) -> list[Table | str]:

@@ -1,0 +1,54 @@
+"""What of a run's settings does not fit its dataset, and would else be found only once the images are fetched."""
+
+from pfml import schema
+from pfml.validation import ConfigError
+
+
+def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:
+    """Raises ConfigError for a transform that cannot take the dataset's images as they come."""
+    side = schema.TRANSFORMS[train.transform]
+    if (side is None) != (name == "glyphs"):
+        fitting = [preset for preset, size in schema.TRANSFORMS.items() if (size is None) == (name == "glyphs")]
+        has = f"{name} has images of {'one size' if name == 'glyphs' else 'many sizes'}"
+        raise ConfigError(
+            f"{path}: train.transform: {has}; expected {', '.join(fitting)}, found {train.transform} "
+            f"(set recipe.{name}.train.transform)"
+        )
+    if side and dataset.pack == "fast" and dataset.short_side < side:
+        raise ConfigError(
+            f"{path}: dataset.{name}.short_side: expected at least the {side} pixels that train.transform "
+            f"{train.transform} crops, found {dataset.short_side}"
+        )
+
+
+def held_out_classes(train: schema.Train, fixed: int, dataset: str, folds: int, path) -> int:
+    """How many training classes a run does not train on: `fixed` ones with train.hold_out, or one of `folds` parts
+    (0: no cross validation); of a dataset whose classes are not known yet, any.
+
+    Raises:
+        ConfigError: a fold whose classes would train as well, or train.hold_out without classes to hold out.
+    """
+    if folds:
+        if not train.hold_out:
+            raise ConfigError(
+                f"{path}: train.hold_out: expected true with mlrc, where the classes of a fold validate; found false "
+                f"(set recipe.{dataset}.train.hold_out)"
+            )
+        return schema.DATASETS.get(dataset, folds) // folds
+    if train.hold_out and not fixed:
+        raise ConfigError(f"{path}: train.hold_out: true needs split.validation_classes > 0, found 0")
+    return fixed
+
+
+def check_classes(train: schema.Train, held_out: int, dataset: str, path) -> None:
+    """Raises ConfigError where too few classes are left for a batch, as far as the dataset's number is known."""
+    classes = schema.DATASETS.get(dataset)
+    if classes is None:
+        return
+    if held_out >= classes:
+        found = f"expected fewer than the {classes} training classes of {dataset}, found {held_out}"
+        raise ConfigError(f"{path}: split.validation_classes: {found}")
+    left, needed = classes - train.hold_out * held_out, train.batch // train.images_per_class
+    if train.sampler != "random" and needed > left:
+        found = f"{train.batch} with {train.images_per_class} images_per_class needs {needed} classes"
+        raise ConfigError(f"{path}: train.batch: {found}, {dataset} has {left} to train on")

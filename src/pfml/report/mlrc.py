@@ -1,0 +1,142 @@
+"""Tables 6 and 7: cross validations as means with intervals, beside what was published."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pfml import paper
+from pfml.cell import Cell
+from pfml.cells import by_repeat
+from pfml.report.cross_validations import MEASURES, Result
+from pfml.report.studies import Studies
+from pfml.report.style import dataset_name, method_name, metric_name
+from pfml.report.table import Column, Entry, Table, numbers, table_of, words
+
+TABLES = {6: "cub200", 7: "cars196"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of values and half the width of its 95 % interval (Student's t; None below two values), in percent."""
+
+    mean: float | None = None
+    half: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method: its measures (kind, name) -> Interval over the n finished of `expected` repeats."""
+
+    measures: dict[tuple[str, str], Interval]
+    n: int
+    expected: int
+
+    @property
+    def count(self) -> str:
+        return "" if not self.expected else str(self.n) + f" of {self.expected}" * (self.n < self.expected)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The cross validations of one study on one dataset with one network: one table of ours."""
+
+    study: str
+    dataset: str
+    backbone: str
+    dim: int
+    folds: int
+    rows: dict[str, Row]
+
+    def comparable(self, table: int) -> bool:
+        return self.dataset == TABLES[table]
+
+
+def blocks(results: Iterable[Result], cells: Iterable[Cell]) -> list[Block]:
+    """What the configuration asks for, with what is there of it, by study, dataset and network."""
+    found = {result.digests: result for result in results}
+    places: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        places.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim, cell.folds), []).append(cell)
+
+    def row(method: str, cells: list[Cell]) -> Row:
+        repeats = by_repeat([cell for cell in cells if cell.method == method]).values()
+        there = [found[key] for key in map(_digests, repeats) if key in found]
+        measures = {(kind, name): interval([r.numbers[f"{kind}_{name}"] for r in there]) for kind, name in MEASURES}
+        return Row(measures, len(there), len(repeats))
+
+    return [
+        Block(*place, {method: row(method, cells) for method in dict.fromkeys(cell.method for cell in cells)})
+        for place, cells in places.items()
+    ]
+
+
+def _digests(folds: Sequence[Cell]) -> tuple[str, ...]:
+    return tuple(cell.digest for cell in folds)
+
+
+def interval(fractions: Sequence[float]) -> Interval:
+    """Mean +- t(0.975, n - 1) s / sqrt(n) of n fractions, in percent."""
+    from scipy.stats import t
+
+    n = len(fractions)
+    if n < 2:
+        return Interval(100 * fractions[0]) if n else Interval()
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(fractions) / math.sqrt(n)
+    return Interval(100 * statistics.fmean(fractions), 100 * half)
+
+
+def mlrc_tables(table: int, studies: Studies) -> list[Table | str]:
+    """Our part of a table: studies of its own dataset, and of datasets that the paper does not have, of which anything
+    was run. Results that no study asks for are named below, in no row.
+    """
+    cells = [cell for study in studies.every for cell in study.folds]
+    shown = [
+        block
+        for block in blocks(studies.cross_validations, cells)
+        if _mine(block.dataset, table) and any(row.n for row in block.rows.values())
+    ]
+    asked = set(map(_digests, by_repeat(cells).values()))
+    others = [r for r in studies.cross_validations if r.digests not in asked and _mine(r.numbers["dataset"], table)]
+    named = ", ".join(f"`{r.numbers['study']}/{r.path.stem}`" for r in others)
+    below = [f"Outside the present configuration, in no row: {named}."] if others else []
+    names = ", ".join(dict.fromkeys(f"`{cell.study}`" for cell in cells if cell.dataset == TABLES[table]))
+    waiting = [] if shown else [f"Ours: not run ({names or f'`{studies.running.name}`'})."]
+    return [*(own_table(table, block) for block in shown), *waiting, *below]
+
+
+def _mine(dataset: str, table: int) -> bool:
+    return dataset == TABLES[table] or dataset not in TABLES.values()
+
+
+def own_table(table: int, block: Block) -> Table:
+    """Methods down; ours, n and, on the table's own dataset, the published numbers across. Empty: no run, or lost."""
+    theirs = _published(table) if block.comparable(table) else {}
+    methods = list(dict.fromkeys([*block.rows, *theirs]))
+    columns = [words("Method", list(map(method_name, methods)))]
+    for kind, name in MEASURES:
+        cells = [block.rows[m].measures[kind, name] if m in block.rows else Interval() for m in methods]
+        entries = [Entry(cell.mean, cell.half, 2) for cell in cells]
+        columns.append(Column(f"{kind} {metric_name(name)}", entries, "high"))
+    rows = [block.rows.get(m, Row({}, 0, 0)) for m in methods]
+    columns.append(Column("n", [Entry(text=row.count) for row in rows]))
+    for kind, name in MEASURES if theirs else []:
+        values = [theirs.get(m, {}).get((kind, name)) for m in methods]
+        columns.append(numbers(f"published {kind} {metric_name(name)}", values, 2))
+    note = "" if block.comparable(table) else " Other images than the table's: NOT comparable with the published."
+    title = (
+        f"Study `{block.study}`: {dataset_name(block.dataset)}, {block.backbone}, {block.folds} folds, {block.dim} "
+        f"dimensions separated and {block.folds * block.dim} concatenated; percent, mean ± 95 % interval over n "
+        f"repeats (Student's t).{note}"
+    )
+    return table_of(f"table-{table}-{block.study}-{block.dataset}-{block.dim}", title, columns)
+
+
+def _published(table: int) -> dict[str, dict[tuple[str, str], float]]:
+    """Our method -> (kind, measure) -> percent, of the rows that have a method here."""
+    rows: dict = {}
+    for p in paper.published(table):
+        if p.key:
+            row = rows.setdefault(p.key, {})
+            row["separated" if p.dim == 128 else "concatenated", p.metric] = p.value
+    return rows

@@ -1,0 +1,172 @@
+"""Tables 6 and 7: which results count, means with their intervals, what stands beside them."""
+
+import copy
+import json
+import re
+
+import pytest
+from report_cells import table_after
+
+from pfml.cells import by_repeat, mlrc_cells
+from pfml.config import params_from
+from pfml.overlay import merge
+from pfml.presets import read_preset
+from pfml.report import ledger, mlrc
+from pfml.report.tables import render_tables
+from tests.conftest import ROOT
+
+SMALL = {
+    "grid": {"seed": [0, 1]}, "split": {"folds": 2},
+    "mlrc": {"field": ["pfml"], "baseline": ["contrastive", "n_pair"], "fold": [0, 1]},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def params(raw):
+    """A preset with three methods, two repeats and two folds."""
+
+    def _params(name="mlrc-cub200", **changes):
+        settings = merge(merge(raw, read_preset(name)), copy.deepcopy(SMALL))
+        return params_from(merge(settings, changes), name)
+
+    return _params
+
+
+def write(reports, cells, shift=0.0, name=None, **changes):
+    """A result for every cross validation of `cells`: separated MAP@R 0.2 + shift of the repeat's seed / 100."""
+    for (study, repeat), folds in by_repeat(cells).items():
+        value = 0.2 + shift + folds[0].seed / 100
+        found = {"study": study, "dataset": folds[0].dataset, "method": folds[0].method, "folds": len(folds)}
+        for i, (kind, measure) in enumerate(mlrc.MEASURES):
+            found[f"{kind}_{measure}"] = round(value + i / 10, 6)
+        for k, cell in enumerate(folds):
+            found |= {
+                f"fold{k}_digest": cell.digest,
+                f"fold{k}_map@r": value + k / 10,
+                f"fold{k}_mlflow_run": f"run{k}",
+            }
+            found |= {f"fold{k}_git_commit": "abc", f"fold{k}_seconds": 2.0, f"fold{k}_recall@1": 0.5}
+        path = reports / "runs" / study / "mlrc" / f"{name or repeat}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found | {"dataset_digest": "d"} | changes))
+        lines = ["fold,epoch,loss,val_recall@1,val_map@r", *(f"{k},{e},1.5,,0.{e}" for k in (0, 1) for e in (1, 2))]
+        path.with_suffix(".csv").write_text("\n".join(lines) + "\n")
+
+
+def rendered(reports, cells):
+    results = mlrc.read_results(reports / "runs")
+    found = ledger.read_ledger(reports, [])
+    return render_tables(found, [], [], {table: mlrc.lines(table, results, cells) for table in mlrc.TABLES})
+
+
+def test_the_interval_is_students():
+    two = mlrc.interval([0.5, 0.7])
+    assert (two.mean, two.half) == pytest.approx((60, 12.7062 * 0.1414214 / 2**0.5 * 100), rel=1e-4)  # t(0.975, 1)
+    five = mlrc.interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (five.mean, five.half) == pytest.approx((30, 2.77645 * 0.1581139 / 5**0.5 * 100), rel=1e-4)  # t(0.975, 4)
+    assert mlrc.interval([0.25]) == mlrc.Interval(25.0, None) and mlrc.interval([]) == mlrc.Interval(None, None)
+
+
+def test_ours_stand_beside_the_published_numbers_of_the_table(params, tmp_path):
+    cells = mlrc_cells(params())
+    write(tmp_path, [cell for cell in cells if cell.method == "pfml"], 0.1)
+    write(tmp_path, [cell for cell in cells if (cell.method, cell.seed) == ("contrastive", 0)])
+    text = rendered(tmp_path, cells)
+    rows = table_after(text, "Table 6")
+    assert rows["PFML"]["separated R@1"] == "**30.50 ± 6.35**" and rows["PFML"]["n"] == "2"
+    assert rows["PFML"]["concatenated MAP@R"] == "**80.50 ± 6.35**"
+    assert rows["Contrastive"]["separated R@1"] == "20.00" and rows["Contrastive"]["n"] == "1 of 2"
+    assert rows["Contrastive"]["published separated R@1"] == "59.73"
+    assert rows["Contrastive"]["published concatenated MAP@R"] == "26.53"
+    assert rows["N-Pair"]["n"] == "0 of 2" and set(list(rows["N-Pair"].values())[1:7]) == {"–"}
+    assert rows["PFML"]["published separated R@1"] == "–", "not recovered"
+    assert rows["ArcFace"]["n"] == "–" and rows["ArcFace"]["published separated R@1"] == "60.17"
+    assert "not run" not in text.split("## Table 6\n")[1].split("\n## ")[0]
+    other = text.split("## Table 7\n")[1].split("\n## ")[0]
+    assert "Ours: not run" in other and "mlrc-cub200" not in other
+
+
+def test_another_dataset_stands_in_both_tables_without_published_columns(params, tmp_path):
+    cells = mlrc_cells(params("mlrc-glyphs", mlrc={"baseline": ["contrastive"]}))
+    write(tmp_path, cells)
+    text = rendered(tmp_path, cells)
+    for table in ("Table 6", "Table 7"):
+        rows = table_after(text, table)
+        assert list(rows) == ["PFML", "Contrastive"] and not [key for key in rows["PFML"] if "published" in key]
+        section = text.split(f"## {table}\n")[1].split("\n## ")[0]
+        assert "NOT comparable with the published" in section and "ProxyNCA" in section.split("Published:")[1]
+
+
+def test_a_result_is_taken_by_the_digests_of_all_its_folds_and_never_by_its_name(params, tmp_path):
+    cells, moved = mlrc_cells(params()), mlrc_cells(params(loss={"absent_proxies": False}))
+    pfml, older = ([c for c in found if c.method == "pfml"] for found in (cells, moved))
+    write(tmp_path, older)
+    assert "Outside the present configuration, in no row: `mlrc-cub200/cub200-pfml-0`" in rendered(tmp_path, cells)
+    assert "| PFML |" not in rendered(tmp_path, cells).split("## Table 6\n")[1].split("Published:")[0]
+    write(tmp_path, [c for c in pfml if c.seed == 0], name="whatever")
+    rows = table_after(rendered(tmp_path, cells), "Table 6")
+    assert rows["PFML"]["n"] == "1 of 2" and rows["PFML"]["separated R@1"] == "20.00"
+    half = [pfml[0], older[1]]  # one fold of each configuration
+    assert by_repeat(half) and not any(row.n for b in mlrc.blocks(mlrc.read_results(tmp_path / "runs"), half)
+                                       for row in b.rows.values())  # fmt: skip
+
+
+def test_single_runs_and_cross_validations_do_not_read_each_others_files(params, tmp_path):
+    write(tmp_path, mlrc_cells(params()))
+    assert ledger.read_runs(tmp_path / "runs") == []
+    (tmp_path / "runs/mlrc").mkdir()  # a study of that name
+    (tmp_path / "runs/mlrc/cell.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"mlrc/cell\.json: study: missing"):
+        ledger.read_runs(tmp_path / "runs")
+    assert len(mlrc.read_results(tmp_path / "runs")) == 6
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"folds": 1}, "folds: expected their number, found 1"), ({"folds": None}, "folds: expected their number"),
+    ({"fold1_digest": None}, "fold1_digest: expected text, found None"),
+    ({"study": 3}, "study: expected text, found 3"),
+    ({"separated_map@r": 41.5}, r"separated_map@r: expected a fraction in \[0, 1\], found 41\.5"),
+    ({"concatenated_recall@1": None}, "concatenated_recall@1: expected a fraction"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_used_is_named_with_its_key(params, tmp_path, change, message):
+    write(tmp_path, mlrc_cells(params())[:2], **change)
+    with pytest.raises(ValueError, match=re.escape("cub200-pfml-0.json: ") + message):
+        mlrc.read_results(tmp_path / "runs")
+    (tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.json").write_text("{")
+    with pytest.raises(ValueError, match=r"cub200-pfml-0\.json: not a readable JSON"):
+        mlrc.read_results(tmp_path / "runs")
+
+
+def test_every_preset_of_the_protocol_is_asked_for_once(params, raw):
+    plain = mlrc.asked_for(params_from(raw, "params.yaml"))
+    assert {cell.study for cell in plain} == {"mlrc-cub200", "mlrc-cars196", "mlrc-glyphs"}
+    present = mlrc.asked_for(params())  # a preset laid over, and changed
+    own = [cell for cell in present if cell.study == "mlrc-cub200"]
+    assert len(own) == 12 and present[:12] == own
+    others = {cell.digest for cell in plain if cell.study != "mlrc-cub200"}
+    assert {cell.digest for cell in present[12:]} == others, "what is laid over does not move the other presets"
+
+
+def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
+    cells = mlrc_cells(params())
+    write(tmp_path, cells[:4])  # pfml, both seeds
+    found = mlrc.fold_results(mlrc.read_results(tmp_path / "runs"), cells)
+    assert [cell for cell, *_ in found] == cells[:4]
+    _, numbers, history = found[1]
+    assert (numbers["map@r"], numbers["mlflow_run"]) == (pytest.approx(0.3), "run1")
+    assert (
+        numbers["concatenated_map@r"] == 0.7 and numbers["dataset_digest"] == "d" and "separated_map@r" not in numbers
+    )
+    assert history == [
+        {"epoch": 1, "loss": 1.5, "val_recall@1": None, "val_map@r": 0.1},
+        {"epoch": 2, "loss": 1.5, "val_recall@1": None, "val_map@r": 0.2},
+    ]
+    path = tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.csv"
+    path.write_text("fold,epoch\n0,one\n")
+    with pytest.raises(ValueError, match=r"cub200-pfml-0\.csv: expected numbers"):
+        mlrc.fold_results(mlrc.read_results(tmp_path / "runs"), cells)
