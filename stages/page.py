@@ -13,7 +13,7 @@ def main(params):
     from pfml.report.tables import PREAMBLE, report_sections
 
     studies = read_studies(params)
-    figures = captioned(Path("reports/figures"), Path("docs/figures.md"))
+    figures = captioned(Path("reports/figures"), Path("docs/figures.md"), params.grid.dataset)
     results = [{"dataset": record.dataset, **record.numbers} for record in studies.ledger.current]
     title = "Potential Field Based Deep Metric Learning, reproduced"
     page = render_page(title, PREAMBLE, report_sections(studies), figures, environment(params, results))

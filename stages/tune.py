@@ -8,12 +8,12 @@ from pfml.config import run_stage
 
 def main(params):
     from pfml.tracking import log_search
-    from pfml.tuning import tune_method
+    from pfml.tuning import best, tune_method
 
     method, dataset = sys.argv[1], params.grid.dataset[0]
     out = Path("reports/tuning", dataset, f"{method}.csv")
     trials = tune_method(params, method, out)
-    log_search(params, method, trials, out)
+    log_search(params, method, trials, best(trials), out)
 
 
 run_stage(main, data=True)

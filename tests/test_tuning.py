@@ -173,7 +173,7 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
     path = tmp_path / "contrastive.csv"
     write_trials(path, trials, "0" * 16)
     for _ in range(2):
-        log_search(params, "contrastive", trials, path)
+        log_search(params, "contrastive", trials, best(trials), path)
     client, experiment = open_store("pfml-tuned-tuning")
     [run] = client.search_runs([experiment])
     assert run.info.status == "FINISHED" and run.data.tags["method"] == "contrastive"

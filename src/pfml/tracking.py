@@ -192,27 +192,25 @@ def store_may_fail(what: str):
         )
 
 
-def log_search(params, method: str, trials, path: Path) -> None:
+def log_search(params, method: str, trials, won, path: Path) -> None:
     """One run for a method's search in the experiment "<experiment>-<study>-tuning": budget and space as parameters,
     every trial a step of its metrics, the best trial's settings as parameters, the file of all trials as an artifact.
     A search that the store has already is not logged again; a store that cannot be reached costs a warning.
 
     Args:
-        params: of params.yaml. trials: of pfml.tuning, in their order. path: their file.
+        params: of params.yaml. trials: of pfml.tuning, in their order. won: the best of them. path: their file.
     """
     if not params.tracking.enabled:
         return
     with store_may_fail(f"search of {method}"):
         from mlflow.entities import Metric, Param, RunTag
 
-        from pfml.tuning import best
-
         client, experiment_id = open_store(f"{params.tracking.experiment}-{params.study}-tuning")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         same = f"tags.trials_digest = '{digest}' and tags.method = '{method}' and attributes.status = 'FINISHED'"
         if client.search_runs([experiment_id], same, max_results=1):
             return
-        won, now = best(trials), int(time.time() * 1000)
+        now = int(time.time() * 1000)
         space = {key: one.model_dump() for key, one in params.tune.space_of(method).items()}
         settings = {"trials": len(trials), "trainings": len(trials) * len(won.noise), "best_trial": won.number}
         settings |= {f"best.{key}": value for key, value in won.settings.items()}

@@ -190,3 +190,16 @@ def test_what_the_paper_says_is_computed_from_its_tables():
     assert published_claim("overhead") == "+0.7 % at M 5, +2.1 % at M 20, +4.2 % at M 30"
     assert claims.published_fall("proxies_per_class") == pytest.approx(2.9)
     assert claims.published_fall("delta") == pytest.approx(0.3)
+
+
+def test_trainings_of_different_length_are_named_beside_the_verdict(tmp_path):
+    short = toy(grid={"baseline": []}, **{"train": {"epochs": 12}})
+    long = toy(
+        study="longer", grid={"field": [], "baseline": ["proxy_anchor"]}, train={"epochs": 100}, ablation={"alpha": []}
+    )
+    write_all(tmp_path, short, {"pfml": 0.6, "cpml": 0.5})
+    write_all(tmp_path, long, {"proxy_anchor": 0.7})
+    evidence = tables_of(tmp_path, short, long)["summary-evidence"]
+    found = {(row[0].text, row[3].text): row[-1].text for row in evidence.rows}
+    assert found["PFML is best on clean labels", "Proxy Anchor"] == "epochs 12 and 100"
+    assert found["Decay helps: PFML above CPML, clean labels", "CPML"] == ""

@@ -11,8 +11,11 @@ from pfml.cells import by_repeat, mlrc_cells
 from pfml.config import params_from
 from pfml.overlay import merge
 from pfml.presets import read_preset
-from pfml.report import ledger, mlrc
-from pfml.report.tables import render_tables
+from pfml.report import cross_validations, ledger, mlrc
+from pfml.report.markdown import document
+from pfml.report.studies import Studies, every_params
+from pfml.report.study import Study, study_of
+from pfml.report.tables import PREAMBLE, report_sections
 from tests.conftest import ROOT
 
 SMALL = {
@@ -42,7 +45,7 @@ def write(reports, cells, shift=0.0, name=None, **changes):
     for (study, repeat), folds in by_repeat(cells).items():
         value = 0.2 + shift + folds[0].seed / 100
         found = {"study": study, "dataset": folds[0].dataset, "method": folds[0].method, "folds": len(folds)}
-        for i, (kind, measure) in enumerate(mlrc.MEASURES):
+        for i, (kind, measure) in enumerate(cross_validations.MEASURES):
             found[f"{kind}_{measure}"] = round(value + i / 10, 6)
         for k, cell in enumerate(folds):
             found |= {
@@ -59,9 +62,18 @@ def write(reports, cells, shift=0.0, name=None, **changes):
 
 
 def rendered(reports, cells):
-    results = mlrc.read_results(reports / "runs")
+    """The report of one study that asks for these folds and nothing else."""
     found = ledger.read_ledger(reports, [])
-    return render_tables(found, [], [], {table: mlrc.lines(table, results, cells) for table in mlrc.TABLES})
+    study = Study([], [], found, cells[0].study, "pfml", folds=cells)
+    results = cross_validations.read_results(reports / "runs")
+    return document(PREAMBLE, report_sections(Studies((study,), found, (), results)))
+
+
+def ours(text, table):
+    """Rows of our own table of a section: below the published one, which has a network in its first column."""
+    section = text.split(f"## {table}\n")[1].split("\n## ")[0]
+    start = section.index("Study `")
+    return table_after(f"\n## x\n{section[start:]}", "x")
 
 
 def test_the_interval_is_students():
@@ -77,18 +89,18 @@ def test_ours_stand_beside_the_published_numbers_of_the_table(params, tmp_path):
     write(tmp_path, [cell for cell in cells if cell.method == "pfml"], 0.1)
     write(tmp_path, [cell for cell in cells if (cell.method, cell.seed) == ("contrastive", 0)])
     text = rendered(tmp_path, cells)
-    rows = table_after(text, "Table 6")
+    rows = ours(text, "Table 6")
     assert rows["PFML"]["separated R@1"] == "**30.50 ± 6.35**" and rows["PFML"]["n"] == "2"
     assert rows["PFML"]["concatenated MAP@R"] == "**80.50 ± 6.35**"
     assert rows["Contrastive"]["separated R@1"] == "20.00" and rows["Contrastive"]["n"] == "1 of 2"
     assert rows["Contrastive"]["published separated R@1"] == "59.73"
     assert rows["Contrastive"]["published concatenated MAP@R"] == "26.53"
-    assert rows["N-Pair"]["n"] == "0 of 2" and set(list(rows["N-Pair"].values())[1:7]) == {"–"}
-    assert rows["PFML"]["published separated R@1"] == "–", "not recovered"
-    assert rows["ArcFace"]["n"] == "–" and rows["ArcFace"]["published separated R@1"] == "60.17"
+    assert rows["N-Pair"]["n"] == "0 of 2" and set(list(rows["N-Pair"].values())[1:7]) == {""}
+    assert rows["PFML"]["published separated R@1"] == "", "not recovered"
+    assert rows["ArcFace"]["n"] == "" and rows["ArcFace"]["published separated R@1"] == "60.17"
     assert "not run" not in text.split("## Table 6\n")[1].split("\n## ")[0]
     other = text.split("## Table 7\n")[1].split("\n## ")[0]
-    assert "Ours: not run" in other and "mlrc-cub200" not in other
+    assert "Ours: not run (`mlrc-cub200` does not measure this)." in other
 
 
 def test_another_dataset_stands_in_both_tables_without_published_columns(params, tmp_path):
@@ -96,10 +108,10 @@ def test_another_dataset_stands_in_both_tables_without_published_columns(params,
     write(tmp_path, cells)
     text = rendered(tmp_path, cells)
     for table in ("Table 6", "Table 7"):
-        rows = table_after(text, table)
+        rows = ours(text, table)
         assert list(rows) == ["PFML", "Contrastive"] and not [key for key in rows["PFML"] if "published" in key]
         section = text.split(f"## {table}\n")[1].split("\n## ")[0]
-        assert "NOT comparable with the published" in section and "ProxyNCA" in section.split("Published:")[1]
+        assert "NOT comparable with the published" in section and "ProxyNCA" in section.split("Study `")[0]
 
 
 def test_a_result_is_taken_by_the_digests_of_all_its_folds_and_never_by_its_name(params, tmp_path):
@@ -107,13 +119,13 @@ def test_a_result_is_taken_by_the_digests_of_all_its_folds_and_never_by_its_name
     pfml, older = ([c for c in found if c.method == "pfml"] for found in (cells, moved))
     write(tmp_path, older)
     assert "Outside the present configuration, in no row: `mlrc-cub200/cub200-pfml-0`" in rendered(tmp_path, cells)
-    assert "| PFML |" not in rendered(tmp_path, cells).split("## Table 6\n")[1].split("Published:")[0]
+    assert "| PFML |" not in rendered(tmp_path, cells).split("## Table 6\n")[1].split("\n## ")[0]
     write(tmp_path, [c for c in pfml if c.seed == 0], name="whatever")
-    rows = table_after(rendered(tmp_path, cells), "Table 6")
+    rows = ours(rendered(tmp_path, cells), "Table 6")
     assert rows["PFML"]["n"] == "1 of 2" and rows["PFML"]["separated R@1"] == "20.00"
     half = [pfml[0], older[1]]  # one fold of each configuration
-    assert by_repeat(half) and not any(row.n for b in mlrc.blocks(mlrc.read_results(tmp_path / "runs"), half)
-                                       for row in b.rows.values())  # fmt: skip
+    found = mlrc.blocks(cross_validations.read_results(tmp_path / "runs"), half)
+    assert by_repeat(half) and not any(row.n for block in found for row in block.rows.values())
 
 
 def test_single_runs_and_cross_validations_do_not_read_each_others_files(params, tmp_path):
@@ -123,7 +135,7 @@ def test_single_runs_and_cross_validations_do_not_read_each_others_files(params,
     (tmp_path / "runs/mlrc/cell.json").write_text("{}")
     with pytest.raises(ValueError, match=r"mlrc/cell\.json: study: missing"):
         ledger.read_runs(tmp_path / "runs")
-    assert len(mlrc.read_results(tmp_path / "runs")) == 6
+    assert len(cross_validations.read_results(tmp_path / "runs")) == 6
 
 
 @pytest.mark.parametrize("change, message", [
@@ -136,16 +148,19 @@ def test_single_runs_and_cross_validations_do_not_read_each_others_files(params,
 def test_a_file_that_cannot_be_used_is_named_with_its_key(params, tmp_path, change, message):
     write(tmp_path, mlrc_cells(params())[:2], **change)
     with pytest.raises(ValueError, match=re.escape("cub200-pfml-0.json: ") + message):
-        mlrc.read_results(tmp_path / "runs")
+        cross_validations.read_results(tmp_path / "runs")
     (tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.json").write_text("{")
     with pytest.raises(ValueError, match=r"cub200-pfml-0\.json: not a readable JSON"):
-        mlrc.read_results(tmp_path / "runs")
+        cross_validations.read_results(tmp_path / "runs")
 
 
 def test_every_preset_of_the_protocol_is_asked_for_once(params, raw):
-    plain = mlrc.asked_for(params_from(raw, "params.yaml"))
+    def folds(running):
+        return [cell for found in every_params(running) for cell in study_of(found).folds]
+
+    plain = folds(params_from(raw, "params.yaml"))
     assert {cell.study for cell in plain} == {"mlrc-cub200", "mlrc-cars196", "mlrc-glyphs"}
-    present = mlrc.asked_for(params())  # a preset laid over, and changed
+    present = folds(params())  # a preset laid over, and changed
     own = [cell for cell in present if cell.study == "mlrc-cub200"]
     assert len(own) == 12 and present[:12] == own
     others = {cell.digest for cell in plain if cell.study != "mlrc-cub200"}
@@ -155,7 +170,7 @@ def test_every_preset_of_the_protocol_is_asked_for_once(params, raw):
 def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
     cells = mlrc_cells(params())
     write(tmp_path, cells[:4])  # pfml, both seeds
-    found = mlrc.fold_results(mlrc.read_results(tmp_path / "runs"), cells)
+    found = cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), cells)
     assert [cell for cell, *_ in found] == cells[:4]
     _, numbers, history = found[1]
     assert (numbers["map@r"], numbers["mlflow_run"]) == (pytest.approx(0.3), "run1")
@@ -169,4 +184,4 @@ def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
     path = tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.csv"
     path.write_text("fold,epoch\n0,one\n")
     with pytest.raises(ValueError, match=r"cub200-pfml-0\.csv: expected numbers"):
-        mlrc.fold_results(mlrc.read_results(tmp_path / "runs"), cells)
+        cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), cells)

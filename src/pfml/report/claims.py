@@ -18,6 +18,7 @@ from pfml.report.verdicts import TOLERANCE
 SUBJECTS = ("pfml", "pfml_tuned")  # the paper's setting and the one that suits the dataset; no rivals of each other
 RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figure 3; M = 0 is another claim
 OVERHEAD = 4.0  # percent
+LENGTH = ("epochs", "steps_per_epoch", "transform")  # of train: shared by all methods within one study
 CLAIMS = {
     "clean": "PFML is best on clean labels",
     "margin": "Its margin grows under label noise",
@@ -60,7 +61,7 @@ def claims_of(pool: Pool, studies: Studies, costs: Sequence[Evidence] = ()) -> l
 
 def best_clean(pool: Pool, own: str) -> Evidence:
     other = rival(pool, own, 0.0, "recall@1")
-    return _judged("clean", pool, own, _gap(pool, own, other, 0.0), other)
+    return _judged("clean", pool, own, _gap(pool, own, other, 0.0), other, unlike(pool, (own, 0.0), (other, 0.0)))
 
 
 def margin(pool: Pool, own: str) -> Evidence:
@@ -72,6 +73,8 @@ def margin(pool: Pool, own: str) -> Evidence:
         return Evidence("margin", pool, own, NOT_RUN)
     names = " and ".join(dict.fromkeys(method_name(other) for other in rivals.values()))
     detail = f"margin {effect(clean).mean:+.1f} clean, {at_noise.mean:+.1f} at {100 * PAPER_NOISE:g} % noise"
+    rows = [(own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items())]
+    detail += "".join(f"; {text}" for text in [unlike(pool, *rows)] if text)
     return Evidence("margin", pool, own, both(above(grown), above(at_noise)), grown, names, detail)
 
 
@@ -88,7 +91,8 @@ def nearest(pool: Pool, own: str, key: str) -> Evidence:
 
 
 def decay(pool: Pool, own: str, claim: str, noise: float) -> Evidence:
-    return _judged(claim, pool, own, _gap(pool, own, "cpml", noise), "cpml")
+    other = unlike(pool, (own, noise), ("cpml", noise))
+    return _judged(claim, pool, own, _gap(pool, own, "cpml", noise), "cpml", other)
 
 
 def insensitive(pool: Pool, axis: str, points: Mapping[float, dict]) -> Evidence:
@@ -160,9 +164,20 @@ def _gap(pool: Pool, own: str, other: str, noise: float) -> dict[int, float]:
     return {seed: 100 * gap for seed, gap in gaps.items()}
 
 
-def _judged(claim: str, pool: Pool, own: str, gaps: Mapping[int, float], other: str) -> Evidence:
+def unlike(pool: Pool, *rows: tuple[str, float]) -> str:
+    """What differs in the length of the trainings that are compared, as studies of different recipes may: `epochs 12
+    and 100`; nothing where they are alike.
+    """
+    runs = [cell for method, noise in rows for cell in pool.cells(method, noise)[:1]]
+    values = {key: list(dict.fromkeys(str(cell.train[key]) for cell in runs)) for key in LENGTH}
+    return ", ".join(f"{key} {' and '.join(found)}" for key, found in values.items() if len(found) > 1)
+
+
+def _judged(claim: str, pool: Pool, own: str, gaps: Mapping[int, float], other: str, detail: str = "") -> Evidence:
     found = effect(gaps)
-    return Evidence(claim, pool, own, above(found), found, method_name(other) if found else "")
+    if not found:
+        return Evidence(claim, pool, own, NOT_RUN)
+    return Evidence(claim, pool, own, above(found), found, method_name(other), detail)
 
 
 def published_fall(axis: str) -> float:

@@ -101,7 +101,8 @@ def mlrc_tables(table: int, studies: Studies) -> list[Table | str]:
     named = ", ".join(f"`{r.numbers['study']}/{r.path.stem}`" for r in others)
     below = [f"Outside the present configuration, in no row: {named}."] if others else []
     names = ", ".join(dict.fromkeys(f"`{cell.study}`" for cell in cells if cell.dataset == TABLES[table]))
-    waiting = [] if shown else [f"Ours: not run ({names or f'`{studies.running.name}`'})."]
+    why = names or f"`{studies.running.name}` does not measure this"
+    waiting = [] if shown else [f"Ours: not run ({why})."]
     return [*(own_table(table, block) for block in shown), *waiting, *below]
 
 
