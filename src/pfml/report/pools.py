@@ -1,8 +1,8 @@
 """The current cells of one dataset with one network over all studies, as one grid: what claims are judged on.
 
-Studies share cells: a clean run of `cub200-noise` is one of `cub200-resnet50` too. Cells of one configuration but for the seed are
-seeds of one row, whatever study asks for them. Where two studies run a method with different settings, the first one
-that has a finished run is taken, and never the seeds of both.
+Studies share cells: a clean run of `cub200-noise` is one of `cub200-resnet50` too. Cells of one configuration but for
+the seed are seeds of one row, whatever study asks for them. Where two studies run a method with different settings, the
+first one that has a finished run is taken, and never the seeds of both.
 """
 
 import json
