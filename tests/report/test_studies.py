@@ -85,13 +85,20 @@ def test_a_committed_file_that_does_not_fit_the_code_is_passed_over(project, tmp
             r"presets/sop-vit.yaml: study: .* of its own, found 'sop-vit', which presets/extra.yaml has",
         ),
         ("grid: {seed: [1]}\n", r"presets/extra.yaml: study: missing"),
-        ("study: extra\nloss: {alhpa: 2}\n", r"presets/extra.yaml: loss.alhpa: unknown key; did you mean alpha"),
     ],
 )
 def test_a_preset_that_cannot_be_used_is_named(project, tmp_path, text, words):
     (tmp_path / "presets/extra.yaml").write_text(text)
     with pytest.raises(ConfigError, match=words):
         read_studies(project())
+
+
+def test_a_preset_that_does_not_fit_is_left_out_and_said_so(project, tmp_path, capsys):
+    (tmp_path / "presets/extra.yaml").write_text("study: extra\nloss: {alhpa: 2}\n")
+    found = read_studies(project())
+    assert found.find("extra") is None and len(found.every) > 1
+    said = "left out of the report: presets/extra.yaml: loss.alhpa: unknown key; did you mean alpha"
+    assert said in capsys.readouterr().out
 
 
 def test_every_committed_preset_is_a_study(monkeypatch, raw):

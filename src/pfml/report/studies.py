@@ -72,7 +72,7 @@ def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
     """All studies with the results that they share; run from the project's root.
 
     Raises:
-        ConfigError: a preset that cannot be used, or two of one study.
+        ConfigError: a preset without a study's name, or two of one.
         ValueError: a result file that cannot be used (see ledger.read_ledger, timings.read_timings).
     """
     found = [study_of(p) for p in every_params(params)]
@@ -83,7 +83,9 @@ def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
 
 
 def every_params(params: Params) -> Iterator[Params]:
-    """`params` as it stands, the committed default, the presets over that; the first of a study's name wins."""
+    """`params` as it stands, the committed default, the presets over that; the first of a study's name wins. A preset
+    that does not fit the committed params.yaml, which may be your own, is left out, and a line on stdout says so.
+    """
     settings, default = _defaults()
     seen = {params.study, default.study}
     yield params
@@ -92,7 +94,11 @@ def every_params(params: Params) -> Iterator[Params]:
     from_presets: dict[str, str] = {}
     for name in preset_names() if FOLDER.is_dir() else ():
         path, changes = FOLDER / f"{name}.yaml", read_preset(name)
-        preset = params_from(merge(settings, changes), path)
+        try:
+            preset = params_from(merge(settings, changes), path)
+        except ConfigError as error:
+            print(f"left out of the report: {error}")
+            continue
         if "study" not in changes:
             raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
         if preset.study in from_presets:
