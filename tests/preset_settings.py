@@ -1,6 +1,10 @@
 """What the presets must come to: networks, losses, rates, and what a preset leaves to params.yaml."""
 
+import copy
+
 import pytest
+
+from tests.conftest import merge as put
 
 DATASETS = {"cub200": "CUB-200-2011", "cars196": "Cars-196", "sop": "Stanford Online Products"}
 OWN_NETWORKS = ("conv4", "bn_inception")  # all others are timm's
@@ -87,3 +91,15 @@ TUNED = {
 }  # fmt: skip
 
 ODD = {"mining": "semihard", "hierarchy": 2, "normalize": True, "detach": True}  # where 1 is no valid value
+
+
+def tuned_elsewhere(raw: dict) -> dict:
+    """A params.yaml whose every setting was chosen for another dataset."""
+    tuned = put(copy.deepcopy(raw), copy.deepcopy(TUNED))
+    for group in ("field", "baseline"):
+        for method in tuned[group].values():
+            method["train"] = copy.deepcopy(TUNED["train"])
+            method["loss"] = {key: ODD.get(key, 1) for key in method["loss"] if key != "repulsion"}
+    for recipe in tuned["recipe"]:
+        tuned["recipe"][recipe] = {"train": {"lr": 0.3, "ema": 0.5, "proxy_lr": 3.0}, "loss": {"delta": 0.7}}
+    return tuned

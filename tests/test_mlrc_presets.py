@@ -1,6 +1,5 @@
 """presets/mlrc-*.yaml: the protocol's fixed part is the same for all, each loss has the optimum that MLRC names."""
 
-import copy
 import re
 
 import pytest
@@ -12,8 +11,7 @@ from pfml.losses import LOSSES, NEEDS_POSITIVES
 from pfml.overlay import merge
 from pfml.presets import preset_names, preset_title, read_preset
 from tests.conftest import ROOT
-from tests.conftest import merge as put
-from tests.preset_settings import FIELD, LEFT, MLRC, ODD, TUNED
+from tests.preset_settings import FIELD, LEFT, MLRC, tuned_elsewhere
 from tests.test_presets import header, numbers
 from tests.test_presets import test_every_value_has_its_source_beside_or_above_it as every_value_has_its_source
 
@@ -112,13 +110,7 @@ def test_a_preset_resolves_to_the_protocol(name, raw):
 
 @pytest.mark.parametrize("name", MLRC)
 def test_nothing_that_was_tuned_on_another_dataset_is_left(name, raw):
-    tuned = put(copy.deepcopy(raw), copy.deepcopy(TUNED))
-    for group in ("field", "baseline"):
-        for method in tuned[group].values():
-            method["train"] = copy.deepcopy(TUNED["train"])
-            method["loss"] = {key: ODD.get(key, 1) for key in method["loss"] if key != "repulsion"}
-    for recipe in tuned["recipe"]:
-        tuned["recipe"][recipe] = {"train": {"lr": 0.3, "ema": 0.5, "proxy_lr": 3.0}, "loss": {"delta": 0.7}}
+    tuned = tuned_elsewhere(raw)
     tuned["train"]["momentum"], tuned["train"]["images_per_class"] = 0.5, 2
     before, after = (mlrc_cells(params_of(name, settings)) for settings in (raw, tuned))
     assert [cell.digest for cell in before] == [cell.digest for cell in after]

@@ -1,6 +1,5 @@
 """presets/*.yaml: what each reproduces stands in its header, and nothing tuned on the default dataset is left in it."""
 
-import copy
 import re
 
 import pytest
@@ -12,7 +11,6 @@ from pfml.losses import LOSSES, NEEDS_POSITIVES
 from pfml.overlay import merge
 from pfml.presets import preset_names, preset_title, read_preset
 from tests.conftest import ROOT
-from tests.conftest import merge as put
 from tests.preset_settings import (
     BY_DATASET,
     DATASETS,
@@ -20,14 +18,13 @@ from tests.preset_settings import (
     LEFT,
     NAMES,
     NETWORK,
-    ODD,
     OWN_NETWORKS,
     PUBLISHED_NETWORK,
     RATES,
     SETTINGS,
-    TUNED,
     UNREAD,
     UNTRAINED,
+    tuned_elsewhere,
 )
 
 
@@ -200,13 +197,7 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_that_was_tuned_on_another_dataset_is_left(name, raw):
-    tuned = put(copy.deepcopy(raw), copy.deepcopy(TUNED))
-    for group in ("field", "baseline"):
-        for method in tuned[group].values():
-            method["train"] = copy.deepcopy(TUNED["train"])
-            method["loss"] = {key: ODD.get(key, 1) for key in method["loss"] if key != "repulsion"}
-    for recipe in tuned["recipe"]:
-        tuned["recipe"][recipe] = {"train": {"lr": 0.3, "ema": 0.5, "proxy_lr": 3.0}, "loss": {"delta": 0.7}}
+    tuned = tuned_elsewhere(raw)
     before, after = cells_of(name, raw), cells_of(name, tuned)
     assert [c.digest for cells in before for c in cells] == [c.digest for cells in after for c in cells]
 
