@@ -14,6 +14,7 @@ def main(params):
     from pfml.report.map_figure import map_figure
     from pfml.report.memorisation_figure import memorisation_figure
     from pfml.report.proxy_figure import proxy_figure
+    from pfml.report.stamps import runs_digest, stamp
 
     name, folder = sys.argv[1], Path("reports/figures")
     grid = [cell for cell in grid_cells(params) if cell.dataset == name]
@@ -23,6 +24,8 @@ def main(params):
     write_memorisation(rows, folder / f"memorisation-{name}.csv")
     histories = [(cell.method, float(cell.noise), read_history(cell.paths().model / "history.csv")) for cell in grid]
     memorisation_figure(rows, histories, folder / f"memorisation-{name}.png")
+    for kind in ("tsne", "proxies", "memorisation"):
+        stamp(folder / f"{kind}-{name}.png", runs_digest(grid))
 
 
 run_stage(main, data=True)

@@ -9,11 +9,13 @@ def main(params):
     from pfml.environment import environment
     from pfml.report.captions import captioned
     from pfml.report.page import render_page
+    from pfml.report.stamps import runs_digest
     from pfml.report.studies import read_studies
     from pfml.report.tables import PREAMBLE, report_sections
 
     studies = read_studies(params)
-    figures = captioned(Path("reports/figures"), Path("docs/figures.md"), params.grid.dataset)
+    runs = {name: runs_digest(c for c in studies.running.grid if c.dataset == name) for name in params.grid.dataset}
+    figures = captioned(Path("reports/figures"), Path("docs/figures.md"), runs)
     results = [{"dataset": record.dataset, **record.numbers} for record in studies.ledger.current]
     title = "Potential Field Based Deep Metric Learning, reproduced"
     page = render_page(title, PREAMBLE, report_sections(studies), figures, environment(params, results))

@@ -107,7 +107,7 @@ STAGE_MODULES = {
         },
         set(),
     ),
-    "gallery": ({"pfml.gallery", "pfml.report.gallery_figure"}, set()),
+    "gallery": ({"pfml.gallery", "pfml.report.gallery_figure", "pfml.report.stamps"}, set()),
     "embedding_figures": (
         {
             "pfml.embedding_views",
@@ -115,6 +115,7 @@ STAGE_MODULES = {
             "pfml.report.ledger",
             "pfml.report.map_figure",
             "pfml.report.memorisation_figure",
+            "pfml.report.stamps",
         },
         set(),
     ),

@@ -116,6 +116,25 @@ def test_changes_that_git_could_not_bring_back_are_not_written_over(project, com
     assert yaml.load(path.read_text(), Loader)["train"]["epochs"] == 13
 
 
+def test_a_preset_over_another_says_what_differs_from_it(project, committed, raw):
+    (project / "presets/own.yaml").write_text("over: sop-vit\nstudy: own\ngrid:\n  seed: [7]\n")
+    wanted = merge(merge(raw, read_preset("sop-vit")), {"study": "own", "grid": {"seed": [7]}})
+    assert yaml.load(laid_over(committed, "own"), Loader) == wanted
+    assert "over" not in wanted and wanted["grid"]["baseline"] == read_preset("sop-vit")["grid"]["baseline"]
+
+
+@pytest.mark.parametrize("below, words", [
+    ("own", r"own\.yaml: over: own is laid over own"),
+    ("circle", r"own\.yaml: over: .*circle\.yaml: over: own is laid"),
+    ("sop-vti", r"own\.yaml: over: .*did you mean sop-vit\?"), ("[a]", r"own\.yaml: over: .*there is no"),
+])  # fmt: skip
+def test_presets_that_cannot_be_laid_over_each_other_are_named(project, below, words):
+    (project / "presets/own.yaml").write_text(f"over: {below}\nstudy: own\n")
+    (project / "presets/circle.yaml").write_text("over: own\nstudy: circle\n")
+    with pytest.raises(ConfigError, match=words):
+        read_preset("own")
+
+
 def test_without_git_there_is_no_way_back(project):
     shutil.rmtree(project / ".git")
     with pytest.raises(ConfigError, match=r"params\.yaml: expected it to be committed.*not a git repository"):

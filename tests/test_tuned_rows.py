@@ -1,24 +1,46 @@
-"""The settings of params.yaml are those that the committed trials chose, with equally many trials for every method."""
+"""Every method of glyphs-all runs with the best of its trials, and all have had as many trials."""
 
-import ast
-import csv
-from collections import defaultdict
+import pytest
 
 from pfml.cells import grid_cells
-from pfml.config import load_params
+from pfml.config import params_from
+from pfml.losses import LOSSES
+from pfml.overlay import merge
+from pfml.presets import read_preset
+from pfml.report.tuning_table import read_searches
+from pfml.tuning import best
 from tests.conftest import ROOT
 
 
-def test_params_are_the_best_trials():
-    trials = defaultdict(lambda: defaultdict(list))
-    for row in csv.DictReader((ROOT / "reports/tuning.csv").open()):
-        trials[row["method"]][row["trial"]].append(row)
-    assert {len(rows) for rows in trials.values()} == {20}
-    cells = {cell.method: cell for cell in grid_cells(load_params(ROOT / "params.yaml")) if cell.noise == 0}
-    assert set(trials) == set(cells)
-    for method, runs in trials.items():
-        assert all(sorted(float(r["noise"]) for r in rows) == [0.0, 0.2] for rows in runs.values())
-        best = max(runs.values(), key=lambda rows: sum(float(r["val_map@r"]) for r in rows))
-        for key, value in ast.literal_eval(best[0]["settings"]).items():
-            section, name = key.split(".")
-            assert getattr(cells[method], section)[name] == value, f"{method}: {key}"
+@pytest.fixture
+def params_of(monkeypatch, raw):
+    monkeypatch.chdir(ROOT)
+    return lambda name=None: params_from(merge(raw, read_preset(name)) if name else raw, name or "params.yaml")
+
+
+def test_all_methods_had_as_many_trials_of_the_present_space(params_of):
+    searches, tune = read_searches(ROOT / "reports/tuning")["glyphs"], params_of("glyphs-tune").tune
+    assert set(searches) == set(tune.method) == {"pfml_tuned", *LOSSES}
+    assert {len(trials) for trials in searches.values()} == {tune.trials}
+    for method, trials in searches.items():
+        assert all(set(trial.settings) == set(tune.space_of(method)) for trial in trials), method
+        assert all(trial.noise == tuple(tune.noise) for trial in trials), method
+
+
+@pytest.mark.parametrize("name", [None, "glyphs-all", "glyphs-noise"])
+def test_a_method_runs_with_its_best_trial(name, params_of):
+    searches, params = read_searches(ROOT / "reports/tuning")["glyphs"], params_of(name)
+    cells = {cell.method: cell for cell in grid_cells(params)}
+    assert name is None or set(cells) == set(searches)
+    for method, cell in cells.items():
+        for key, value in best(searches[method]).settings.items():
+            section, setting = key.split(".")
+            assert getattr(cell, section)[setting] == value, f"{method}: {key}"
+
+
+def test_alpha_against_noise_moves_alpha_alone(params_of):
+    cells = {cell.method: cell for cell in grid_cells(params_of("glyphs-alpha")) if not cell.noise}
+    own = cells.pop("pfml")
+    assert sorted(cell.loss["alpha"] for cell in cells.values()) == [1, 2, 4, 6]
+    for cell in cells.values():
+        assert cell.loss | {"alpha": own.loss["alpha"]} == own.loss and cell.train == own.train

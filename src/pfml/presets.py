@@ -1,5 +1,6 @@
 """The paper's own studies as small YAML files, laid over params.yaml: `make repro PRESET=<name>`, `make presets`.
 
+A preset with the key `over: <name>` is itself laid over that preset and says only what differs from it.
 `python -m pfml.presets <name>` prints the same as one `dvc exp run` with every setting on its command line.
 """
 
@@ -31,11 +32,11 @@ def preset_title(name: str) -> str:
     return (FOLDER / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
 
 
-def read_preset(name: str) -> dict:
-    """The settings of a preset, not yet checked.
+def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
+    """The settings of a preset with those it is laid over, not yet checked; `above`: the presets that named it.
 
     Raises:
-        ConfigError: no such preset (names the nearest and all there are), or no YAML mapping.
+        ConfigError: no such preset (names the nearest and all there are), no YAML mapping, or presets over each other.
     """
     names = preset_names()
     if name not in names:
@@ -49,7 +50,15 @@ def read_preset(name: str) -> dict:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: expected sections of params.yaml, found {type(found).__name__}")
-    return found
+    if "over" not in found:
+        return found
+    below = found.pop("over")
+    if below in (*above, name):
+        raise ConfigError(f"{path}: over: {below} is laid over {name} itself")
+    try:
+        return merge(read_preset(str(below), (*above, name)), found)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: over: {error}") from None
 
 
 def laid_over(text: str, name: str) -> str:

@@ -183,6 +183,14 @@ def test_a_tuned_setting_is_a_subject_and_no_rival(tmp_path):
     assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{FAILS}; tuned: {HOLDS}"
 
 
+def test_the_field_with_another_alpha_is_no_rival(tmp_path):
+    further = {"pfml_alpha_2": {"potential": "pfml", "loss": {"alpha": 2.0}, "train": {}}}
+    study = toy(grid={"field": ["pfml", "pfml_alpha_2", "cpml"], "seed": [0, 1]}, field=further)
+    write_all(tmp_path, study, {"pfml": 0.8, "pfml_alpha_2": 0.9, "cpml": 0.7})
+    rows = cells_of(tables_of(tmp_path, study)["summary-claims"])
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == HOLDS
+
+
 def test_what_the_paper_says_is_computed_from_its_tables():
     assert published_claim("clean") == "CUB-200 +2.0, Cars-196 +3.1, SOP +1.5 over the next best"
     assert published_claim("margin") == "CUB-200 +2.0 to +6.0, Cars-196 +3.1 to +7.6 at 20 %"

@@ -7,11 +7,13 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 from report_studies import together, toy, write_all
 
 from pfml.environment import environment
-from pfml.report.captions import captioned, sections
+from pfml.report.captions import OTHER_RUNS, captioned, sections
 from pfml.report.page import render_page
+from pfml.report.stamps import runs_digest, stamp, stamp_of
 from pfml.report.table import Column, Entry, Section, table_of, words
 from pfml.report.tables import PREAMBLE, report_sections
 from tests.conftest import ROOT
@@ -124,7 +126,7 @@ def test_the_whole_report_opens_with_every_table_and_figure(tmp_path):
     study = toy()
     write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6})
     report = report_sections(together(tmp_path, study))
-    figures = captioned(ROOT / "reports/figures", ROOT / "docs/figures.md", ["glyphs"])
+    figures = captioned(ROOT / "reports/figures", ROOT / "docs/figures.md", {"glyphs": ""})
     path = tmp_path / "index.html"
     path.write_text(render_page("Report", PREAMBLE, report, figures, {"Seeds": "0"}))
     found = dom(
@@ -144,14 +146,27 @@ def test_the_whole_report_opens_with_every_table_and_figure(tmp_path):
 
 def test_every_committed_figure_has_words_and_its_place_in_their_order(tmp_path):
     for name in ("zebra", "gallery-glyphs", "gallery-cub200", "overview", "loss-scale"):
-        (tmp_path / f"{name}.png").write_bytes(b"")
-    found = captioned(tmp_path, ROOT / "docs/figures.md", ["glyphs", "cub200"])
+        Image.new("P", (4, 3)).save(tmp_path / f"{name}.png")
+    found = captioned(tmp_path, ROOT / "docs/figures.md", {"glyphs": "", "cub200": ""})
     assert [path.stem for path, _ in found][:3] == ["overview", "gallery-cub200", "gallery-glyphs"]
     assert found[-1][0].stem == "zebra" and found[-1][1] == "**zebra**"
     assert all(len(text) > 60 for path, text in found[:-1]) and len(found) == 5
-    only = captioned(tmp_path, ROOT / "docs/figures.md", ["cub200"])
+    only = captioned(tmp_path, ROOT / "docs/figures.md", {"cub200": ""})
     assert {path.stem for path, _ in found} - {path.stem for path, _ in only} == {"gallery-glyphs"}
     assert len(sections((ROOT / "docs/figures.md").read_text())) >= 9
+
+
+def test_a_figure_of_other_runs_says_so(tmp_path):
+    runs = {name: runs_digest(toy(grid={"seed": seeds}).grid) for name, seeds in (("today", [0]), ("before", [0, 1]))}
+    assert runs["today"] == runs_digest(reversed(toy(grid={"seed": [0]}).grid)) != runs["before"]
+    for name, digest in (("tsne", runs["today"]), ("proxies", runs["before"]), ("gallery", None)):
+        path = tmp_path / f"{name}-glyphs.png"
+        Image.new("RGB", (4, 3), (7, 8, 9)).quantize(2).save(path)
+        if digest:
+            stamp(path, digest)
+        assert stamp_of(path) == digest and Image.open(path).convert("RGB").getpixel((1, 1)) == (7, 8, 9)
+    found = {path.stem: text for path, text in captioned(tmp_path, ROOT / "docs/figures.md", {"glyphs": runs["today"]})}
+    assert [stem for stem, text in found.items() if OTHER_RUNS in text] == ["proxies-glyphs"] and len(found) == 3
 
 
 def test_the_environment_names_versions_hardware_code_and_data(raw, write, tmp_path):

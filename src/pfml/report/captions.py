@@ -1,23 +1,35 @@
 """The figures on disk with what docs/figures.md says of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from pfml.report.stamps import stamp_of
 
-def captioned(figures: Path, docs: Path, datasets: Sequence[str]) -> list[tuple[Path, str]]:
+OTHER_RUNS = "**Drawn from other runs than those of the present configuration.**"
+
+
+def captioned(figures: Path, docs: Path, runs: Mapping[str, str]) -> list[tuple[Path, str]]:
     """PNG files in the order of the document, each with its heading and first paragraph; `kind-<dataset>` stands where
-    the document shows one of glyphs, for the `datasets` of the study alone: those of others were drawn from other runs.
-    A figure that the document does not have comes last, by its name.
+    the document shows one of glyphs, for the datasets of the study alone. A figure that the document does not have
+    comes last, by its name.
+
+    Args:
+        runs: dataset of the study -> digest of its runs; a figure with the stamp of others (`stamps`) says so.
     """
     found, left = [], sorted(figures.glob("*.png"))
     for title, stem, text in sections(docs.read_text(encoding="utf-8")):
         kind = stem.removesuffix("-glyphs") if stem.endswith("-glyphs") else None
         same = [path for path in left if path.stem == stem or (kind and path.stem.startswith(f"{kind}-"))]
-        shown = [path for path in same if not kind or path.stem.removeprefix(f"{kind}-") in datasets]
-        found += [(path, f"**{title}** ({path.stem}). {text}") for path in shown]
+        shown = [path for path in same if not kind or path.stem.removeprefix(f"{kind}-") in runs]
+        found += [(path, f"**{title}** ({path.stem}). {text}{_other_runs(path, runs)}") for path in shown]
         left = [path for path in left if path not in same]
     return found + [(path, f"**{path.stem}**") for path in left]
+
+
+def _other_runs(path: Path, runs: Mapping[str, str]) -> str:
+    drawn_from = stamp_of(path)
+    return "" if drawn_from is None or drawn_from in runs.values() else f" {OTHER_RUNS}"
 
 
 def sections(text: str) -> list[tuple[str, str, str]]:

@@ -121,11 +121,13 @@ def same_radius(pool: Pool, points: Mapping[float, dict]) -> Evidence:
 
 
 def rival(pool: Pool, own: str, noise: float, key: str, highest: bool = True) -> str:
-    """The best other method over the seeds that it shares with `own`; "" where there is none."""
+    """The best other method over the seeds that it shares with `own`; "" where there is none. PFML with further
+    settings is no other method.
+    """
     mine, means = pool.by_seed(own, noise, key), {}
     for method in pool.methods:
         shared = [v for seed, v in pool.by_seed(method, noise, key).items() if seed in mine]
-        if shared and method not in SUBJECTS:
+        if shared and pool.cells(method, noise)[0].loss_name != "pfml":
             means[method] = sum(shared) / len(shared)
     return (max if highest else min)(means, key=means.get, default="")
 

@@ -1,0 +1,35 @@
+"""Which runs a figure was drawn from, kept inside its PNG, so that a page made later can tell that they are others.
+
+Figures of embeddings are drawn where the embeddings are; the page is rendered anywhere.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+KEY = "Runs"
+
+
+def runs_digest(cells: Iterable) -> str:
+    """16 hexadecimal digits of the configurations of some cells, in any order."""
+    return hashlib.sha256("\n".join(sorted(cell.digest for cell in cells)).encode()).hexdigest()[:16]
+
+
+def stamp(path: str | Path, digest: str) -> None:
+    """Write the digest of its runs into a PNG; its picture stays as it is."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    note = PngInfo()
+    note.add_text(KEY, digest)
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, format="PNG", optimize=True, pnginfo=note)
+
+
+def stamp_of(path: str | Path) -> str | None:
+    """What `stamp` wrote, or None."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.info.get(KEY)
