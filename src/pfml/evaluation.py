@@ -6,32 +6,29 @@ import shutil
 
 import numpy as np
 
-from pfml.cell import Cell, inputs_digest
-from pfml.schema import Params
+from pfml.cell import Cell
+from pfml.few_shot import few_shot_accuracy
+from pfml.run_record import read_run
+from pfml.schema import Evaluate, Params
+
+SHOTS = (1, 5)
 
 
-def read_run(cell: Cell) -> dict:
-    """run.json of a trained cell.
-
-    Raises:
-        ValueError: the files belong to another configuration than params.yaml asks for.
+def seen_and_few_shot(cell: Cell, settings: Evaluate) -> dict[str, float | None]:
+    """How far a cell's network generalises: retrieval within the classes that it learned, by their true labels, and
+    few-shot accuracy on those that it did not; what `settings` switches off is left out.
     """
-    path = cell.paths().model / "run.json"
-    run = json.loads(path.read_text())
-    if _training(run["config"], run["inputs"]) != _training(cell.config, inputs_digest(cell)):
-        raise ValueError(
-            f"{path}: trained with configuration {run['digest']} on its images and labels, params.yaml and data/ now "
-            f"ask for {cell.digest}; run dvc repro"
-        )
-    return run
+    from pfml.retrieval import retrieval_metrics
+    from pfml.trained import read_trained
 
-
-def _training(config: dict, inputs: str) -> str:
-    """What training depends on, spelled in one way: of the kind of noise and of the dataset's section the files that
-    came of them, since the same files may come of other settings.
-    """
-    rest = {key: config[key] for key in config if key not in ("noise_kind", "data")}
-    return json.dumps(rest | {"inputs": inputs}, sort_keys=True, default=str)
+    run, found = read_trained(cell), {}
+    if settings.seen:
+        seen = retrieval_metrics(run.train, run.true_labels, [1])
+        found |= {f"seen_{name}": seen[name] for name in ("recall@1", "map@r")}
+    for shots in SHOTS if settings.few_shot_episodes else ():
+        accuracy = few_shot_accuracy(run.test, run.test_labels, shots, settings.few_shot_episodes)
+        found[f"few_shot_{shots}"] = accuracy
+    return found
 
 
 def evaluate_cell(cell: Cell, params: Params) -> dict:
@@ -46,6 +43,7 @@ def evaluate_cell(cell: Cell, params: Params) -> dict:
     saved = np.load(paths.model / "embeddings.npz")
     measures = retrieval_metrics(saved["test"], saved["test_labels"], params.evaluate.recall_at)
     measures["nmi"] = clustering_nmi(saved["test"], saved["test_labels"]) if params.evaluate.nmi else None
+    measures |= seen_and_few_shot(cell, params.evaluate)
     history = list(csv.DictReader((paths.model / "history.csv").open()))
     measured = [(float(row["recall@1"]), int(row["epoch"])) for row in history if row.get("recall@1")]
     best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)

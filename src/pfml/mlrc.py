@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pfml.cell import Cell
-from pfml.evaluation import read_run
+from pfml.run_record import read_run
 from pfml.wasserstein import unit
 
 MEASURES = ("recall@1", "r_precision", "map@r")  # recall@1 is the protocol's P@1

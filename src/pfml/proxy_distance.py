@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pfml.cell import Cell
-from pfml.evaluation import read_run
+from pfml.run_record import read_run
 from pfml.study_settings import Wasserstein
 from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
 

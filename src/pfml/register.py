@@ -94,7 +94,8 @@ def close_dead_runs(client, runs: list) -> int:
 
 def _measures(result: dict) -> list[str]:
     """Names of a result's retrieval measures, all fractions in [0, 1]."""
-    starts, names = ("recall@", "best_recall@", "concatenated_"), ("map@r", "r_precision", "nmi")
+    starts = ("recall@", "best_recall@", "concatenated_", "seen_", "few_shot_")
+    names = ("map@r", "r_precision", "nmi")
     return [name for name in result if name.startswith(starts) or name in names]
 
 

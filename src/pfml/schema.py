@@ -213,6 +213,8 @@ class BaselineMethod(Section):
 class Evaluate(Section):
     recall_at: list[Count]
     nmi: bool
+    seen: bool
+    few_shot_episodes: CountOrZero
 
     @field_validator("recall_at")
     @classmethod

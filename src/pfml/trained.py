@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pfml.cell import Cell
-from pfml.evaluation import read_run
+from pfml.run_record import read_run
 from pfml.wasserstein import unit
 
 

@@ -32,6 +32,20 @@ def test_another_kind_of_noise_has_a_table_of_its_own(tmp_path):
     assert cells_of(tables["beyond-noise-pairflip-glyphs-conv4-64"])["PFML"]["0 %"].value == pytest.approx(71.0)
 
 
+def test_seen_and_unseen_classes_stand_side_by_side_for_what_measured_them(tmp_path):
+    study = toy()
+    write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6}, few_shot_1=0.8, few_shot_5=0.9)
+    for cell in pick(study, "cpml"):
+        write(tmp_path, cell, 0.6, few_shot_1=0.85, few_shot_5=0.88, **{"seen_recall@1": 0.9, "seen_map@r": 0.5})
+    write_all(tmp_path, study, {"soft_triple": 0.5})  # of a time before these measures
+    tables = tables_of(tmp_path, study)
+    clean, noisy = (tables[f"beyond-generalisation-{noise}-glyphs-conv4-64"] for noise in ("0", "0.2"))
+    rows = cells_of(clean)
+    assert list(rows) == ["CPML", "PFML"] == list(cells_of(noisy))[::-1]
+    assert [rows["CPML"][key].value for key in clean.header[3:7]] == pytest.approx([90, 50, 85, 88])
+    assert rows["PFML"]["R@1, seen classes"].empty and rows["PFML"]["5-way 5-shot"].value == pytest.approx(90)
+
+
 def test_seeds_of_two_settings_are_never_one_row(tmp_path):
     first, second = toy(grid={"seed": [0]}), toy(study="second", loss={"alpha": 4.0}, grid={"seed": [1, 2]})
     write_all(tmp_path, first, {"pfml": 0.7})

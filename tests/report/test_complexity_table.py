@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from report_studies import cells_of, pick, tables_of, toy, write_all
 
-from pfml.complexity import Timing, write_timings
+from pfml.complexity import Timing, time_cells, write_timings
 from pfml.report.timings import read_timings
 
 TIMED = {"complexity": {"proxies_per_class": [0, 30], "baseline": ["proxy_anchor", "proxy_nca"]}}
@@ -75,3 +75,12 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "x.csv").write_text("method,digest\npfml,1\n")
     with pytest.raises(ValueError, match=r"x\.csv: not a file of the stage complexity .*run it again"):
         read_timings(tmp_path)
+
+
+def test_a_study_that_times_nothing_leaves_a_file_without_rows(tmp_path, reports):
+    none = toy(study="untimed", complexity={"proxies_per_class": [], "baseline": []})
+    assert none.timed == []
+    write_timings(time_cells(none.timed, 5, 3), 5, reports / "complexity/untimed.csv")
+    assert {timed.study for timed in read_timings(reports / "complexity")} == {"toy"}
+    tables = tables_of(reports, STUDY, none)
+    assert "table-9-toy" in tables and "table-9-untimed" not in tables

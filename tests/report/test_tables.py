@@ -4,7 +4,7 @@ import re
 
 import pytest
 from report_cells import table_after, write, write_wasserstein
-from report_studies import pick, sections_of, text_of, toy, write_all
+from report_studies import cells_of, pick, sections_of, tables_of, text_of, toy, write_all
 
 from pfml.report import ledger, readings
 
@@ -69,11 +69,35 @@ def test_table_3_shows_ours_and_never_a_published_value(reports):
 
 def test_tables_of_other_settings_say_that_nothing_was_run(reports):
     text = text_of(reports, toy())
-    for table in (4, 5, 6, 7):
+    for table in (6, 7):
         section = text.split(f"## Table {table}\n")[1].split("\n## ")[0]
         assert "Ours: not run (`toy` does not measure this)" in section
     assert "Ours: not run (`toy` was not timed)" in text.split("## Table 9\n")[1].split("\n## ")[0]
     assert "63.9 ± 0.3" in text and "ProxyAnchor, HIST, Ours." in text
+
+
+def test_tables_of_small_embeddings_show_their_own_rows_of_a_small_study(tmp_path):
+    small, wide = toy(), toy(study="wide", model={"embedding_dim": 128})
+    for study in (small, wide):
+        write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6, "soft_triple": 0.5})
+    tables = tables_of(tmp_path, small, wide)
+    four, five = tables["table-4-study-toy-glyphs"], tables["table-5-study-toy-glyphs"]
+    assert four.header == ("Method", "R@1", "R@2", "R@4", "R@8", "n") and five.header[1:5] == (
+        "R@1", "R@10", "R@100", "R@1000",
+    )  # fmt: skip
+    rows = cells_of(four)
+    assert set(rows) == {"PFML", "SoftTriple", "Proxy Anchor"}, "CPML is in neither"
+    assert rows["PFML"]["R@1"].value == pytest.approx(71.0) and rows["Proxy Anchor"]["R@1"].empty
+    assert cells_of(five)["PFML"]["R@10"].empty and "Not comparable" in four.title
+    assert "table-4-study-wide-glyphs" not in tables and "table-1-study-wide-glyphs" in tables
+
+
+def test_rows_of_ours_name_their_mlflow_runs(tmp_path):
+    study = toy(grid={"seed": [0, 1]})
+    for cell in study.grid:
+        write(tmp_path, cell, 0.5, mlflow_run=f"{cell.seed}{cell.method}".ljust(32, "a"))
+    rows = cells_of(tables_of(tmp_path, study)["table-1-study-toy-glyphs"])
+    assert rows["CPML"]["MLflow runs"].text == "`0cpmlaaa` `1cpmlaaa`"
 
 
 def test_the_paper_contradicts_itself_below_the_tables_concerned(reports):

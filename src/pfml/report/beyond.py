@@ -1,13 +1,17 @@
-"""What the paper does not have: R@1 against the noise rate for every method, α against noise, M against cost."""
+"""What the paper does not have: R@1 against the noise rate for every method, α against noise, M against cost, and seen
+classes against unseen ones.
+"""
 
 from collections.abc import Sequence
 
+from pfml.report.blocks import PAPER_NOISE
 from pfml.report.ledger import summarise
 from pfml.report.pools import Pool, condition, pools_of
 from pfml.report.studies import Studies
-from pfml.report.style import method_name, share
+from pfml.report.style import method_name, metric_name, share
 from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, table_of, words
 
+GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
 LEAD = (
     "From the runs of all studies of a dataset and network. R@1 (%) at the last epoch, mean ± std over seeds; an empty "
     "cell was not run."
@@ -21,6 +25,7 @@ def beyond_section(studies: Studies) -> Section:
         (noise_tables, "**R@1 against the noise rate**"),
         (alpha_tables, "**α against noise**"),
         (cost_tables, "**M against cost**"),
+        (generalisation_tables, "**Seen against unseen classes**"),
     ):
         found = [table for pool in pools for table in make(pool, studies)]
         parts += found or [f"{what}: not run."]
@@ -88,6 +93,27 @@ def cost_tables(pool: Pool, studies: Studies) -> list[Table]:
         "on one machine."
     )
     return [table_of(f"beyond-cost-{pool.stem}", title, columns)]
+
+
+def generalisation_tables(pool: Pool, studies: Studies) -> list[Table]:
+    """A table for clean labels and one for the paper's noise: methods down, by their few-shot accuracy."""
+    tables = []
+    for noise in (0.0, PAPER_NOISE):
+        rows = {m: {key: pool.summary(m, noise, key) for key in GENERALISATION} for m in pool.methods}
+        rows = {m: row for m, row in rows.items() if any(row[key].n for key in GENERALISATION[2:])}
+        if not rows:
+            continue
+        ordered = sorted(rows, key=lambda m: -(rows[m]["few_shot_1"].mean or 0))
+        columns = [words("Method", list(map(method_name, ordered)))]
+        columns += [Column(metric_name(k), [percent(rows[m][k]) for m in ordered], "high") for k in GENERALISATION]
+        columns.append(Column("n", [seeds(rows[m]["recall@1"]) for m in ordered]))
+        labels = f"{share(noise)} of the training labels moved" if noise else "clean labels"
+        title = (
+            f"**Seen against unseen classes** on {pool.name}, {labels}: retrieval within the training classes by their "
+            "true labels and within the test classes, and few-shot accuracy on the latter by the nearest class mean."
+        )
+        tables.append(table_of(f"beyond-generalisation-{noise:g}-{pool.stem}", title, columns))
+    return tables
 
 
 def _varied(pool: Pool, studies: Studies, settings: tuple[str, ...], place) -> dict[tuple, list]:

@@ -10,12 +10,11 @@ from pfml.report.intervals import NOT_RUN
 from pfml.report.ledger import Ledger, Summary, summarise
 from pfml.report.pools import condition, same_condition
 from pfml.report.printed import network_name, printed
+from pfml.report.rows import run_ids
 from pfml.report.studies import Studies
 from pfml.report.style import dataset_name, metric_name
 from pfml.report.table import Column, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import WORDS, Verdict, answers, verdict
-
-SHORT = 8  # digits of an MLflow run's id that stand in a table
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _first_measure(table: int, dataset: str, rows: Sequence[Row]) -> Table:
         numbers("difference", [row.verdict.difference for row in rows]),
         words("verdict", [row.verdict.text for row in rows]),
         Column("n", [seeds(s) for s in last]),
-        words("MLflow runs", [run_ids(row) for row in rows]),
+        words("MLflow runs", [run_ids(row.ledger, row.cells) for row in rows]),
     ]
     title = f"**{dataset_name(dataset)}, R@1**: ours beside the published."
     return table_of(f"table-{table}-{dataset}", title, columns, [counted(Counter(r.verdict.word for r in rows))])
@@ -96,12 +95,6 @@ def _who(rows: Sequence[Row]) -> list[Column]:
     studies = [" ".join(f"`{name}`" for name in row.studies) for row in rows]
     return [words("Network", [network_name(row.theirs) for row in rows]),
             words("Method", [row.theirs.method for row in rows]), words("Study", studies)]  # fmt: skip
-
-
-def run_ids(row: Row) -> str:
-    """First digits of the ids of the MLflow runs that trained a row."""
-    found = [record.numbers.get("mlflow_run") for record in row.ledger.find_all(row.cells)]
-    return " ".join(f"`{run[:SHORT]}`" for run in found if run)
 
 
 def counted(counts: Counter) -> str:

@@ -24,10 +24,11 @@ KEYS = {
     "best_recall@1": (NUMBER, True), "best_epoch": (COUNT, True), "epochs": (COUNT, True), "seconds": (NUMBER, True),
     "git_commit": (TEXT, True), "mlflow_run": (TEXT, True), "dataset_digest": (TEXT, True),
 }  # fmt: skip
-FRACTION = re.compile(r"(best_)?recall@\d+|map@r|r_precision|nmi")
+FRACTION = re.compile(r"(best_|seen_)?recall@\d+|(seen_)?map@r|r_precision|nmi|few_shot_\d+")
 PROXY_KEYS = ("w2", "w2_relative", "proxies_per_class")
 RESULT_COLUMNS = (
-    "study,dataset,backbone,dim,method,noise,seed,axis,value,digest,{recalls},map@r,r_precision,nmi,w2,w2_relative,"
+    "study,dataset,backbone,dim,method,noise,seed,axis,value,digest,{recalls},map@r,r_precision,nmi,seen_recall@1,seen_map@r,"
+    "few_shot_1,few_shot_5,w2,w2_relative,"
     "best_recall@1,best_epoch,epochs,selected_epoch,seconds,git_commit,mlflow_run,status"
 )
 

@@ -1,16 +1,18 @@
 """Tables 1, 2, 4 and 5: retrieval on clean and on noisy labels, the published rows first, then ours beside them."""
 
+from pfml import paper
 from pfml.report import readings
 from pfml.report.blocks import PAPER_NOISE, Block
 from pfml.report.comparison import comparison_parts
 from pfml.report.ledger import recall_levels
 from pfml.report.printed import footnotes, published_pair, published_parts
-from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, titled
+from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, run_ids, titled
 from pfml.report.studies import Studies
 from pfml.report.style import dataset_name, metric_name, share
-from pfml.report.table import Table, numbers, plain, seeds, table_of
+from pfml.report.table import Table, numbers, plain, seeds, table_of, words
 
 OWN = "**Our own studies.**"
+SMALL, DIM = (4, 5), 64  # the paper's tables of small embeddings
 
 
 def retrieval_table(table: int, studies: Studies, blocks: list[Block]) -> list[Table | str]:
@@ -18,8 +20,25 @@ def retrieval_table(table: int, studies: Studies, blocks: list[Block]) -> list[T
     mine = [b for b in blocks if b.table == table and 0.0 in b.noises]
     shown, notes = own_blocks(mine, studies, _clean)
     parts = [*published_parts(table), *comparison_parts(table, studies), OWN]
-    parts += [clean_table(table, studies, block) for block in shown] or [nothing_run([], studies)]
+    parts += [clean_table(table, studies, block) for block in shown]
+    if table in SMALL:
+        others = [b for b in blocks if b.table == 1 and b.dim == DIM and 0.0 in b.noises]
+        parts += [small_table(table, studies, block) for block in own_blocks(others, studies, _clean)[0]]
+    if parts[-1] == OWN:
+        parts.append(nothing_run([], studies))
     return [*parts, *notes, *footnotes(table)]
+
+
+def small_table(table: int, studies: Studies, block: Block) -> Table:
+    """Of a study of other images with an embedding as small as Table 4's and 5's: the table's own rows and measures."""
+    theirs = paper.published(table)
+    asked = [p.key for p in theirs if p.key in block.methods]
+    methods = list(dict.fromkeys(["pfml", *asked]))
+    rows = {key: row_of(studies.ledger, block, 0.0, key) for key in dict.fromkeys(p.metric for p in theirs)}
+    columns = [method_column(methods)]
+    columns += [column(metric_name(key), row, methods, best="high") for key, row in rows.items()]
+    columns += [column("n", rows["recall@1"], methods, seeds)]
+    return table_of(f"table-{table}-{block.stem}", titled(block, studies, "clean labels"), columns)
 
 
 def _clean(block: Block) -> list:
@@ -38,6 +57,7 @@ def clean_table(table: int, studies: Studies, block: Block) -> Table:
     columns += [column(metric_name(key), rows[key], methods, best="high") for key in keys]
     columns += [column("at epoch", rows["best_epoch"], methods, plain(0))]
     columns += [column("training s", rows["seconds"], methods, plain(0)), column("n", recall, methods, seeds)]
+    columns += [words("MLflow runs", [run_ids(ledger, block.row(m, 0.0)) for m in methods])]
     said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
     said += [readings.pair_order(recall, "pfml", "cpml", 1, backbone="resnet50", metric="recall@1")]
     said += [readings.seeds_note(recall)]

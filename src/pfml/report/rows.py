@@ -9,6 +9,8 @@ from pfml.report.style import method_name
 from pfml.report.table import Column, percent, words
 from pfml.report.verdicts import why_not
 
+SHORT = 8  # digits of an MLflow run's id that stand in a table
+
 
 def row_of(ledger: Ledger, block: Block, noise: float, key: str) -> dict[str, Summary]:
     """Each method's number at one noise level; methods without such a cell are left out."""
@@ -18,6 +20,12 @@ def row_of(ledger: Ledger, block: Block, noise: float, key: str) -> dict[str, Su
 def column(heading: str, row: dict[str, Summary], methods: Sequence[str], show=percent, best: str = "") -> Column:
     """One column of ours over `methods`, empty where the row has none."""
     return Column(heading, [show(row.get(m)) for m in methods], best)
+
+
+def run_ids(ledger: Ledger, cells: Sequence) -> str:
+    """First digits of the ids of the MLflow runs that trained some cells."""
+    found = [record.numbers.get("mlflow_run") for record in ledger.find_all(cells)]
+    return " ".join(f"`{run[:SHORT]}`" for run in found if run)
 
 
 def method_column(methods: Sequence[str]) -> Column:

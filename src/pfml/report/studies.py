@@ -93,8 +93,9 @@ def every_params(params: Params) -> Iterator[Params]:
         yield default
     from_presets: dict[str, str] = {}
     for name in preset_names() if FOLDER.is_dir() else ():
-        path, changes = FOLDER / f"{name}.yaml", read_preset(name)
+        path = FOLDER / f"{name}.yaml"
         try:
+            changes = read_preset(name)
             preset = params_from(merge(settings, changes), path)
         except ConfigError as error:
             print(f"left out of the report: {error}")

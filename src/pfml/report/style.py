@@ -18,7 +18,8 @@ NAMES = {
 DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
 METRICS = {
     "map@r": "MAP@R", "r_precision": "R-Prec.", "nmi": "NMI", "w2": "W2", "w2_relative": "relative W2",
-    "best_recall@1": "best R@1", "seconds_per_epoch": "s per epoch",
+    "best_recall@1": "best R@1", "seconds_per_epoch": "s per epoch", "seen_recall@1": "R@1, seen classes",
+    "seen_map@r": "MAP@R, seen", "few_shot_1": "5-way 1-shot", "few_shot_5": "5-way 5-shot",
 }  # fmt: skip
 
 # Okabe and Ito's colours, which colour-blind people tell apart. Several are equally light, so that dash and marker say
