@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from pfml.cells import ablation_cells, grid_cells, mlrc_cells
 from pfml.config import check_backbone, run_stage
 
 
 def main(params):
+    from pfml.loss_rehearsal import rehearse_losses
+
     check_backbone(params)
+    rehearse_losses(grid_cells(params) + ablation_cells(params) + mlrc_cells(params))
     for name in params.grid.dataset:
         recipe = params.recipe[name].model_dump()
         changes = [f"{section}.{key}: {value}" for section in recipe for key, value in recipe[section].items()]

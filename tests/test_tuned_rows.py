@@ -2,7 +2,7 @@
 
 import pytest
 
-from pfml.cells import grid_cells
+from pfml.cells import ablation_cells, grid_cells
 from pfml.config import params_from
 from pfml.losses import LOSSES
 from pfml.overlay import merge
@@ -38,9 +38,11 @@ def test_a_method_runs_with_its_best_trial(name, params_of):
             assert getattr(cell, section)[setting] == value, f"{method}: {key}"
 
 
-def test_alpha_against_noise_moves_alpha_alone(params_of):
-    cells = {cell.method: cell for cell in grid_cells(params_of("glyphs-alpha")) if not cell.noise}
-    own = cells.pop("pfml")
-    assert sorted(cell.loss["alpha"] for cell in cells.values()) == [1, 2, 4, 6]
-    for cell in cells.values():
+@pytest.mark.parametrize("share", [20, 40, 60])
+def test_alpha_against_noise_moves_alpha_alone(share, params_of):
+    params = params_of(f"glyphs-alpha-{share}")
+    [own], points = grid_cells(params), ablation_cells(params)
+    assert sorted(cell.loss["alpha"] for cell in points) == [0, 1, 2, 4, 6] and own.method == "pfml"
+    for cell in points:
         assert cell.loss | {"alpha": own.loss["alpha"]} == own.loss and cell.train == own.train
+        assert cell.noise == own.noise == share / 100

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Positive, Section
 
@@ -81,6 +81,12 @@ class Margin(Section):
     nu: NonNegative
     cutoff: Positive
     upper_cutoff: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        if not self.cutoff < self.upper_cutoff:
+            raise ValueError(f"upper_cutoff: expected more than cutoff {self.cutoff}, found {self.upper_cutoff}")
+        return self
 
 
 class NormalisedSoftmax(Section):
