@@ -196,6 +196,8 @@ def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
     assert "2 methods, 2 trials each, 8 trainings." in text
     assert "| Contrastive | 15.0 | 30.0 | 40.0 | 20.0 | 2 | 2 | 1 | yes | lr 0.4 |" in text
     assert "| Triplet | 15.0 | 30.0 | 40.0 | 20.0 | 2 | 2 | 1 | no | lr 0.4 |" in text
+    every = text.split("<summary>Triplet</summary>")[1].split("</details>")[0].strip().splitlines()[2:]
+    assert every == ["| 1 | 15.0 | 20.0 | 10.0 | lr 0.2 |", "| 2 | **30.0** | 40.0 | 20.0 | lr 0.4 |"]
     write_trials(tmp_path / "glyphs/triplet.csv", trials[:1], "0" * 16)
     assert "NOT equal: 1 trials, but Contrastive 2" in render_tuning(read_searches(tmp_path), used)
     assert "No search was run" in render_tuning({}, {})

@@ -42,6 +42,8 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
         parts.append("No search was run.\n")
     for dataset, methods in searches.items():
         parts.append(f"## {dataset_name(dataset)}\n\n{_budget(methods)}\n\n{_table(methods, used.get(dataset, {}))}\n")
+        parts.append(f"### Every trial on {dataset_name(dataset)}\n")
+        parts += [_trials(method, trials) for method, trials in methods.items()]
     return "\n".join(parts)
 
 
@@ -59,15 +61,36 @@ def _table(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) 
     rows = []
     for method, trials in sorted(methods.items(), key=lambda item: -best(item[1]).score):
         won = best(trials)
-        settings = ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in won.settings.items())
-        columns = [trials[0].score, won.score, *won.map_at_r]
         rows.append([
-            method_name(method), *(f"{100 * value:.1f}" for value in columns), str(won.number + 1), str(len(trials)),
-            str(len(won.settings)), _in_use(won, used.get(method)), settings,
+            method_name(method), *_percents([trials[0].score, won.score, *won.map_at_r]), str(won.number + 1),
+            str(len(trials)), str(len(won.settings)), _in_use(won, used.get(method)), _settings(won),
         ])  # fmt: skip
-    levels = [f"at {share(noise)} noise" for noise in next(iter(methods.values()))[0].noise]
+    levels = _levels(next(iter(methods.values()))[0])
     header = ["Method", "first trial", "best", *levels, "at trial", "of", "settings moved", "in use", "best settings"]
     return markdown_table(header, rows)
+
+
+def _trials(method: str, trials: Sequence[Trial]) -> str:
+    """A folded table of one method's search, the best in bold."""
+    won, rows = best(trials), []
+    for trial in trials:
+        score, *rest = _percents([trial.score, *trial.map_at_r])
+        score = f"**{score}**" if trial is won else score
+        rows.append([str(trial.number + 1), score, *rest, _settings(trial)])
+    table = markdown_table(["trial", "score", *_levels(trials[0]), "settings"], rows)
+    return f"<details><summary>{method_name(method)}</summary>\n\n{table}\n\n</details>\n"
+
+
+def _levels(trial: Trial) -> list[str]:
+    return [f"at {share(noise)} noise" for noise in trial.noise]
+
+
+def _percents(values: Sequence[float]) -> list[str]:
+    return [f"{100 * value:.1f}" for value in values]
+
+
+def _settings(trial: Trial) -> str:
+    return ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.settings.items())
 
 
 def _short(value) -> str:
