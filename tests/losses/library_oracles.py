@@ -18,6 +18,11 @@ def pairs(labels, same):
     return [(i, j) for i in range(n) for j in range(n) if i != j and (labels[i] == labels[j]).item() == same]
 
 
+def mean_above_zero(terms):
+    terms = [t for t in terms if t > 0]
+    return sum(terms) / len(terms) if terms else 0
+
+
 def n_pair(embeddings, labels, l2, normalize=False):
     x = unit(embeddings) if normalize else embeddings
     members = [[i for i in range(len(labels)) if labels[i] == c] for c in labels.unique()]
@@ -82,12 +87,8 @@ def snr(embeddings, labels, pos_margin, neg_margin, zero_mean):
     def ratio(i, j):
         return torch.var(x[i] - x[j]) / torch.var(x[i])
 
-    def mean(terms):
-        terms = [t for t in terms if t > 0]
-        return sum(terms) / len(terms) if terms else 0
-
-    attract = mean([ratio(i, j) - pos_margin for i, j in pairs(labels, True)])
-    repel = mean([neg_margin - ratio(i, j) for i, j in pairs(labels, False)])
+    attract = mean_above_zero([ratio(i, j) - pos_margin for i, j in pairs(labels, True)])
+    repel = mean_above_zero([neg_margin - ratio(i, j) for i, j in pairs(labels, False)])
     return attract + repel + zero_mean * embeddings.sum(1).abs().mean()
 
 
@@ -136,3 +137,78 @@ def histogram(embeddings, labels, bins):
 
     positive, negative = density(True), density(False)
     return sum(negative[r] * sum(positive[: r + 1]) for r in range(bins + 1))
+
+
+def contrastive(embeddings, labels, pos_margin, neg_margin):
+    """Distances not squared; positive and negative pairs averaged apart."""
+    x = unit(embeddings)
+    attract = mean_above_zero([distance(x[i], x[j]) - pos_margin for i, j in pairs(labels, True)])
+    return attract + mean_above_zero([neg_margin - distance(x[i], x[j]) for i, j in pairs(labels, False)])
+
+
+def triplet(embeddings, labels, margin, mining):
+    """Distances not squared; mean over the mined triplets that violate the margin."""
+    x, negatives, terms = unit(embeddings), pairs(labels, False), []
+    for a, p in pairs(labels, True):
+        for n in [n for i, n in negatives if i == a]:
+            near, far = distance(x[a], x[p]), distance(x[a], x[n])
+            if {"semihard": far > near, "hard": far <= near, "all": True}[mining]:
+                terms.append(near - far + margin)
+    return mean_above_zero(terms)
+
+
+def multi_similarity(embeddings, labels, alpha, beta, base, epsilon):
+    """The authors' code: pairs within epsilon of the anchor's hardest pair of the other kind; mean over the batch."""
+    x, total = unit(embeddings), 0 * embeddings.sum()
+    for i, y in enumerate(labels):
+        positive = [x[i] @ x[j] for j, other in enumerate(labels) if other == y and j != i]
+        negative = [x[i] @ x[j] for j, other in enumerate(labels) if other != y]
+        if positive and negative:
+            far, near = min(positive), max(negative)
+            attract = sum(torch.exp(-alpha * (s - base)) for s in positive if s < near + epsilon)
+            repel = sum(torch.exp(beta * (s - base)) for s in negative if s > far - epsilon)
+            if torch.is_tensor(attract):  # then there is a negative too
+                total = total + torch.log1p(attract) / alpha + torch.log1p(repel) / beta
+    return total / len(labels)
+
+
+def proxy_nca(embeddings, labels, proxies, scale):
+    """Squared distances to all proxies, the own one in the denominator too."""
+    units = [unit(p) for p in proxies]
+    return softmax([torch.stack([-scale * distance(x, p) ** 2 for p in units]) for x in unit(embeddings)], labels)
+
+
+def proxy_anchor(embeddings, labels, proxies, margin, scale):
+    """Eq. 4: attraction averaged over the proxies whose class is present, repulsion over all."""
+    x, attract, repel, present = unit(embeddings), 0, 0, 0
+    for c, p in enumerate(proxies):
+        own = [torch.exp(-scale * (x[i] @ unit(p) - margin)) for i, y in enumerate(labels) if y == c]
+        others = [torch.exp(scale * (x[i] @ unit(p) + margin)) for i, y in enumerate(labels) if y != c]
+        present += bool(own)
+        attract = attract + (torch.log1p(sum(own)) if own else 0)
+        repel = repel + (torch.log1p(sum(others)) if others else 0)
+    return attract / present + repel / len(proxies)
+
+
+def soft_triple(embeddings, labels, proxies, scale, gamma, margin, tau):
+    """A class's similarity is that of its centres, weighed by their softmax at temperature gamma."""
+    rows = []
+    for x, y in zip(unit(embeddings), labels):
+        similarities = []
+        for centres in proxies:
+            cosines = torch.stack([x @ unit(w) for w in centres])
+            weights = torch.exp(cosines / gamma)
+            similarities.append((weights * cosines).sum() / weights.sum())
+        similarities[y] = similarities[y] - margin
+        rows.append(scale * torch.stack(similarities))
+    return softmax(rows, labels) + tau * centre_spread(proxies)
+
+
+def centre_spread(proxies):
+    """The authors' code: roots of 2 - 2 cos + 1e-5, summed over classes and their pairs, over N K (K - 1)."""
+    (classes, centers, _), total = proxies.shape, 0
+    for centres in proxies:
+        for s in range(centers):
+            for t in range(s):
+                total = total + torch.sqrt(2 + 1e-5 - 2 * unit(centres[s]) @ unit(centres[t]))
+    return total / (classes * centers * (centers - 1)) if centers > 1 else 0

@@ -92,6 +92,14 @@ def test_bad_batches_are_refused_in_words(name):
             loss(*bad)
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_batches_whose_shape_fits_nothing_are_refused(name):
+    loss, (embeddings, labels) = make(name), random_batch(0)
+    for bad in [(embeddings, labels[:5]), (embeddings, labels[:, None]), (embeddings[:, None], labels)]:
+        with pytest.raises(ValueError, match=r"labels|embeddings"):
+            loss(*bad)
+
+
 BAD = {
     "soft_triple": {"tau": -0.1},
     "n_pair": {"l2": -1.0},

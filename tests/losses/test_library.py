@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from tests.losses import library_oracles as oracles
 from tests.losses.baseline_cases import CLASSES, assert_agrees, call, make, random_batch
 
-ROOT2 = 2**0.5
 # Two classes: east and north-east, west and south-west.
 PLANE = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-1.0, 0.0], [-1.0, -1.0]]), torch.tensor([0, 0, 1, 1])
 
@@ -164,36 +163,3 @@ def test_histogram_by_hand():
     points = torch.tensor([[1.0, 0.0], [0.5, 3**0.5 / 2], [-1.0, 0.0]])
     loss = plane("histogram", bins=2)(points, torch.tensor([0, 0, 1]))
     assert loss.item() == pytest.approx(0.75 * 0 + 0.25 * 0.5, abs=1e-6)
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("centers", [1, 2, 4])
-def test_the_centre_merging_regulariser_of_soft_triple(centers, seed):
-    embeddings, labels = random_batch(seed)
-    without = make("soft_triple", centers_per_class=centers).double()
-
-    def formula(judge, x, y):
-        total = 0
-        for centres in judge.proxies:
-            units = oracles.unit(centres)
-            for s in range(centers):
-                for t in range(s + 1, centers):
-                    total = total + torch.sqrt(2.0 + 1e-5 - 2 * units[s] @ units[t])
-        count = CLASSES * centers * (centers - 1)
-        return judge.loss(x, y) + (0.2 * total / count if centers > 1 else 0)
-
-    loss = make("soft_triple", centers_per_class=centers, tau=0.2)
-    assert_agrees(loss, formula, embeddings, labels)
-    changed = not torch.equal(loss(embeddings.double(), labels), without(embeddings.double(), labels))
-    assert changed == (centers > 1)
-
-
-def test_the_regulariser_by_hand_and_without_it_nothing_changes():
-    # Two classes of two centres: at a right angle (distance sqrt 2), and equal (1e-5 under the root): / (2 * 2 * 1).
-    loss = plane("soft_triple", centers_per_class=2, tau=1.0)
-    with torch.no_grad():
-        loss.loss.fc.copy_(torch.tensor([[1.0, 0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 2.0]]))
-    added = loss(*PLANE) - loss.loss(*PLANE)
-    assert added.item() == pytest.approx((ROOT2 + 1e-5**0.5) / 4, rel=1e-3)
-    loss.tau = 0.0
-    assert torch.equal(loss(*PLANE), loss.loss(*PLANE))

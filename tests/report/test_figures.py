@@ -11,6 +11,7 @@ from PIL import Image
 from pfml import paper
 from pfml.forces import DISTANCES, KINDS, Curve
 from pfml.overview import overview
+from pfml.report import style, training_figure
 from pfml.report.ablation_figure import ablation_panels
 from pfml.report.field_figure import field_picture
 from pfml.report.force_figure import force_figure
@@ -34,6 +35,22 @@ IMAGES = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uin
 
 def curves(path):
     training_curves({"glyphs": HISTORIES}, path)
+
+
+def test_the_names_of_all_methods_have_room_beside_their_lines(tmp_path, monkeypatch):
+    heights = []
+    real = training_figure.spread_out
+
+    def spread(values, gap, top):
+        found = real(values, gap, top)
+        heights.append((top, found[-1], gap))
+        return found
+
+    monkeypatch.setattr(training_figure, "spread_out", spread)
+    runs = [(method, 0.0, history(0.3 + 0.01 * i)) for i, method in enumerate(style.NAMES)]
+    training_curves({"glyphs": runs}, tmp_path / "all.png")
+    [(top, lowest, gap)] = heights
+    assert top - lowest >= gap * (len(style.NAMES) - 1) - 1e-9 and lowest > 0, "the last name is not below the axis"
 
 
 def ablation(path):

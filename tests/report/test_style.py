@@ -30,6 +30,12 @@ def test_no_two_methods_share_dash_and_marker():
     assert [(a, b) for a, b in combinations(looks, 2) if looks[a] == looks[b]] == []
 
 
+def test_no_two_methods_share_colour_and_marker():
+    """The names at the ends of lines have no dash."""
+    looks = {name: (style.LOOKS[name][0], style.LOOKS[name][2]) for name in style.NAMES}
+    assert [(a, b) for a, b in combinations(looks, 2) if looks[a] == looks[b]] == []
+
+
 def test_published_datasets_and_classes_differ_in_their_markers():
     assert style.LOOKS["cub200"][1:] != style.LOOKS["cars196"][1:]
     assert len({marker for _, marker in style.CLASS_LOOKS}) == len(style.CLASS_LOOKS)

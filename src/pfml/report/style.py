@@ -36,7 +36,9 @@ LOOKS = {  # colour, dash, marker
     "cub200": (GREEN, "-", "s"), "cars196": (BLUE, "--", "D"),
 }  # fmt: skip
 _OTHERS = [name for name in NAMES if name not in LOOKS]
-LOOKS |= {name: (HUES[i % 7], DASHES[1 + i // 7 % 3], MARKERS[(i + i // 7) % 8]) for i, name in enumerate(_OTHERS)}
+LOOKS |= {
+    name: (HUES[i % 7], DASHES[1 + i // 7 % 3], MARKERS[(i + i // 7 * 3 + 5) % 8]) for i, name in enumerate(_OTHERS)
+}
 CLASS_LOOKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (ORANGE, "P"))
 RIGHT, WRONG = BLUE, ORANGE  # dark and light: also told apart in grey
 QUIET = "#6E6E6E"  # notes and guides

@@ -15,6 +15,7 @@ from pfml.report.style import (
 )
 
 LINE = 0.155  # inches: least distance of two names at the ends of their lines
+NAMES = 0.28  # inches of the figure's height that each name needs: the upper row has two thirds of it
 History = tuple[str, float, list[dict]]
 
 
@@ -30,8 +31,9 @@ def training_curves(histories: Mapping[str, Sequence[History]], path: str | Path
             without evaluation. No histories give a figure that says so.
     """
     places = [(name, noise) for name, runs in histories.items() for noise in sorted({noise for _, noise, _ in runs})]
+    methods = {method for runs in histories.values() for method, _, _ in runs}
     with figure_style():
-        figure = new_figure(4.6 * max(len(places), 1) + 0.6, 5.6)
+        figure = new_figure(4.6 * max(len(places), 1) + 0.6, max(5.6, NAMES * len(methods)))
         if not places:
             nothing(figure, "no finished run of the present configuration")
         grid = {"sharey": "row", "sharex": "col", "squeeze": False, "height_ratios": [2, 1]}
