@@ -10,8 +10,6 @@ from pfml.losses import LOSSES, build_loss
 from tests.losses.baseline_cases import BASELINES, CLASSES, DIM, awkward_batches, call, make, random_batch
 
 OWN = [name for name in BASELINES if inspect.isclass(LOSSES[name])]
-# What the library has left unchecked since these were first run.
-UNCHECKED = {"proxy_anchor", "proxy_nca", "soft_triple", "multi_similarity", "triplet", "contrastive"}
 DRAWING = {"margin", "margin_per_class", "hier", "ms_das"}
 
 
@@ -77,7 +75,7 @@ def test_draws_differ_between_seeds_and_steps(name):
     assert not torch.equal(call(one, *batch)[0], call(other, *batch)[0]), "another seed"
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if name not in UNCHECKED])
+@pytest.mark.parametrize("name", BASELINES)
 def test_bad_batches_are_refused_in_words(name):
     loss, (embeddings, labels) = make(name), random_batch(0)
     for bad, words in [
@@ -101,7 +99,12 @@ def test_batches_whose_shape_fits_nothing_are_refused(name):
 
 
 BAD = {
-    "soft_triple": {"tau": -0.1},
+    "proxy_anchor": {"margin": -0.1, "scale": 0.0},
+    "proxy_nca": {"scale": -1.0},
+    "soft_triple": {"tau": -0.1, "gamma": 0.0, "scale": 0.0, "margin": -0.1, "centers_per_class": 0},
+    "multi_similarity": {"alpha": 0.0, "beta": -1.0, "epsilon": -0.1},
+    "triplet": {"margin": -0.1, "mining": "semi-hard"},
+    "contrastive": {"pos_margin": -0.1, "neg_margin": -1.0},
     "n_pair": {"l2": -1.0},
     "margin": {"beta": 0.0, "upper_cutoff": 0.4},
     "margin_per_class": {"nu": -1.0, "cutoff": 0.0},

@@ -7,25 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pfml.losses.checks import check_batch, check_number
+from pfml.losses.checks import check_batch, check_count, check_number, check_option
 
 
 class LibraryLoss(nn.Module):
-    """A library loss with its miner (if any) and its proxies in the shape (classes, per class, D) (if any).
-
-    With `sizes`, (number of classes, D), every batch is checked.
+    """A library loss with its miner (if any) and its proxies in the shape (classes, per class, D) (if any). Every batch
+    is checked to fit `sizes`, (number of classes, D).
     """
 
-    def __init__(
-        self, loss: nn.Module, miner: nn.Module | None = None, proxies=None, sizes: tuple[int, int] | None = None
-    ):
+    def __init__(self, loss: nn.Module, miner: nn.Module | None = None, proxies=None, *, sizes: tuple[int, int]):
         super().__init__()
         self.loss, self.miner, self._proxies, self._sizes = loss, miner, proxies, sizes
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple=None) -> torch.Tensor:
         """Embeddings (B, D) of any scale, labels (B,) integers -> scalar."""
-        if self._sizes is not None:
-            check_batch(embeddings, labels, *self._sizes, least=1)
+        check_batch(embeddings, labels, *self._sizes, least=1)
         if self.miner is not None and indices_tuple is None:
             indices_tuple = self.miner(embeddings, labels)
         return self.loss(embeddings, labels, indices_tuple)
@@ -39,16 +35,19 @@ def proxy_anchor(num_classes: int, embedding_dim: int, margin: float = 0.1, scal
     """Kim et al., CVPR 2020; `scale` is the paper's alpha."""
     from pytorch_metric_learning.losses import ProxyAnchorLoss
 
+    check_number("margin", margin, at_least=0)
+    check_number("scale", scale, above=0)
     loss = ProxyAnchorLoss(num_classes, embedding_dim, margin=margin, alpha=scale)
-    return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None])
+    return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None], sizes=(num_classes, embedding_dim))
 
 
 def proxy_nca(num_classes: int, embedding_dim: int, scale: float = 3.0) -> LibraryLoss:
     """Movshovitz-Attias et al., ICCV 2017, softmax form: the own class stands in the denominator too."""
     from pytorch_metric_learning.losses import ProxyNCALoss
 
+    check_number("scale", scale, above=0)
     loss = ProxyNCALoss(num_classes, embedding_dim, softmax_scale=scale)
-    return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None])
+    return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None], sizes=(num_classes, embedding_dim))
 
 
 class SoftTriple(LibraryLoss):
@@ -58,8 +57,8 @@ class SoftTriple(LibraryLoss):
     tau * sum over classes and pairs s < t of sqrt(2 - 2 w_s.w_t + 1e-5) / (N K (K - 1)), none for K = 1.
     """
 
-    def __init__(self, loss: nn.Module, proxies, tau: float):
-        super().__init__(loss, proxies=proxies)
+    def __init__(self, loss: nn.Module, proxies, tau: float, sizes: tuple[int, int]):
+        super().__init__(loss, proxies=proxies, sizes=sizes)
         self.tau = tau
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple=None) -> torch.Tensor:
@@ -80,12 +79,17 @@ def soft_triple(
     """Qian et al., ICCV 2019; `tau` weighs the regulariser that merges centres (the paper: 0.2; 0: as the library)."""
     from pytorch_metric_learning.losses import SoftTripleLoss
 
-    check_number("tau", tau, at_least=0)
+    check_count("centers_per_class", centers_per_class, 1)
+    for name, value in (("scale", scale), ("gamma", gamma)):
+        check_number(name, value, above=0)
+    for name, value in (("margin", margin), ("tau", tau)):
+        check_number(name, value, at_least=0)
     loss = SoftTripleLoss(
         num_classes, embedding_dim, centers_per_class=centers_per_class, la=scale, gamma=gamma, margin=margin
     )
     # The library keeps the centres as columns (D, classes * centers), class by class.
-    return SoftTriple(loss, lambda loss: loss.fc.T.reshape(num_classes, centers_per_class, embedding_dim), tau)
+    centres = (num_classes, centers_per_class, embedding_dim)
+    return SoftTriple(loss, lambda loss: loss.fc.T.reshape(centres), tau, (num_classes, embedding_dim))
 
 
 def multi_similarity(
@@ -96,7 +100,11 @@ def multi_similarity(
     from pytorch_metric_learning.losses import MultiSimilarityLoss
     from pytorch_metric_learning.miners import MultiSimilarityMiner
 
-    return LibraryLoss(MultiSimilarityLoss(alpha=alpha, beta=beta, base=base), MultiSimilarityMiner(epsilon=epsilon))
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        check_number(name, value, above=0)
+    check_number("epsilon", epsilon, at_least=0)
+    loss, miner = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base), MultiSimilarityMiner(epsilon=epsilon)
+    return LibraryLoss(loss, miner, sizes=(num_classes, embedding_dim))
 
 
 def triplet(num_classes: int, embedding_dim: int, margin: float = 0.2, mining: str = "semihard") -> LibraryLoss:
@@ -104,11 +112,18 @@ def triplet(num_classes: int, embedding_dim: int, margin: float = 0.2, mining: s
     from pytorch_metric_learning.losses import TripletMarginLoss
     from pytorch_metric_learning.miners import TripletMarginMiner
 
-    return LibraryLoss(TripletMarginLoss(margin=margin), TripletMarginMiner(margin=margin, type_of_triplets=mining))
+    check_number("margin", margin, at_least=0)
+    check_option("mining", mining, ("semihard", "hard", "all"))
+    miner = TripletMarginMiner(margin=margin, type_of_triplets=mining)
+    return LibraryLoss(TripletMarginLoss(margin=margin), miner, sizes=(num_classes, embedding_dim))
 
 
 def contrastive(num_classes: int, embedding_dim: int, pos_margin: float = 0.0, neg_margin: float = 0.5) -> LibraryLoss:
     """Hadsell et al., CVPR 2006, on all pairs of the batch, Euclidean distances of normalised embeddings."""
     from pytorch_metric_learning.losses import ContrastiveLoss
 
-    return LibraryLoss(ContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin))
+    for name, value in (("pos_margin", pos_margin), ("neg_margin", neg_margin)):
+        check_number(name, value, at_least=0)
+    return LibraryLoss(
+        ContrastiveLoss(pos_margin=pos_margin, neg_margin=neg_margin), sizes=(num_classes, embedding_dim)
+    )
