@@ -48,7 +48,7 @@ BASELINES = {
         "sampling",
     )
 }
-PROBED = {"pfml.losses.baselines", "pfml.losses.library"}  # the baselines whose force on a pair is measured
+PROBED = BASELINES - {"pfml.losses.histogram", "pfml.losses.sampling"}  # those whose force is measured
 # Making a dataset: the split reads of it how many classes train.
 MAKING = {
     f"pfml.data.{name}" for name in ("archives", "copies", "glyph_codepoints", "glyphs", "layouts", "own", "pack")

@@ -1,17 +1,22 @@
 """Force against distance of a loss, measured by autograd on the smallest scene in which the loss acts.
 
-Three places on the unit sphere: an embedding x; its source s at chord distance d, an embedding or a proxy; and a third
-point at distance CONTEXT from x, at right angles to s, because most losses weigh one pair against another. For
-attraction s is of the class of x and the third point of another, for repulsion the other way round. With t the angle
-of s from x, d = 2 sin(t / 2), so that the force along the line between them, positive towards s, is
+Places on the unit sphere: an embedding x; its source s at chord distance d, an embedding or a class's proxies; and a
+third at distance CONTEXT from x, at right angles to s, because most losses weigh one pair against another. For
+attraction s is of the class of x and the third point of another, for repulsion the other way round. Losses that compare
+pairs of two classes (FOUR) get a fourth point like the third, so that each class has two. With t the angle of s from x,
+d = 2 sin(t / 2), so that the force along the line between them, positive towards s, is
 
     f(d) = -dL/dd (of x alone moving) = -(dL/dx . u) / cos(t / 2),    u the unit tangent at x towards s
 
-The third point, at right angles, adds nothing to it: f is the weight that the loss gives to the pair (x, s) times the
-slope of its distance. It is the gradient that training follows, also where a loss holds weights constant in it. Mining
-is left out: it chooses pairs, and a pair that it drops has no force at all.
+The other points, at right angles, add nothing to it: f is the weight that the loss gives to the pair (x, s) times the
+slope of its distance. It is the gradient that training follows, also where a loss holds weights constant in it. All
+proxies of a class are in one place. A loss that remembers is as new at every distance, one that draws repeats its draw.
+
+Miners are left out: they choose pairs, and a pair that they drop has no force at all. CHANGES lists what else differs
+from a loss's settings, LEFT_OUT which losses have no curve.
 """
 
+import copy
 import csv
 import math
 from collections.abc import Mapping, Sequence
@@ -26,19 +31,35 @@ from pfml.losses import build_loss
 from pfml.report.style import method_name
 from pfml.schema import Params
 
-CONTEXT = 1.0  # chord distance of the third point
-DIMENSION = 4
+CONTEXT = 1.0  # chord distance of the third point, and of the fourth
 KINDS = ("attraction", "repulsion")
 DISTANCES = np.geomspace(0.05, 1.95, 120)
-# What acts on an embedding, of the losses whose value is a sum over pairs. Others compare whole lists, distributions or
-# clusters, or draw at random, and have no force of a pair.
-SOURCES = {
+SOURCES = {  # what acts on an embedding
     "pfml": "field", "cpml": "field",
     "contrastive": "pair", "triplet": "pair", "multi_similarity": "pair", "margin": "pair", "circle": "pair",
-    "lifted_structure": "pair",
+    "lifted_structure": "pair", "n_pair": "pair", "margin_per_class": "pair", "snr": "pair", "hyp": "pair",
+    "esphn": "pair", "prism": "pair", "ms_das": "pair",
     "proxy_anchor": "proxy", "proxy_nca": "proxy", "soft_triple": "proxy", "normalised_softmax": "proxy",
-    "cosface": "proxy", "arcface": "proxy",
+    "cosface": "proxy", "arcface": "proxy", "sub_center_arcface": "proxy", "proxy_nca_pp": "proxy", "hist": "proxy",
+    "hier": "proxy", "proxy_gml": "proxy",
 }  # fmt: skip
+_BINS = "it compares histograms of pairs, so that its force on one depends on the bins of the others, in this scene "
+LEFT_OUT = {
+    "fast_ap": _BINS + "with a sign that changes within a bin",
+    "histogram": _BINS + "with none but in two narrow intervals",
+}
+FOUR = ("n_pair", "hyp")
+CHANGES = {
+    "pfml": {"proxies_per_class": 0},  # a proxy acts as an embedding does
+    "cpml": {"proxies_per_class": 0},
+    "ms_das": {"epsilon": 4.0},  # leaves its mining out: no cosines differ by more
+    "hist": {"lambda_s": 0.0},  # without its hypergraph, whose force goes through a network and not along a distance
+    "hier": {"hierarchy": 2},  # of any number: one image draws no triplet of the hierarchy, which is then without force
+    "proxy_gml": {"ratio": 1.0},  # of two classes all proxies are kept, as of many those of the nearest
+}
+IN_PART = ("hist", "hier")  # of which only what pulls to and pushes from class proxies acts
+_H = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+AXES = torch.kron(_H, torch.kron(_H, _H))[1:5] / math.sqrt(8)  # of which components sum to 0, as SNR wants embeddings
 
 
 @dataclass(frozen=True)
@@ -54,8 +75,8 @@ class Curve:
 
 
 def force_curves(params: Params) -> list[Curve]:
-    """Attraction and repulsion of every loss of pairs in params.yaml, with its settings there; PFML for each alpha of
-    the ablation too.
+    """Attraction and repulsion of every loss of SOURCES in params.yaml, with its settings there; PFML for each alpha
+    of the ablation too.
     """
     found = []
     for method, row in params.field.items():
@@ -71,7 +92,8 @@ def force_curves(params: Params) -> list[Curve]:
             found.append((method, label, row.potential, settings | changed, alpha))
     for method, row in params.baseline.items():
         if method in SOURCES:
-            found.append((method, method_name(method), method, row.loss, None))
+            label = method_name(method) + (", in part" if method in IN_PART else "")
+            found.append((method, label, method, row.loss, None))
     return [
         Curve(method, label, SOURCES[name], kind, force_curve(name, settings, kind, DISTANCES), alpha)
         for kind in KINDS
@@ -103,35 +125,37 @@ def force_curve(name: str, settings: Mapping, kind: str, distances: np.ndarray) 
         name: a key of SOURCES. settings: the loss's own arguments. kind: attraction or repulsion.
 
     Raises:
-        ValueError: a loss without force of a pair, another kind, or distances outside (0, 2).
+        ValueError: a loss that has none, another kind, or distances outside (0, 2).
     """
     if name not in SOURCES:
-        raise ValueError(f"force_curve: name: expected a loss of pairs ({', '.join(SOURCES)}), found {name!r}")
+        why = f" ({LEFT_OUT[name]})" if name in LEFT_OUT else ""
+        raise ValueError(f"force_curve: name: expected one of {', '.join(SOURCES)}, found {name!r}{why}")
     if kind not in KINDS:
         raise ValueError(f"force_curve: kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     distances = np.asarray(distances, float)
     if not ((distances > 0) & (distances < 2)).all():
         raise ValueError("force_curve: distances: expected chords of the unit sphere, above 0 and below 2")
-    settings = dict(settings)
-    if SOURCES[name] == "field":
-        settings |= {"proxies_per_class": 0}  # a proxy acts as an embedding does
-    loss = build_loss(name, 2, DIMENSION, **settings).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(0)
+        loss = build_loss(name, 2, AXES.shape[1], **dict(settings) | CHANGES.get(name, {})).double()
     loss.miner = None
-    return np.array([_force(loss, SOURCES[name], kind, float(d)) for d in distances])
+    return np.array([_force(copy.deepcopy(loss), name, kind, float(d)) for d in distances])
 
 
-def _force(loss: torch.nn.Module, source: str, kind: str, distance: float) -> float:
+def _force(loss: torch.nn.Module, name: str, kind: str, distance: float) -> float:
     angle, side = 2 * math.asin(distance / 2), 2 * math.asin(CONTEXT / 2)
-    axes = torch.eye(DIMENSION, dtype=torch.float64)
-    at = axes[0].clone().requires_grad_()
-    near = math.cos(angle) * axes[0] + math.sin(angle) * axes[1]
-    aside = math.cos(side) * axes[0] + math.sin(side) * axes[2]
-    same = kind == "attraction"
-    if source == "proxy":
+    at = AXES[0].clone().requires_grad_()
+    near = math.cos(angle) * AXES[0] + math.sin(angle) * AXES[1]
+    aside = [math.cos(side) * AXES[0] + math.sin(side) * AXES[i] for i in ((2, 3) if name in FOUR else (2,))]
+    others = [near, *aside] if kind == "attraction" else [*aside, near]  # the first is of the class of x
+    if SOURCES[name] == "proxy":
         with torch.no_grad():
-            loss.proxies[:] = torch.stack([near, aside] if same else [aside, near])[:, None]
-        value = loss(at[None], torch.tensor([0]))
+            loss.proxies[:] = torch.stack(others)[:, None]
+            if name == "hist":
+                loss.log_vars.zero_()  # variances of 1
+        images = 2 if name == "hist" else 1  # x twice: HIST takes no batch of one, and a mean over equals is the same
+        value = loss(at.expand(images, -1), torch.zeros(images, dtype=torch.long))
     else:
-        value = loss(torch.stack([at, near, aside]), torch.tensor([0, 0, 1] if same else [0, 1, 0]))
+        value = loss(torch.stack([at, *others]), torch.tensor([0, 0, 1, 1])[: 1 + len(others)])
     (slope,) = torch.autograd.grad(value, at)
-    return -float(slope @ axes[1]) / math.cos(angle / 2)
+    return -float(slope @ AXES[1]) / math.cos(angle / 2)

@@ -96,8 +96,15 @@ def test_forces_are_said_to_fall_only_where_they_do():
     found = [force_figure.trend(c, DISTANCES) for c in (falling, flat, growing)]
     assert found == ["falls", "stays", "grows"]
     assert force_figure.finding([falling, flat, growing], DISTANCES, "attraction") == "1 falls, 1 stays, 1 grows"
-    assert force_figure.overall([falling, flat], DISTANCES).endswith(": PFML")
-    assert force_figure.overall([flat, growing], DISTANCES).endswith(": no loss")
+    said = force_figure.overall([falling, curve("pfml_tuned", "PFML tuned, α = 2", -1), flat, growing], DISTANCES)
+    assert said.startswith("Attraction falls with distance for PFML and PFML tuned alone, grows for 1, stays for 1 (")
+    assert force_figure.overall([flat], DISTANCES).startswith("Attraction falls with distance for no loss, stays for 1")
+
+
+def test_an_attraction_without_force_is_not_said_to_stay():
+    absent = Curve("x", "x", "pair", "attraction", np.where(DISTANCES < 0.2, 1.0, 0.0))
+    assert force_figure.trend(absent, DISTANCES) == "ends"
+    assert force_figure.finding([absent], DISTANCES, "attraction") == "1 ends"
 
 
 def test_the_reach_of_a_repulsion_is_told():

@@ -1,21 +1,34 @@
-"""Force against distance of every loss of pairs: attraction above, repulsion below, a column per kind of source."""
+"""Force against distance of every loss: a panel each with its attraction and its repulsion, by kind of source."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pfml.report.style import DASHES, MARKERS, QUIET, figure_style, heading, line_style, new_figure, save_figure
+from pfml.report.style import BLUE, ORANGE, figure_style, heading, new_figure, nothing, save_figure
 
-COLUMNS = {
-    "field": "fields of all points",
-    "pair": "pairs of embeddings",
-    "proxy": "embedding and proxy",
+GROUPS = {
+    "field": "Fields of all points",
+    "pair": "Between embeddings",
+    "proxy": "Between an embedding and the proxies of a class",
 }
+LOOKS = {  # dark, light and thin on top: both are seen where they coincide, and in grey
+    "attraction": {"color": BLUE, "linestyle": "-", "linewidth": 1.9},
+    "repulsion": {"color": ORANGE, "linestyle": "--", "linewidth": 1.3},
+}
+TRENDS = {  # of an attraction: one, many, mark
+    "falls": ("falls", "fall", "↘"),
+    "stays": ("stays", "stay", "→"),
+    "grows": ("grows", "grow", "↗"),
+    "ends": ("ends", "end", "–"),
+}
+COLUMNS = 8
 NEAR, FAR = 0.3, 1.2  # distances between which a force is said to grow or to fall
 FACTOR = 2.0  # by which it must, or it is said to stay
 LOWEST = 1e-4  # of the axis, as a share of the largest force
 ENDED = 1e-6  # share of the largest force below which a repulsion has ended
+TICKS = (0.05, 0.2, 0.5, 1, 2)
 
 
 def force_figure(curves: Sequence, distances: np.ndarray, path: str | Path) -> None:
@@ -23,29 +36,29 @@ def force_figure(curves: Sequence, distances: np.ndarray, path: str | Path) -> N
     a power of the distance is a straight line. What has no force has no line.
 
     Args:
-        curves: with method, label, source (a key of COLUMNS), kind, force (n,) and alpha, as of pfml.forces.
+        curves: with label, source (a key of GROUPS), kind and force (n,), as of pfml.forces.
         distances: (n,) chords.
     """
-    from matplotlib.ticker import NullLocator
+    from matplotlib.lines import Line2D
 
+    groups = [(text, [c for c in curves if c.source == source]) for source, text in GROUPS.items()]
+    groups = [(text, members) for text, members in groups if members]
+    rows = [math.ceil(len(_labels(members)) / COLUMNS) for _, members in groups]
     with figure_style():
-        figure = new_figure(11.4, 6.6)
-        panels = figure.subplots(2, 3, sharex=True, sharey=True)
-        for row, kind in zip(panels, ("attraction", "repulsion")):
-            for axes, (source, where) in zip(row, COLUMNS.items()):
-                here = [c for c in curves if (c.source, c.kind) == (source, kind)]
-                _curves(axes, here, distances)
-                axes.set_title(f"{where}: {finding(here, distances, kind)}", fontsize=9)
-        for axes in panels[1]:
-            axes.set_xlabel("distance d on the unit sphere (chord)")
-            handles, labels = axes.get_legend_handles_labels()
-            axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, handlelength=3.2)
-        panels[0][0].set(xscale="log", yscale="log", ylim=(LOWEST, 1.6), xlim=(distances[0], 2))
-        ticks = (0.05, 0.1, 0.2, 0.5, 1, 2)
-        panels[0][0].set_xticks(ticks, [f"{t:g}" for t in ticks])
-        panels[0][0].xaxis.set_minor_locator(NullLocator())
-        panels[0][0].set_ylabel("attraction / its largest")
-        panels[1][0].set_ylabel("repulsion / its largest")
+        figure = new_figure(11.4, 1.0 + 0.4 * len(rows) + 1.35 * sum(rows))
+        if not curves:
+            nothing(figure, "none in params.yaml")
+            return save_figure(figure, path)
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=[n + 0.3 for n in rows])[:, 0]
+        for part, n, (text, members) in zip(parts, rows, groups):
+            _panels(part, n, members, distances)
+            found = (
+                f"{kind.title()}: {finding([c for c in members if c.kind == kind], distances, kind)}" for kind in LOOKS
+            )
+            part.suptitle(f"{text}. {'. '.join(found)}", x=0.04 / figure.get_figwidth(), ha="left", fontsize=9)
+        lines = [Line2D([], [], label=f"{kind} / its largest", **look) for kind, look in LOOKS.items()]
+        note = "over the distance d on the unit sphere (chord)"
+        figure.legend(handles=[*lines, Line2D([], [], linestyle="", label=note)], loc="outside lower center", ncols=3)
         heading(figure, overall(curves, distances))
         save_figure(figure, path)
 
@@ -57,44 +70,60 @@ def size(curve) -> np.ndarray:
 
 
 def trend(curve, distances: np.ndarray) -> str:
-    """Whether a force `falls`, `grows` or `stays` (within FACTOR) from NEAR to FAR."""
+    """Whether a force `falls`, `grows` or `stays` (within FACTOR) from NEAR to FAR, or `ends` where neither has any."""
     near, far = np.interp((NEAR, FAR), distances, size(curve))
+    if near == far == 0:
+        return "ends"
     return "grows" if far > FACTOR * near else "falls" if near > FACTOR * far else "stays"
 
 
 def overall(curves: Sequence, distances: np.ndarray) -> str:
-    """Which attractions fall with distance, by method."""
-    pulls = [c for c in curves if c.kind == "attraction"]
-    falling = list(dict.fromkeys(c.label.split(",")[0] for c in pulls if trend(c, distances) == "falls"))
-    names = ", ".join(falling) if falling else "no loss"
-    return f"Attraction that falls with distance (over {FACTOR:g}-fold from d = {NEAR:g} to {FAR:g}): {names}"
+    """Which attractions fall with distance, by method, and what those of the others do."""
+    found = {}
+    for curve in (c for c in curves if c.kind == "attraction"):
+        found.setdefault(curve.label.split(",")[0], []).append(trend(curve, distances))
+    falling = [name for name, trends in found.items() if "falls" in trends]
+    others = [trends[0] for name, trends in found.items() if name not in falling]
+    names = " and ".join(filter(None, (", ".join(falling[:-1]), *falling[-1:])))
+    parts = [f"falls with distance for {f'{names} alone' if falling else 'no loss'}"]
+    parts += [f"{key} for {others.count(key)}" for key in ("grows", "stays", "ends") if key in others]
+    return f"Attraction {', '.join(parts)} (over {FACTOR:g}-fold from d = {NEAR:g} to {FAR:g})"
 
 
 def finding(curves: Sequence, distances: np.ndarray, kind: str) -> str:
     """`4 grow, 2 stay` of attractions; how far repulsions reach."""
     if not curves:
-        return "none in params.yaml"
+        return "none"
     if kind == "repulsion":
         ends = [f"{distances[size(c) >= ENDED].max(initial=0.0):.1f}" for c in curves]
         low, high = min(ends, key=float), max(ends, key=float)
         return f"reaches to d = {low}" + (f" and up to {high}" if high != low else "")
     trends = [trend(c, distances) for c in curves]
-    words = {"grows": ("grows", "grow"), "stays": ("stays", "stay"), "falls": ("falls", "fall")}
-    counts = [(trends.count(key), words[key]) for key in ("falls", "stays", "grows") if key in trends]
-    return ", ".join(f"{n} {one if n == 1 else many}" for n, (one, many) in counts)
+    counts = [(trends.count(key), one, many) for key, (one, many, _) in TRENDS.items() if key in trends]
+    return ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
 
 
-def _curves(axes, curves: Sequence, distances: np.ndarray) -> None:
-    import matplotlib
+def _labels(curves: Sequence) -> list[str]:
+    return list(dict.fromkeys(c.label for c in curves))
 
-    swept = [c.alpha for c in curves if c.method == "pfml"]
-    for i, curve in enumerate(curves):
-        look = line_style(curve.method)
-        if curve.method == "pfml" and len(swept) > 1:  # from light to dark with the decay
-            grade = matplotlib.colormaps["cividis"](0.9 - 0.9 * swept.index(curve.alpha) / (len(swept) - 1))
-            look |= line_style("cpml") | {"color": grade, "marker": MARKERS[i % 8], "linestyle": DASHES[i % 4]}
-        share = size(curve)
-        every = (4 + 3 * (i % 5), 16)  # markers of two lines do not cover each other
-        axes.plot(distances, np.where(share > 0, share, np.nan), label=curve.label, markevery=every, **look)
-    if not curves:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=QUIET)
+
+def _panels(part, rows: int, curves: Sequence, distances: np.ndarray) -> None:
+    """A panel for each label."""
+    from matplotlib.ticker import NullLocator
+
+    labels = _labels(curves)
+    for i, (axes, label) in enumerate(zip(part.subplots(rows, COLUMNS).flat, labels)):
+        mark = ""
+        for curve in (c for c in curves if c.label == label):
+            share = size(curve)
+            axes.plot(distances, np.where(share > 0, share, np.nan), **LOOKS[curve.kind])
+            mark = TRENDS[trend(curve, distances)][2] if curve.kind == "attraction" else mark
+        axes.set_title(f"{label} {mark}", fontsize=8)
+        axes.set(xscale="log", yscale="log", xlim=(distances[0], 2), ylim=(LOWEST, 1.6))
+        axes.set_xticks(TICKS, [f"{t:g}" for t in TICKS])
+        axes.set_yticks((1e-4, 1e-2, 1))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
+        axes.tick_params(labelsize=7, labelleft=i % COLUMNS == 0, labelbottom=i + COLUMNS >= len(labels))
+    for axes in part.axes[len(labels) :]:
+        axes.set_axis_off()
