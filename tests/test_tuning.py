@@ -12,7 +12,7 @@ from pfml.config import ConfigError, load_params
 from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
 from pfml.tracking import log_search, open_store
 from pfml.tune_settings import Choice, Range
-from pfml.tuning import Trial, best, propose, read_trials, run_trial, search, tune_method, write_trials
+from pfml.tuning import Trial, best, code_of, propose, read_trials, run_trial, search, tune_method, write_trials
 from tests.conftest import merge
 
 SPACE = {
@@ -183,6 +183,19 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
     scores = client.get_metric_history(run.info.run_id, "score")
     assert [(point.step, point.value) for point in scores] == [(t.number, t.score) for t in trials]
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["contrastive.csv"]
+
+
+@pytest.mark.parametrize("name, own, foreign", [
+    ("pfml", {"potential_field", "field_loss", "field_kernel", "field_triton", "neighbours"}, {"hier", "prism"}),
+    ("hier", {"hier", "ancestors", "scratch", "poincare", "draws", "relative_rate"}, {"hist", "potential_field"}),
+    ("n_pair", {"library", "baselines", "checks", "draws"}, {"esphn", "pair_law"}),
+])  # fmt: skip
+def test_a_search_depends_on_its_own_loss_and_on_all_that_trains(name, own, foreign):
+    code = code_of(name)
+    losses = {path.stem for path in code if path.parent.name == "losses"}
+    assert own <= losses and not losses & foreign and "__init__" not in losses
+    assert {"training", "optimisation", "loader", "samplers"} <= {path.stem for path in code}
+    assert all(path.exists() for path in code) and len(set(code)) == len(code)
 
 
 def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):

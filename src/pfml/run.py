@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -125,11 +126,18 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, run: dic
     (folder / "run.json").write_text(json.dumps(run, indent=1, default=str) + "\n")
 
 
-def work_fingerprint(cell: Cell) -> str:
-    """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers."""
+def numeric_code() -> list[Path]:
+    """The files of NUMERIC_CODE."""
     package = Path(__file__).parent
+    return [path for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
+
+
+def work_fingerprint(cell: Cell, code: Sequence[Path] | None = None) -> str:
+    """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers (all of
+    it, unless given).
+    """
     parts = [cell.digest.encode(), inputs_digest(cell).encode()]
-    parts += [path.read_bytes() for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
+    parts += [path.read_bytes() for path in (numeric_code() if code is None else code)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

@@ -8,8 +8,10 @@ so that a search that was stopped, or that gets more trials, goes on as if it ha
 
 import csv
 import hashlib
+import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -110,6 +112,22 @@ def search(params: Params, method: str, measure: Callable = run_trial, trials: S
         yield done[-1]
 
 
+def code_of(loss_name: str) -> list[Path]:
+    """The files that make a loss's numbers: of the losses only its own and what they and the training import, so that a
+    further loss leaves the searches of the others as they are.
+    """
+    from pfml import losses as package
+    from pfml.run import numeric_code
+
+    losses, code = Path(package.__file__).parent, numeric_code()
+    found = [path for path in code if path.parent != losses] + [Path(inspect.getfile(package.LOSSES[loss_name]))]
+    for path in found:  # grows as imports are met
+        names = re.findall(r"^\s*from pfml\.losses(?:\.| import )(\w+)", path.read_text(), re.M)
+        imported = [losses / f"{name}.py" for name in names]
+        found += [path for path in imported if path in code and path not in found]
+    return [path for path in code if path in found]
+
+
 def fingerprint(params: Params, method: str) -> str:
     """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
     images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
@@ -123,7 +141,10 @@ def fingerprint(params: Params, method: str) -> str:
     ]
     parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [cell.config for cell in cells]]
     code = [Path(__file__).with_name(name).read_bytes() for name in ("retrieval.py", "retrieval_ranks.py")]
-    parts += [[work_fingerprint(cell) for cell in cells], [hashlib.sha256(text).hexdigest() for text in code]]
+    parts += [
+        [work_fingerprint(cell, code_of(cell.loss_name)) for cell in cells],
+        [hashlib.sha256(text).hexdigest() for text in code],
+    ]
     parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
