@@ -42,7 +42,7 @@ def read_trained(cell: Cell) -> Trained:
     saved = np.load(path)
     manifest = pd.read_csv(cell.paths().manifest)
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
-    true = train["true_label"].to_numpy()
+    true = train["true_label"].to_numpy(copy=True)  # pandas gives a view that torch warns about
     if cell.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
         test, kept = train[train["validation"]], ~train["validation"].to_numpy()
         true = np.unique(true[kept], return_inverse=True)[1]
