@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from pfml.memorisation import memorisation, nearest_centres, neighbourhoods, shares, write_memorisation
+from pfml.fitted_labels import label_fit, neighbourhoods, shares
+from pfml.memorisation import memorisation, nearest_centres, write_memorisation
 from tests.trained_study import make_study
 
 
@@ -83,3 +84,12 @@ def test_shares_are_written_and_what_is_missing_is_empty(rows, tmp_path):
     (row,) = csv.DictReader((tmp_path / "new" / "a.csv").open())
     assert (row["method"], row["noise"], row["flipped"], row["resisted"]) == ("pfml", "0.2", "12", "1.0000")
     assert row["clean_fitted"] == "" and row["clean_resisted"] == "1.0000"
+
+
+def test_shares_of_all_wrong_labels_among_all_embeddings():
+    """Of eight images by two centres two carry a wrong label: one lies with its kind, one with its label."""
+    points = at(0, 1, 2, 3, 90, 91, 92, 2.5)
+    true, given = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 1, 1, 0])
+    assert label_fit(points, given, true) == (0.5, 0.5)
+    assert label_fit(5 * points, given, true) == (0.5, 0.5)
+    assert np.isnan(label_fit(points, true, true)).all()

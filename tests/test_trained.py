@@ -52,6 +52,20 @@ def test_a_run_of_other_settings_is_refused(grid, tiny, write, tmp_path):
         read_trained(cell_of(changed, "pfml", 0.0))
 
 
+@pytest.mark.parametrize("hold_out", [False, True])
+def test_training_is_told_the_true_labels_of_its_images(grid, hold_out):
+    """By the pixels: every image of one class has one true label, whatever its given one, numbered from 0."""
+    from dataclasses import replace
+
+    from pfml.data.loader import load_run_data
+
+    cell = cell_of(grid, "pfml", 0.2)
+    data = load_run_data(replace(cell, train={**cell.train, "hold_out": hold_out}))
+    wrong = (data.train.labels != data.true_labels).sum()
+    assert data.true_labels.tolist() == [c for c in range(CLASSES - 2 * hold_out) for _ in range(IMAGES)]
+    assert wrong == round(0.2 * len(data.true_labels))
+
+
 def test_validation_classes_held_out_are_neither_trained_nor_tested(grid, tiny, write, tmp_path):
     """Their classes leave the training half and are what the run is measured on; labels are numbered anew."""
     from dataclasses import replace

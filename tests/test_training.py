@@ -11,6 +11,7 @@ from pfml.config import load_params
 from pfml.data.loader import Half, RunData
 from pfml.data.pictures import TensorPictures
 from pfml.data.transforms import TRANSFORMS
+from pfml.fitted_labels import label_fit
 from pfml.losses import build_loss
 from pfml.models import build_model
 from pfml.training import Interrupted, embed, measure, train
@@ -276,3 +277,23 @@ def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
     model, images = build_model("conv4", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)
     pictures = TensorPictures(images, TRANSFORMS["shift"], 3)
     assert torch.allclose(embed(model, pictures, batch=30), embed(model, pictures, batch=7), atol=1e-5)
+
+
+def test_wrong_labels_are_looked_at_while_training_goes_on(cell, data):
+    """Every second epoch and at the end; the training is the same to the bit, and the last look is that of the end."""
+    true = data.train.labels
+    given = torch.where(torch.arange(len(true)) % 5 == 0, (true + 1) % 12, true)
+    noisy = replace(data, train=replace(data.train, labels=given), true_labels=true)
+    plain, watched = train(cell(epochs=5), noisy), train(cell(epochs=5), noisy, label_fit_every=2)
+    assert same(bits(plain.model), bits(watched.model)) and same(bits(plain.loss), bits(watched.loss))
+    assert [row["epoch"] for row in watched.history if "fitted" in row] == [2, 4, 5]
+    assert not any("fitted" in row for row in plain.history)
+    embeddings = embed(watched.model, data.train.pictures).numpy()
+    last = watched.history[-1]
+    assert (last["fitted"], last["resisted"]) == label_fit(embeddings, given.numpy(), true.numpy())
+    assert 0 < last["fitted"] + last["resisted"] <= 1
+
+
+def test_right_labels_are_not_looked_at(cell, data):
+    for known in (data, replace(data, true_labels=data.train.labels)):
+        assert not any("fitted" in row for row in train(cell(epochs=1), known, label_fit_every=1).history)

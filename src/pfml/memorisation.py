@@ -1,17 +1,11 @@
-"""Which wrong training labels a trained network has fitted, and which it has resisted.
+"""Which wrong training labels the runs of a study have fitted at the end of training, and which they have resisted
+(pfml.fitted_labels says what that means).
 
-A sample with a wrong label has a true class t and a given one, g, that training saw. Where the network has put it is
-read from its NEIGHBOURS nearest other training embeddings (cosine) by the label that most of *them* carry, as training
-saw it; of labels with equally many votes the one with the nearest neighbour counts. The label is then
-
-    fitted     if the neighbourhood is g: the image was learned by heart, among images that it does not look like
-    resisted   if it is t: the image lies with its kind, whatever its label said
-    neither    otherwise
-
-The same question is put to the run that saw only true labels, about the same samples: how many of them lie in t (what
-could be resisted at best) and in g (what chance and likeness alone would seem to fit). A second reading, by the nearest
-of the class centres (directions of the mean embedding of the images that carry a label, the sample itself left out), is
-written beside the first. All of it is measured at the end of training: epochs in between leave no embeddings.
+The same question is put to the run that saw only true labels, about the same samples: how many of them lie in their
+true class (what could be resisted at best) and in the given one (what chance and likeness alone would seem to fit). A
+second reading, by the nearest of the class centres (directions of the mean embedding of the images that carry a label,
+the sample itself left out), is written beside that by neighbours. What epochs in between had fitted is in the runs'
+histories (params.yaml, memorisation).
 """
 
 import csv
@@ -19,30 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pfml.cell import Cell
-from pfml.retrieval import nearest_neighbours
+from pfml.fitted_labels import label_fit, neighbourhoods, shares
 from pfml.trained import Trained, read_trained
 from pfml.wasserstein import unit
 
-NEIGHBOURS = 5  # about as many as others of a class in Stanford Online Products, the set with the smallest classes
 COLUMNS = (
     "method", "noise", "seed", "flipped", "fitted", "resisted", "clean_fitted", "clean_resisted", "centre_fitted",
     "centre_resisted",
 )  # fmt: skip
-
-
-def neighbourhoods(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
-    """Label that most of the k nearest others carry: (q,).
-
-    Args:
-        embeddings: (n, D). labels: (n,) of all of them. asked: (q,) numbers of embeddings.
-    """
-    found = [rows for _, rows in nearest_neighbours(torch.from_numpy(embeddings), torch.from_numpy(asked), k)]
-    near = labels[torch.cat(found).numpy()] if found else np.empty((0, k), labels.dtype)
-    votes = (near[:, :, None] == near[:, None, :]).sum(2)
-    return near[np.arange(len(near)), votes.argmax(1)]  # the first of equal ones: the nearest
 
 
 def nearest_centres(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -55,11 +35,6 @@ def nearest_centres(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarra
     others = np.bincount(labels, minlength=len(sums))[labels[asked]] > 1
     similar[np.arange(len(asked)), labels[asked]] = np.where(others, (embeddings[asked] * unit(own)).sum(1), -np.inf)
     return similar.argmax(1)
-
-
-def shares(placed: np.ndarray, given: np.ndarray, true: np.ndarray) -> tuple[float, float]:
-    """Shares fitted and resisted of samples placed in classes (q,). NaN where there is no sample."""
-    return (float((placed == given).mean()), float((placed == true).mean())) if len(placed) else (np.nan, np.nan)
 
 
 def memorisation(cells: Sequence[Cell]) -> list[dict]:
@@ -80,7 +55,7 @@ def memorisation(cells: Sequence[Cell]) -> list[dict]:
 def _row(run: Trained, reference: Trained | None) -> dict:
     flipped = np.flatnonzero(run.labels != run.true_labels)
     given, true = run.labels[flipped], run.true_labels[flipped]
-    measured = [len(flipped), *shares(neighbourhoods(run.train, run.labels, flipped), given, true)]
+    measured = [len(flipped), *label_fit(run.train, run.labels, run.true_labels)]
     if reference is None:
         measured += [None, None]
     elif np.array_equal(reference.train_items, run.train_items):

@@ -80,7 +80,7 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
                 write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
 
         try:
-            trained = train(cell, data, state, save, report, stop, ranks)
+            trained = train(cell, data, state, save, report, stop, ranks, params.memorisation.every)
         except Interrupted as interruption:
             print(interruption, file=sys.stderr)
             sys.exit(130)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pfml.loss_settings import FieldLoss
 from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
-from pfml.study_settings import MLRC, Ablation, Complexity, Wasserstein
+from pfml.study_settings import MLRC, Ablation, Complexity, Memorisation, Wasserstein
 from pfml.theory_settings import Theory
 from pfml.tune_settings import Tune
 
@@ -243,6 +243,7 @@ class Params(Section):
     field: dict[str, FieldMethod]
     baseline: dict[str, BaselineMethod]
     evaluate: Evaluate
+    memorisation: Memorisation
     wasserstein: Wasserstein
     ablation: Ablation
     complexity: Complexity

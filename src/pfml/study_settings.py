@@ -25,6 +25,12 @@ class Wasserstein(Section):
         return ", ".join(words) or "reconstruction"
 
 
+class Memorisation(Section):
+    """How often a run with wrong labels is asked, while it trains, how many of them it has fitted."""
+
+    every: CountOrZero
+
+
 class Ablation(Section):
     noise: Number
     proxies_per_class: list[CountOrZero]

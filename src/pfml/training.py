@@ -10,6 +10,7 @@ from pfml.cell import Cell
 from pfml.data.loader import Half, RunData
 from pfml.data.pictures import Pictures
 from pfml.data.samplers import epoch_batches
+from pfml.fitted_labels import label_fit
 from pfml.losses import build_loss, check_sampler
 from pfml.models import build_model, freeze_batchnorm
 from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
@@ -45,6 +46,7 @@ def train(
     report: Callable[[list[dict]], None] = lambda history: None,
     stop: Callable[[], bool] = lambda: False,
     ranks: Ranks | None = None,
+    label_fit_every: int = 0,
 ) -> Trained:
     """Train a cell from its start or from a saved state; the same cell gives the same bits on one kind of machine.
 
@@ -56,6 +58,8 @@ def train(
         report: called after every epoch with the history so far.
         stop: asked before every step; True raises Interrupted.
         ranks: of a run over several processes.
+        label_fit_every: epochs between two looks at how many wrong training labels are fitted and resisted (columns of
+            the history); 0: none. The looks leave the training as it is, to the bit.
 
     Raises:
         ValueError: batches that the loss cannot learn from (pfml.losses.sampling).
@@ -156,6 +160,8 @@ def train(
         if (epoch + 1) % recipe["eval_every"] == 0 or epoch + 1 == recipe["epochs"]:
             row |= measure(model, data, ranks)
             best = better(best, row, SCORES.get(recipe["select"]), model, loss)
+        if label_fit_every and ((epoch + 1) % label_fit_every == 0 or epoch + 1 == recipe["epochs"]):
+            row |= wrong_labels(model, data, ranks)
         if average:
             average.exchange(model)
         row["seconds"] = (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started
@@ -229,6 +235,16 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
 
     # While settings are being chosen the test half stays unseen.
     return metrics(data.validation, "val_") if data.validation else metrics(data.test, "")
+
+
+def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
+    """fitted and resisted: shares of the training images with a wrong label (pfml.fitted_labels), by all training
+    embeddings; nothing where no label is known to be wrong.
+    """
+    if data.true_labels is None or torch.equal(data.train.labels, data.true_labels):
+        return {}
+    embeddings = embed(model, data.train.pictures, ranks).numpy()
+    return dict(zip(("fitted", "resisted"), label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())))
 
 
 def _diverged(cell: Cell, epoch: int, step: int, what: str, history: list[dict]) -> str:

@@ -75,6 +75,11 @@ def test_everything_is_there(project):
     assert [row["method"] for row in fitted] == ["pfml", "contrastive"] and {row["flipped"] for row in fitted} == {
         "800"
     }
+    for row in fitted:  # the last look while the run trained is the one at its end
+        history = csv.DictReader((project / f"models/grid/glyphs/{row['method']}-0.2-0/history.csv").open())
+        last = list(history)[-1]
+        assert float(last["fitted"]) == pytest.approx(float(row["fitted"]), abs=1e-4)
+        assert float(last["resisted"]) == pytest.approx(float(row["resisted"]), abs=1e-4)
     trials = list(csv.DictReader((project / "reports/tuning/glyphs/contrastive.csv").open()))
     assert [row["trial"] for row in trials] == ["0", "1"] and len({row["settings"] for row in trials}) == 2
     assert "| Contrastive |" in (project / "reports/tuning.md").read_text()

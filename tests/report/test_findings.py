@@ -152,6 +152,24 @@ def test_components_are_those_of_most_variance():
     assert 0.99 < kept < 1 and (ways.max(1) > 0.9).all()
 
 
+def test_memorisation_over_epochs_is_drawn_where_it_was_looked_at(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(memorisation_figure, "save_figure", lambda figure, path: drawn.append(figure))
+    looked = [{"epoch": e, "loss": 1.0, "recall@1": 0.5, "fitted": f} for e, f in ((1, None), (2, 0.1), (3, 0.3))]
+    other = [row | {"fitted": row["fitted"] and 3 * row["fitted"]} for row in looked]
+    rows = [{"method": "pfml", "noise": 0.2, "seed": 0, "flipped": 9, "fitted": 0.6, "resisted": 0.1}]
+    runs = [("pfml", 0.2, looked), ("pfml", 0.2, other), ("pfml", 0.0, [{"epoch": 1, "recall@1": 0.9}])]
+    memorisation_figure.memorisation_figure(rows, runs, tmp_path / "a.png")
+    above, below, _ = drawn[0].axes
+    assert below.get_title("left") == "wrong labels fitted: 60.0 (PFML)" and above.get_title("left").startswith(
+        "R@1 lost"
+    )
+    (line,) = [line for line in below.lines if len(line.get_xdata()) == 2]
+    np.testing.assert_allclose(line.get_xydata(), [(2, 20), (3, 60)])
+    memorisation_figure.memorisation_figure(rows, [("pfml", 0.2, [{"epoch": 1, "recall@1": 0.9}])], tmp_path / "a.png")
+    assert "not looked at in training" in [text.get_text() for text in drawn[1].axes[1].texts]
+
+
 def test_memorisation_is_averaged_over_seeds_of_one_noise_level():
     row = {
         "method": "pfml",

@@ -32,12 +32,15 @@ class Half:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a cell trains on (noisy labels) and is measured on (clean ones). validation is None unless held out."""
+    """What a cell trains on (noisy labels) and is measured on (clean ones). validation is None unless held out.
+    true_labels: (n,) int64 of the training half, None where nothing is known of its labels.
+    """
 
     train: Half
     test: Half
     validation: Half | None
     num_classes: int
+    true_labels: torch.Tensor | None = None
 
 
 def load_run_data(cell: Cell, root: Path = Path()) -> RunData:
@@ -57,8 +60,9 @@ def load_run_data(cell: Cell, root: Path = Path()) -> RunData:
         return Half(pictures_of(images, rows["item"].to_numpy(), cell.train), torch.as_tensor(np.array(labels)))
 
     if not cell.train["hold_out"]:
-        num_classes = int(train["true_label"].max()) + 1
-        return RunData(half(train, train["noisy_label"]), half(test, test["true_label"]), None, num_classes)
+        truth = train["true_label"].to_numpy(copy=True)
+        learned, measured = half(train, train["noisy_label"]), half(test, test["true_label"])
+        return RunData(learned, measured, None, int(truth.max()) + 1, torch.from_numpy(truth))
     kept = ~train["validation"].to_numpy()
     kind = cell.noise_kind.get("kind", "uniform")
     truth, noisy = among_kept(kind, cell.noise, cell.seed, train, kept, root / cell.paths().noise_report)
@@ -68,6 +72,7 @@ def load_run_data(cell: Cell, root: Path = Path()) -> RunData:
         half(test, test["true_label"]),
         half(train[~kept], held_out),
         int(truth.max()) + 1,
+        torch.as_tensor(np.array(truth)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What wrong labels do to training: R@1 lost over epochs, and how many of the wrong labels are fitted in the end."""
+"""What wrong labels do to training: R@1 lost and labels fitted over epochs, and what became of them in the end."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from pfml.report.style import (
     save_figure,
     share,
 )
-from pfml.report.training_figure import History, ends_labelled, recall_curve
+from pfml.report.training_figure import History, ends_labelled, mean_curve
 
 PLACES = (
     "resisted: lies in its true class", "neither", "fitted: lies in the wrong one",
@@ -26,21 +26,26 @@ LIKE_PAPER = 0.2  # the noise that is drawn, where the grid has several
 
 
 def memorisation_figure(rows: Sequence[Mapping], histories: Sequence[History], path: str | Path) -> None:
-    """Left: R@1 of the clean run less that of the noisy one, over epochs. Right: where the images with a wrong label
-    lie in the end, per method; a diamond is the share that the clean run puts into their true class.
+    """Left: over epochs, R@1 of the clean run less that of the noisy one, and the share of wrong labels fitted. Right:
+    where the images with a wrong label lie in the end, per method; a diamond is the share that the clean run puts into
+    their true class.
 
     Args:
-        rows: of pfml.memorisation. histories: (method, noise, rows with epoch and recall@1) per run.
+        rows: of pfml.memorisation. histories: (method, noise, rows with epoch, recall@1 and, where it was looked at,
+            fitted) per run.
     """
     noise = min({row["noise"] for row in rows}, key=lambda n: (abs(n - LIKE_PAPER), n), default=None)
     means = sorted(over_seeds(rows, noise).items(), key=lambda item: item[1]["resisted"])
     with figure_style():
-        figure = new_figure(11.4, 0.32 * max(len(means), 7) + 1.5)
+        figure = new_figure(11.4, max(0.32 * len(means) + 1.5, 0.4 * len(means) + 2.2, 3.8))
         if not means:
             nothing(figure, "no run with wrong labels in the grid")
         else:
-            left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
-            _gaps(left, histories, noise)
+            grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.25])
+            above = figure.add_subplot(grid[0, 0])
+            _gaps(above, histories, noise)
+            _fitted(figure.add_subplot(grid[1, 0], sharex=above), histories, noise)
+            right = figure.add_subplot(grid[:, 1])
             _bars(right, means)
             right.set_title(finding(dict(means)), pad=14)
         save_figure(figure, path)
@@ -69,7 +74,7 @@ def _gaps(axes, histories: Sequence[History], noise: float) -> None:
     """Points of R@1 between the clean and the noisy runs of each method, means over seeds."""
     ends = []
     for method in dict.fromkeys(m for m, _, _ in histories):
-        clean, noisy = (recall_curve([h for h in histories if h[:2] == (method, n)]) for n in (0.0, noise))
+        clean, noisy = (mean_curve([h for h in histories if h[:2] == (method, n)], "recall@1") for n in (0.0, noise))
         epochs = sorted(clean.keys() & noisy.keys())
         if epochs:
             lost = [100 * (clean[e] - noisy[e]) for e in epochs]
@@ -78,11 +83,27 @@ def _gaps(axes, histories: Sequence[History], noise: float) -> None:
     losses = {method: lost for lost, _, method, _ in ends}
     axes.set_title(f"R@1 lost to {share(noise)} wrong labels{_extremes(losses)}", pad=14)
     axes.axhline(0, color=QUIET, linewidth=0.8, zorder=1)
-    axes.set(xlabel="epoch", ylabel="R@1 clean − R@1 noisy (points)")
+    axes.set(ylabel="R@1 clean − noisy (points)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     ends_labelled(axes, ends)
     if not ends:
         axes.text(0.5, 0.5, "no clean run in the grid", transform=axes.transAxes, ha="center", color=QUIET)
+
+
+def _fitted(axes, histories: Sequence[History], noise: float) -> None:
+    """Percent of the wrong labels that each method had fitted at the epochs that were looked at, means over seeds."""
+    ends = []
+    for method in dict.fromkeys(m for m, n, _ in histories if n == noise):
+        curve = mean_curve([h for h in histories if h[:2] == (method, noise)], "fitted")
+        if curve:
+            fitted = [100 * share for share in curve.values()]
+            axes.plot(list(curve), fitted, **line_style(method))
+            ends.append((fitted[-1], list(curve)[-1], method, line_style(method)))
+    axes.set_title(f"wrong labels fitted{_extremes({method: value for value, _, method, _ in ends})}", pad=14)
+    axes.set(xlabel="epoch", ylabel="fitted (%)", ylim=(0, None))
+    ends_labelled(axes, ends)
+    if not ends:
+        axes.text(0.5, 0.5, "not looked at in training", transform=axes.transAxes, ha="center", color=QUIET)
 
 
 def _extremes(losses: Mapping[str, float]) -> str:

@@ -82,18 +82,18 @@ def _curves(axes, histories: Sequence[History], measure) -> list:
     return ends
 
 
-def _recall(rows: list[dict]) -> dict[int, float]:
-    """Epoch -> R@1 as a fraction."""
-    return {int(r["epoch"]): r["recall@1"] for r in rows if r.get("recall@1") is not None}
+def _column(rows: list[dict], name: str) -> dict[int, float]:
+    """Epoch -> value, of the epochs that have one."""
+    return {int(r["epoch"]): r[name] for r in rows if r.get(name) is not None}
 
 
 def _percent(rows: list[dict]) -> dict[int, float]:
-    return {epoch: 100 * value for epoch, value in _recall(rows).items()}
+    return {epoch: 100 * value for epoch, value in _column(rows, "recall@1").items()}
 
 
 def _relative_loss(rows: list[dict]) -> dict[int, float]:
     """Epoch -> loss as a share of the first one; nothing where the first is 0 or missing."""
-    held = {int(r["epoch"]): r["loss"] for r in rows if r.get("loss") is not None}
+    held = _column(rows, "loss")
     first = held[min(held)] if held else 0
     return {epoch: loss / first for epoch, loss in held.items()} if first else {}
 
@@ -105,11 +105,11 @@ def _band(curves: Sequence[dict[int, float]]) -> tuple[list, list, list, list]:
     return epochs, [min(c) for c in columns], [sum(c) / len(c) for c in columns], [max(c) for c in columns]
 
 
-def recall_curve(histories: Sequence[History]) -> dict[int, float]:
-    """Epoch -> R@1 as a fraction, mean over the runs, of the epochs that all of them measured."""
+def mean_curve(histories: Sequence[History], column: str) -> dict[int, float]:
+    """Epoch -> a column of the histories, mean over the runs, of the epochs that all of them measured."""
     if not histories:
         return {}
-    epochs, _, mean, _ = _band([_recall(rows) for _, _, rows in histories])
+    epochs, _, mean, _ = _band([_column(rows, column) for _, _, rows in histories])
     return dict(zip(epochs, mean))
 
 
