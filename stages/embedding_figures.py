@@ -8,13 +8,13 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.embedding_views import map_view, proxy_view
-    from pfml.memorisation import memorisation, write_memorisation
     from pfml.report.ledger import read_history
     from pfml.report.map_figure import map_figure
     from pfml.report.memorisation_figure import memorisation_figure
     from pfml.report.proxy_figure import proxy_figure
     from pfml.report.stamps import runs_digest, stamp
+    from pfml.views.embeddings import map_view, proxy_view
+    from pfml.views.memorisation import memorisation, write_memorisation
 
     name, folder = sys.argv[1], Path("reports/figures")
     grid = [cell for cell in grid_cells(params) if cell.dataset == name]

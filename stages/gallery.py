@@ -8,9 +8,9 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.gallery import gallery_of
     from pfml.report.gallery_figure import retrieval_gallery
     from pfml.report.stamps import runs_digest, stamp
+    from pfml.views.gallery import gallery_of
 
     name, path = sys.argv[1], Path(f"reports/figures/gallery-{sys.argv[1]}.png")
     grid = [cell for cell in grid_cells(params) if cell.dataset == name]

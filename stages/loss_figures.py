@@ -6,10 +6,10 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.forces import DISTANCES, force_curves, write_forces
-    from pfml.overview import overview
     from pfml.report.force_figure import force_figure
     from pfml.report.overview_figure import overview_figure
+    from pfml.views.forces import DISTANCES, force_curves, write_forces
+    from pfml.views.overview import overview
 
     folder, curves = Path("reports/figures"), force_curves(params)
     write_forces(curves, folder / "forces.csv")

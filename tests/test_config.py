@@ -8,9 +8,9 @@ import yaml
 from pfml.cells import ABLATION_AXES, ablation_base, ablation_cells, find_cell, grid_cells
 from pfml.config import ConfigError, check_backbone, load_params
 from pfml.data.catalogue import CATALOGUE
-from pfml.loss_settings import BASELINES, LOSS_SETTINGS
 from pfml.losses import LOSSES
-from pfml.schema import DATASETS
+from pfml.settings.losses import BASELINES, LOSS_SETTINGS
+from pfml.settings.schema import DATASETS
 from tests.conftest import ROOT, put
 
 

@@ -53,19 +53,17 @@ PROBED = BASELINES - {"pfml.losses.histogram", "pfml.losses.sampling"}  # those 
 MAKING = {
     f"pfml.data.{name}" for name in ("archives", "copies", "glyph_codepoints", "glyphs", "layouts", "own", "pack")
 }
+SETTINGS = ("losses", "schema", "study")  # that decide a run's digest
 # Modules that act through something that every stage lists anyway: params, or the files of earlier stages.
 PLUMBING = {
     "pfml",
     "pfml.cell",
-    "pfml.cell_checks",
     "pfml.cells",
     "pfml.config",
-    "pfml.loss_settings",
-    "pfml.setting_types",
-    "pfml.study_settings",
-    "pfml.theory_settings",
-    "pfml.validation",
-    "pfml.schema",
+    "pfml.settings",
+    *(f"pfml.settings.{name}" for name in (*SETTINGS, "cell_checks", "theory", "validation", "values")),
+    "pfml.networks",
+    "pfml.views",
     "pfml.run",
     "pfml.tracking",
     "pfml.losses",
@@ -98,8 +96,8 @@ STAGE_MODULES = {
     "figures": ({"pfml.report.ablation_figure", "pfml.report.training_figure", "pfml.report.study"}, set()),
     "loss_figures": (
         {
-            "pfml.forces",
-            "pfml.overview",
+            "pfml.views.forces",
+            "pfml.views.overview",
             "pfml.report.force_figure",
             "pfml.report.overview_figure",
             *FIELD,
@@ -107,11 +105,11 @@ STAGE_MODULES = {
         },
         set(),
     ),
-    "gallery": ({"pfml.gallery", "pfml.report.gallery_figure", "pfml.report.stamps"}, set()),
+    "gallery": ({"pfml.views.gallery", "pfml.report.gallery_figure", "pfml.report.stamps"}, set()),
     "embedding_figures": (
         {
-            "pfml.embedding_views",
-            "pfml.memorisation",
+            "pfml.views.embeddings",
+            "pfml.views.memorisation",
             "pfml.report.ledger",
             "pfml.report.map_figure",
             "pfml.report.memorisation_figure",
@@ -124,9 +122,9 @@ STAGE_MODULES = {
         set(),
     ),
     "complexity": ({"pfml.complexity", *FIELD, *BASELINES}, set()),
-    "tune": ({"pfml.tuning", "pfml.tune_settings", *FIELD, *BASELINES}, set()),
+    "tune": ({"pfml.tuning", "pfml.settings.tune", *FIELD, *BASELINES}, set()),
     "tuning_table": (
-        {"pfml.report.tuning_table", "pfml.report.studies", "pfml.tune_settings"},
+        {"pfml.report.tuning_table", "pfml.report.studies", "pfml.settings.tune"},
         {"pfml.training", "pfml.data.loader"},
     ),
     "theory": ({"pfml.theory.survey", "pfml.report.field_figure", "pfml.report.theory_tables"}, set()),
@@ -172,11 +170,8 @@ def test_every_imported_module_is_a_dependency(stage):
     needed = closure(used, PLUMBING | unused)
     paths = [dep for dep in STAGES[stage].get("do", STAGES[stage])["deps"] if dep.endswith(".py")]
     listed = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in paths}
-    front = (
-        {"pfml.cell", "pfml.cells", "pfml.config", "pfml.loss_settings", "pfml.schema", "pfml.study_settings"}
-        if stage in ("tables", "page", "tuning_table", "figures")
-        else set()
-    )  # they decide the digests
+    decide_digests = {"pfml.cell", "pfml.cells", "pfml.config", *(f"pfml.settings.{x}" for x in SETTINGS)}
+    front = decide_digests if stage in ("tables", "page", "tuning_table", "figures") else set()
     assert listed == needed | front
 
 

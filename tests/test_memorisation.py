@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pfml.fitted_labels import label_fit, neighbourhoods, shares
-from pfml.memorisation import memorisation, nearest_centres, write_memorisation
+from pfml.views.memorisation import memorisation, nearest_centres, write_memorisation
 from tests.trained_study import make_study
 
 

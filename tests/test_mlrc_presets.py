@@ -8,8 +8,8 @@ from pfml import paper
 from pfml.cells import ablation_cells, grid_cells, mlrc_cells
 from pfml.config import params_from
 from pfml.losses import LOSSES, NEEDS_POSITIVES
-from pfml.overlay import merge
 from pfml.presets import preset_names, preset_title, read_preset
+from pfml.settings.overlay import merge
 from tests.conftest import ROOT
 from tests.preset_settings import FIELD, LEFT, MLRC, tuned_elsewhere
 from tests.test_presets import header, numbers
@@ -121,7 +121,7 @@ def test_the_network_takes_the_protocols_pictures():
 
     from pfml.data.transforms import TRANSFORMS
     from pfml.models import build_model
-    from pfml.schema import TRANSFORMS as SIDES
+    from pfml.settings.schema import TRANSFORMS as SIDES
 
     side = TRANSFORMS["mlrc"].size
     assert SIDES["mlrc"] == side == 227

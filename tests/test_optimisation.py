@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from pfml.config import load_params
-from pfml.loss_settings import LOSS_SETTINGS
 from pfml.losses import LOSSES, build_loss
 from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
+from pfml.settings.losses import LOSS_SETTINGS
 from tests.conftest import ROOT
 
 RECIPE = {

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pfml.overlay import merge, overrides, rewritten
+from pfml.settings.overlay import merge, overrides, rewritten
 
 TEXT = """# settings
 study: old   # its name

@@ -11,9 +11,9 @@ import yaml
 
 from pfml import launch, presets
 from pfml.config import ConfigError
-from pfml.overlay import merge
 from pfml.presets import command_line, laid_over, preset_title, read_preset, use_preset
-from pfml.validation import Loader
+from pfml.settings.overlay import merge
+from pfml.settings.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as put
 from tests.preset_settings import MLRC, NAMES

@@ -8,8 +8,8 @@ from pfml import paper
 from pfml.cells import ABLATION_AXES, ablation_cells, grid_cells
 from pfml.config import params_from
 from pfml.losses import LOSSES, NEEDS_POSITIVES
-from pfml.overlay import merge
 from pfml.presets import preset_names, preset_title, read_preset
+from pfml.settings.overlay import merge
 from tests.conftest import ROOT
 from tests.preset_settings import (
     BY_DATASET,

@@ -15,7 +15,7 @@ import pytest
 from pfml.cells import find_cell, grid_cells, mlrc_cells
 from pfml.config import load_params
 from pfml.register import all_runs, close_dead_runs, close_interrupted, register
-from pfml.schema import Tracking
+from pfml.settings.schema import Tracking
 from pfml.tracking import flatten, metric_name, open_store, paper_table, tracked_run
 from tests.conftest import ROOT
 
@@ -104,7 +104,7 @@ import sys
 from pathlib import Path
 from pfml.cells import grid_cells
 from pfml.config import load_params
-from pfml.schema import Tracking
+from pfml.settings.schema import Tracking
 from pfml.tracking import tracked_run
 SETTINGS = Tracking(enabled=True, experiment="pfml")
 cell = grid_cells(load_params())[int(sys.argv[1])]

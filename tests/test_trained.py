@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pfml.embedding_views import map_view, proxy_view
-from pfml.gallery import NEIGHBOURS, gallery_of
 from pfml.trained import cells_of, class_names, evenly_spaced, read_trained
+from pfml.views.embeddings import map_view, proxy_view
+from pfml.views.gallery import NEIGHBOURS, gallery_of
 from tests.trained_study import CLASSES, IMAGES, make_study
 
 
@@ -141,11 +141,11 @@ def test_classes_are_evenly_spaced():
 
 
 def test_a_study_without_single_runs_has_figures_that_say_so(tmp_path):
-    from pfml.memorisation import memorisation
     from pfml.report.gallery_figure import retrieval_gallery
     from pfml.report.map_figure import map_figure
     from pfml.report.memorisation_figure import memorisation_figure
     from pfml.report.proxy_figure import proxy_figure
+    from pfml.views.memorisation import memorisation
 
     retrieval_gallery(*gallery_of([], "glyphs"), tmp_path / "gallery.png")
     map_figure(*map_view([], "glyphs"), tmp_path / "map.png")

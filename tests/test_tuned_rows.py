@@ -5,9 +5,9 @@ import pytest
 from pfml.cells import ablation_cells, grid_cells
 from pfml.config import params_from
 from pfml.losses import LOSSES
-from pfml.overlay import merge
 from pfml.presets import read_preset
 from pfml.report.tuning_table import read_searches
+from pfml.settings.overlay import merge
 from pfml.tuning import best
 from tests.conftest import ROOT
 

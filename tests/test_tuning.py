@@ -10,8 +10,8 @@ import pytest
 from pfml.cells import grid_cells, trial_cell
 from pfml.config import ConfigError, load_params
 from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
+from pfml.settings.tune import Choice, Range
 from pfml.tracking import log_search, open_store
-from pfml.tune_settings import Choice, Range
 from pfml.tuning import Trial, best, code_of, propose, read_trials, run_trial, search, tune_method, write_trials
 from tests.conftest import merge
 

@@ -5,10 +5,11 @@ timings.
 import difflib
 from dataclasses import replace
 
-from pfml import loss_settings, schema
 from pfml.cell import Cell
-from pfml.cell_checks import check_classes, check_images, held_out_classes
-from pfml.validation import ConfigError, check
+from pfml.settings import losses as loss_settings
+from pfml.settings import schema
+from pfml.settings.cell_checks import check_classes, check_images, held_out_classes
+from pfml.settings.validation import ConfigError, check
 
 ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from pfml import loss_settings, schema, theory_settings, tune_settings
 from pfml.cells import ABLATION_AXES, ablation_cells, complexity_cells, grid_cells, mlrc_cells, trial_cell
-from pfml.validation import ConfigError, Loader, check
+from pfml.settings import losses as loss_settings
+from pfml.settings import schema
+from pfml.settings import theory as theory_settings
+from pfml.settings import tune as tune_settings
+from pfml.settings.validation import ConfigError, Loader, check
 
 
 def load_params(path: str | Path = "params.yaml") -> schema.Params:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pfml.schema import Params
+from pfml.settings.schema import Params
 
 PACKAGES = (
     "torch", "torchvision", "timm", "pytorch-metric-learning", "faiss-gpu", "numpy", "scipy", "scikit-learn", "pandas",

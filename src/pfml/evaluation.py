@@ -9,7 +9,7 @@ import numpy as np
 from pfml.cell import Cell
 from pfml.few_shot import few_shot_accuracy
 from pfml.run_record import read_run
-from pfml.schema import Evaluate, Params
+from pfml.settings.schema import Evaluate, Params
 
 SHOTS = (1, 5)
 

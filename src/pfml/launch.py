@@ -18,7 +18,7 @@ from pathlib import Path
 from pfml.cells import ablation_cells, grid_cells, mlrc_cells
 from pfml.config import ConfigError, load_params
 from pfml.presets import use_preset
-from pfml.schema import Params
+from pfml.settings.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
 WAVES = (("train", "ablate_", "tune"), ("evaluate",))

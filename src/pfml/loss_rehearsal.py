@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from pfml.cell import Cell
-from pfml.validation import ConfigError
+from pfml.settings.validation import ConfigError
 
 
 def rehearse_losses(cells: Iterable[Cell], path="params.yaml") -> int:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pfml.bn_inception import BNInception
-from pfml.heads import Pool, build_head
-from pfml.weights import fetch_weights, load_backbone
+from pfml.networks.bn_inception import BNInception
+from pfml.networks.heads import Pool, build_head
+from pfml.networks.weights import fetch_weights, load_backbone
 
 FREEZES = ("none", "statistics", "statistics+affine")
 
@@ -74,9 +74,9 @@ def build_model(
         pretrained: True is another way to say weights="pretrained".
         weights: None, random; "pretrained", the published ones of that name; or the path of a state dict of the
             backbone, .pth or .safetensors.
-        pooling: "avg", "avg+max" or "cls" (see pfml.heads.Pool); None, the backbone's own: "avg" for conv4 and
+        pooling: "avg", "avg+max" or "cls" (see pfml.networks.heads.Pool); None, the backbone's own: "avg" for conv4 and
             bn_inception, for timm as it makes the network ("avg" for CNNs, the class token for most ViT).
-        head: "linear", "linear+layernorm" or "linear+batchnorm" (see pfml.heads.build_head).
+        head: "linear", "linear+layernorm" or "linear+batchnorm" (see pfml.networks.heads.build_head).
         head_init: of the linear layer, "default", "kaiming" or "orthogonal".
         backbone_options: arguments of the backbone itself, such as {"pad_type": "same"} for mobilenetv2_100.
 

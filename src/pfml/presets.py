@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 
 from pfml.config import load_params, params_from
-from pfml.overlay import merge, overrides, rewritten
-from pfml.validation import ConfigError, Loader
+from pfml.settings.overlay import merge, overrides, rewritten
+from pfml.settings.validation import ConfigError, Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
 

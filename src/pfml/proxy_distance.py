@@ -8,7 +8,7 @@ import numpy as np
 
 from pfml.cell import Cell
 from pfml.run_record import read_run
-from pfml.study_settings import Wasserstein
+from pfml.settings.study import Wasserstein
 from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
 
 COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")

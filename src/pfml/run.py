@@ -13,14 +13,14 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pfml.cell import Cell, inputs_digest, project_root
-from pfml.schema import Params
+from pfml.settings.schema import Params
 from pfml.tracking import git_commit, tracked_run
 
 # Code whose change makes a half-finished run's checkpoint worthless.
 NUMERIC_CODE = (
     "losses/*.py",
-    *(f"{name}.py" for name in ("training", "optimisation", "random_state")),
-    *(f"{name}.py" for name in ("models", "heads", "bn_inception", "weights")),
+    "networks/*.py",
+    *(f"{name}.py" for name in ("training", "optimisation", "random_state", "models")),
     *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
     *(f"data/{name}.py" for name in ("transforms", "held_out", "folds", "confusable", "noise", "noise_kinds")),
 )  # fmt: skip

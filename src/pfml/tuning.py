@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pfml.cell import Cell
 from pfml.cells import trial_cell
-from pfml.schema import Params
-from pfml.tune_settings import Choice, Dimension
+from pfml.settings.schema import Params
+from pfml.settings.tune import Choice, Dimension
 
 RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's own default is 10, of searches longer than ours
 DIGITS = 2  # significant ones of a drawn number, so that params.yaml can hold it as it was tried

@@ -10,7 +10,7 @@ from pfml.data.held_out import among_kept
 from pfml.data.label_noise import noise_tables, small_pictures
 from pfml.data.noise import corrupt_labels, noise_manifest
 from pfml.data.split import zero_shot_split
-from pfml.schema import Noise
+from pfml.settings.schema import Noise
 
 CLASSES, EACH = 6, 10  # of the training half; 2 more to test on
 HUES = np.repeat(np.eye(3), 2, 0) * 180 + np.arange(6)[:, None]  # classes 0 and 1, 2 and 3, 4 and 5 look alike

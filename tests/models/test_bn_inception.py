@@ -7,7 +7,7 @@ package pretrainedmodels 0.7.4, at 224, 227, 256 and 320 pixels.
 import pytest
 import torch
 
-from pfml.bn_inception import BLOCKS, BNInception
+from pfml.networks.bn_inception import BLOCKS, BNInception
 
 # Name: output channels, input channels, kernel, as in bn_inception-52deb4733.pth. Each has a bias and a BatchNorm.
 LAYERS = """

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from pfml import weights
 from pfml.data.download import DownloadError, Source
 from pfml.models import build_model
+from pfml.networks import weights
 from tests.data.http_faults import faulty_server
 
 FILE = "bn_inception-52deb4733.pth"

@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 
-from pfml.heads import Pool, build_head
 from pfml.models import build_model
+from pfml.networks.heads import Pool, build_head
 
 
 class Map(torch.nn.Module):

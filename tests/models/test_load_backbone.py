@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from pfml.models import build_model
-from pfml.weights import load_backbone
+from pfml.networks.weights import load_backbone
 
 
 @pytest.fixture

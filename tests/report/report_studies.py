@@ -8,7 +8,6 @@ import yaml
 from report_cells import write
 
 from pfml.config import params_from
-from pfml.overlay import merge
 from pfml.report import ledger
 from pfml.report.cross_validations import read_results
 from pfml.report.markdown import document
@@ -17,7 +16,8 @@ from pfml.report.study import Study, study_of
 from pfml.report.table import Entry, Section, Table
 from pfml.report.tables import PREAMBLE, report_sections
 from pfml.report.timings import read_timings
-from pfml.validation import Loader
+from pfml.settings.overlay import merge
+from pfml.settings.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as changed
 

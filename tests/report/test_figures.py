@@ -9,8 +9,6 @@ import pytest
 from PIL import Image
 
 from pfml import paper
-from pfml.forces import DISTANCES, KINDS, Curve
-from pfml.overview import overview
 from pfml.report import style, training_figure
 from pfml.report.ablation_figure import ablation_panels
 from pfml.report.field_figure import field_picture
@@ -22,6 +20,8 @@ from pfml.report.memorisation_figure import memorisation_figure
 from pfml.report.overview_figure import overview_figure
 from pfml.report.proxy_figure import Shown, proxy_figure
 from pfml.report.training_figure import training_curves
+from pfml.views.forces import DISTANCES, KINDS, Curve
+from pfml.views.overview import overview
 
 
 def history(top):

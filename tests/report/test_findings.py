@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pfml.forces import DISTANCES, Curve
 from pfml.report import ablation_figure, force_figure, gallery_figure, map_figure, memorisation_figure, training_figure
 from pfml.report.proxy_figure import Shown, components, title
+from pfml.views.forces import DISTANCES, Curve
 from tests.report.test_figures import IMAGES, curves
 
 

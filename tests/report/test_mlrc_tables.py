@@ -9,13 +9,13 @@ from report_cells import table_after
 
 from pfml.cells import by_repeat, mlrc_cells
 from pfml.config import params_from
-from pfml.overlay import merge
 from pfml.presets import read_preset
 from pfml.report import cross_validations, ledger, mlrc
 from pfml.report.markdown import document
 from pfml.report.studies import Studies, every_params
 from pfml.report.study import Study, study_of
 from pfml.report.tables import PREAMBLE, report_sections
+from pfml.settings.overlay import merge
 from tests.conftest import ROOT
 
 SMALL = {

@@ -10,7 +10,7 @@ from report_studies import cells_of, pick, preset, sections_of, tables_of, text_
 
 from pfml.config import load_params
 from pfml.report.studies import every_params, read_studies
-from pfml.validation import ConfigError
+from pfml.settings.validation import ConfigError
 from tests.conftest import ROOT, put
 
 NAMES = ("cub200-noise", "sop-vit")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pfml.config import ConfigError
 from pfml.data.sources import DATASETS, Entry
-from pfml.schema import Dataset
+from pfml.settings.schema import Dataset
 
 GLYPHS = Entry(
     name="glyphs", forms=(), classes=200, train_classes=100, train_images=4000, test_images=4000, bytes=0,

@@ -11,7 +11,7 @@ from pfml.data.confusable import nearest_classes, read_confusable
 from pfml.data.noise_kinds import kind_manifest
 from pfml.data.noise_list import ImportedList, import_list
 from pfml.data.noise_report import noise_report
-from pfml.schema import Noise
+from pfml.settings.schema import Noise
 
 SMALL = 8  # pixels a side of the pictures that stand in for embeddings
 

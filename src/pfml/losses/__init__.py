@@ -1,8 +1,8 @@
 """Every loss by name. `build_loss("pfml", num_classes=100, embedding_dim=64, alpha=4.0)` gives a torch module with
 `loss(embeddings, labels)` -> scalar; modules with proxies have them as `loss.proxies` (classes, M, D).
 
-To add one: a module or builder here, its settings in pfml.loss_settings.LOSS_SETTINGS, its section in params.yaml, its
-row in docs/baselines.md; its name in pfml.losses.sampling.NEEDS_POSITIVES if it learns from pairs of one class.
+To add one: a module or builder here, its settings in pfml.settings.losses.LOSS_SETTINGS, its section in params.yaml,
+its row in docs/baselines.md; its name in pfml.losses.sampling.NEEDS_POSITIVES if it learns from pairs of one class.
 """
 
 import difflib

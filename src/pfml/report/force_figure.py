@@ -36,7 +36,7 @@ def force_figure(curves: Sequence, distances: np.ndarray, path: str | Path) -> N
     a power of the distance is a straight line. What has no force has no line.
 
     Args:
-        curves: with label, source (a key of GROUPS), kind and force (n,), as of pfml.forces.
+        curves: with label, source (a key of GROUPS), kind and force (n,), as of pfml.views.forces.
         distances: (n,) chords.
     """
     from matplotlib.lines import Line2D

@@ -31,8 +31,8 @@ def memorisation_figure(rows: Sequence[Mapping], histories: Sequence[History], p
     their true class.
 
     Args:
-        rows: of pfml.memorisation. histories: (method, noise, rows with epoch, recall@1 and, where it was looked at,
-            fitted) per run.
+        rows: of pfml.views.memorisation. histories: (method, noise, rows with epoch, recall@1 and, where it was looked
+            at, fitted) per run.
     """
     noise = min({row["noise"] for row in rows}, key=lambda n: (abs(n - LIKE_PAPER), n), default=None)
     means = sorted(over_seeds(rows, noise).items(), key=lambda item: item[1]["resisted"])

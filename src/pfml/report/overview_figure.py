@@ -15,7 +15,7 @@ def overview_figure(scene, path: str | Path) -> None:
     """Four stages from left to right: points, the potential of each class, the forces, where steps along them lead.
 
     Args:
-        scene: a pfml.overview.Overview. The patch of the sphere is seen from above; lengths of force arrows are
+        scene: a pfml.views.overview.Overview. The patch of the sphere is seen from above; lengths of force arrows are
             logarithmic.
     """
     low, high = scene.path[..., :2].min((0, 1)), scene.path[..., :2].max((0, 1))

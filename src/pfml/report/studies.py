@@ -14,14 +14,14 @@ import yaml
 
 from pfml.cell import Cell
 from pfml.config import params_from
-from pfml.overlay import merge
 from pfml.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
 from pfml.report.cross_validations import Result, read_results
 from pfml.report.ledger import Ledger, Record, read_ledger
 from pfml.report.study import Study, study_of
 from pfml.report.timings import Timed, read_timings
-from pfml.schema import Params
-from pfml.validation import ConfigError, Loader
+from pfml.settings.overlay import merge
+from pfml.settings.schema import Params
+from pfml.settings.validation import ConfigError, Loader
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pfml.cell import Cell
 from pfml.cells import ABLATION_AXES, ablation_base, ablation_cells, complexity_cells, grid_cells, mlrc_cells
 from pfml.report.ledger import Ledger, Sweep, read_ledger, summarise
-from pfml.schema import Params
+from pfml.settings.schema import Params
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pfml.loss_settings import LOSS_SETTINGS
 from pfml.losses import build_loss
 from pfml.report.style import method_name
-from pfml.schema import Params
+from pfml.settings.losses import LOSS_SETTINGS
+from pfml.settings.schema import Params
 
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
 KINDS = ("attraction", "repulsion")

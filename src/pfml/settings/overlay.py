@@ -8,7 +8,7 @@ import json
 
 import yaml
 
-from pfml.validation import Loader
+from pfml.settings.validation import Loader
 
 WHOLE = ("field", "baseline", "recipe")
 

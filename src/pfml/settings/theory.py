@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from pfml.loss_settings import Radius
-from pfml.setting_types import Count, CountOrZero, NonNegative, Positive, Section, one_of_each
+from pfml.settings.losses import Radius
+from pfml.settings.values import Count, CountOrZero, NonNegative, Positive, Section, one_of_each
 
 
 class TheoryCase(Section):

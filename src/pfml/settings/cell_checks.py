@@ -1,7 +1,7 @@
 """What of a run's settings does not fit its dataset, and would else be found only once the images are fetched."""
 
-from pfml import schema
-from pfml.validation import ConfigError
+from pfml.settings import schema
+from pfml.settings.validation import ConfigError
 
 
 def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:

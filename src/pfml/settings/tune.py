@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pfml.setting_types import Count, CountOrZero, Number, Section, one_of_each
+from pfml.settings.values import Count, CountOrZero, Number, Section, one_of_each
 
 
 class Range(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Positive, Section
+from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Positive, Section
 
 EPS = 1e-3  # distance floor of the field losses
 Radius = Annotated[float, Field(gt=EPS, allow_inf_nan=False)]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from pfml.setting_types import Count, CountOrZero, Number, Section, one_of_each
+from pfml.settings.values import Count, CountOrZero, Number, Section, one_of_each
 
 
 class Wasserstein(Section):

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pfml.loss_settings import FieldLoss
-from pfml.setting_types import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
-from pfml.study_settings import MLRC, Ablation, Complexity, Memorisation, Wasserstein
-from pfml.theory_settings import Theory
-from pfml.tune_settings import Tune
+from pfml.settings.losses import FieldLoss
+from pfml.settings.study import MLRC, Ablation, Complexity, Memorisation, Wasserstein
+from pfml.settings.theory import Theory
+from pfml.settings.tune import Tune
+from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 
 # name: training classes, as in pfml.data.catalogue; other names are datasets of your own
 DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}

@@ -1,0 +1,1 @@
+"""Parts of the network beside its timm backbone: BN-Inception, pooling and heads, weights and where they come from."""

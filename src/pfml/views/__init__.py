@@ -1,0 +1,1 @@
+"""What the figures show: scenes, classes and images chosen by rule, and what is computed of them before it is drawn."""
