@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pfml import retrieval_ranks
 from pfml.retrieval import nearest_neighbours, retrieval_metrics
-from pfml.retrieval_ranks import Gallery, fixed_point, positive_ranks
+from pfml.retrieval_ranks import Gallery, _centred, fixed_point, positive_ranks
 
 
 def oracle(embeddings, labels, ks) -> dict[str, float]:
@@ -72,7 +72,7 @@ def test_no_tile_thread_count_or_library_shows(kind, monkeypatch):
     embeddings, labels = clustered(700, 48, 60)
     if kind == "copies":
         embeddings[350:] = embeddings[:350]
-    elif kind == "cone":  # similarities differ by less than float32 can tell: the exact look decides
+    elif kind == "cone":  # similarities differ by less than a float32 of them can tell
         embeddings += 300
     elif kind == "one point":
         embeddings[:] = 1
@@ -91,8 +91,11 @@ def test_no_tile_thread_count_or_library_shows(kind, monkeypatch):
         torch.set_num_threads(threads)
 
 
-def test_the_first_look_settles_nearly_all_queries_and_never_wrongly(monkeypatch):
+@pytest.mark.parametrize("aside", [0, 30, 1000])
+def test_the_first_look_settles_nearly_all_queries_and_never_wrongly(aside, monkeypatch):
+    """Also in a cone so narrow that float32 similarities are equal: 1000 aside their differences are below 1e-6."""
     embeddings, labels = map(torch.as_tensor, clustered(2000, 64, 400))
+    embeddings += aside
     asked = []
     exact_look = retrieval_ranks.strip_bounds
 
@@ -104,6 +107,24 @@ def test_the_first_look_settles_nearly_all_queries_and_never_wrongly(monkeypatch
     found = retrieval_metrics(embeddings, labels, (1, 10, 1000))
     assert found == pytest.approx(oracle(embeddings, labels, (1, 10, 1000)), abs=1e-12)
     assert 0 < sum(count for exact, count in asked if exact) < 100 < sum(count for exact, count in asked if not exact)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(2, 40), st.integers(1, 70), st.sampled_from([0.0, 0.1, 1.0, 30.0, 1e4]), st.integers(0, 2**20),
+    st.booleans(),
+)  # fmt: skip
+def test_rounding_stays_within_the_band(n, dim, aside, seed, heavy):
+    """Differences of float32 similarities against those of whole numbers, of any two points around a third."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_t(1, (n, dim)) if heavy else rng.normal(size=(n, dim))
+    points = fixed_point(torch.from_numpy(embeddings + aside))
+    vectors, offsets, band = _centred(points)
+    rounded = torch.addmm(offsets, vectors, vectors.T).double().numpy()
+    whole = points.long().numpy()
+    exact = (whole @ whole.T) * 4.0**-26
+    apart = (rounded[:, :, None] - rounded[:, None, :]) - (exact[:, :, None] - exact[:, None, :])
+    assert np.abs(apart).max() <= band
 
 
 def test_ranks_by_hand():

@@ -3,7 +3,8 @@
 Similarities are exact products of unit vectors rounded to 26 binary places: these and all their partial sums are
 multiples of 2^-52 up to 1, which float64 holds without rounding. So which similarity is larger, and which are equal,
 depends on no tile, thread count, library or device. An exact product takes twice the time of one in float32, so all
-queries are first looked at in float32, and those whose answer hangs on its rounding error again, exactly.
+queries are first looked at in float32, relative to the centre of all points, so that the rounding error shrinks with
+the cone that holds them; those whose answer hangs on that error are looked at again, exactly.
 
 A query needs only the ranks of its positives, the R others of its class: each comes after its better positives and
 after the negatives above it. That takes the R highest negatives, not a sorted gallery.
@@ -93,13 +94,14 @@ def strip_bounds(gallery: Gallery, ks: Sequence[int], exact: bool = False) -> Bo
     Of the negatives only the R highest are listed: at that bound a positive is past R, whatever lies beyond. The
     ranks of the nearest positive that a larger K needs are counted in the strip.
     """
-    points, band = (gallery.points, 0.0) if exact else _float32(gallery.points)
+    points, offsets, band = (gallery.points, None, 0.0) if exact else _centred(gallery.points)
     n = len(points)
     strip, above = torch.empty(2, gallery.rows, n, dtype=points.dtype, device=points.device)
     listed = max(ks) if max(ks) <= LISTED else 1
 
     def bounds(queries: Tensor) -> tuple[Tensor, Tensor]:
-        similarity = torch.mm(points[queries], points.T, out=strip[: len(queries)])
+        some, out = points[queries], strip[: len(queries)]
+        similarity = torch.mm(some, points.T, out=out) if exact else torch.addmm(offsets, some, points.T, out=out)
         similarity.scatter_(1, queries[:, None], -math.inf)
         members = gallery.members(queries)
         positives = similarity.gather(1, members).sort(dim=1, descending=True).values[:, :-1]
@@ -129,16 +131,15 @@ def faiss_bounds(gallery: Gallery, ks: Sequence[int]) -> Bounds:
             f'backend="faiss", but {error}; expected the extra pfml[pipeline]: pip install faiss-gpu '
             '(or faiss-cpu). backend="torch" gives the same results without it'
         ) from error
-    points, band = _float32(gallery.points.cpu())
-    index = faiss.IndexFlatIP(points.shape[1])
-    index.add(points.numpy())
+    points, offsets, band = _centred(gallery.points.cpu())
+    index = faiss.IndexFlatIP(points.shape[1] + 1)  # the offset is a further coordinate, which in a query is 1
+    index.add(torch.cat([points, offsets[:, None]], 1).numpy())
 
     def bounds(queries: Tensor) -> tuple[Tensor, Tensor]:
         relevant, device = int(gallery.relevant[queries].max()), queries.device
         depth = min(max(relevant, *ks) + FAISS_SPARE, len(points))
-        similarity, found = (
-            torch.from_numpy(part).to(device) for part in index.search(points[queries.cpu()].numpy(), depth)
-        )
+        asked = torch.nn.functional.pad(points[queries.cpu()], (0, 1), value=1.0)
+        similarity, found = (torch.from_numpy(part).to(device) for part in index.search(asked.numpy(), depth))
         last = similarity[:, -1:] if depth < len(points) else torch.full_like(similarity[:, :1], -math.inf)
         own, other = gallery.classes[found] == gallery.classes[queries, None], found != queries[:, None]
         positives, negatives = (
@@ -159,13 +160,20 @@ def _above(positives: Tensor, negatives: Tensor, band: float) -> tuple[Tensor, T
     return low, high
 
 
-def _float32(points: Tensor) -> tuple[Tensor, float]:
-    """Unit vectors in float32, and by how much two similarities may seem apart, or reversed, by rounding alone.
+def _centred(points: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Vectors v (n, D) and offsets o (n,) in float32, such that v_x . v_y + o_y orders the y around x as the
+    similarities x . y do; and by how much two of these may seem apart, or reversed, by rounding alone.
 
-    A sum of D products errs, in any order, by at most D * 2^-24 times the vectors' lengths (Jeannerod & Rump 2013);
-    the 8 covers the rounding of the vectors to float32 and of sums with the band.
+    With c near the mean of the points, x . y = (x - c) . (y - c) + c . y + something of x alone. A sum of D products
+    errs, in any order, by at most D * 2^-24 times the vectors' lengths (Jeannerod & Rump 2013); the 16 covers the
+    rounding of vectors and offsets to float32 and of sums with offset and band.
     """
-    return (points * 2.0**-PLACES).float(), 2 * (points.shape[1] + 8) * 2.0**-24
+    centre = points.mean(0).round_()
+    offsets = points @ centre * 4.0**-PLACES
+    offsets -= offsets.mean()
+    vectors = ((points - centre) * 2.0**-PLACES).float()
+    largest = float(vectors.norm(dim=1).max()) ** 2 + float(offsets.abs().max())
+    return vectors, offsets.float(), 2 * (points.shape[1] + 16) * 2.0**-24 * largest
 
 
 @contextlib.contextmanager
