@@ -43,13 +43,26 @@ def test_what_was_not_run_says_why():
 @pytest.mark.parametrize(
     ("table", "wanted", "text"),
     [
-        (6, {"key": "triplet"}, "not comparable: published number recalled"),
         (3, {"key": "pfml"}, "not comparable: published number not recovered"),
         (8, {"metric": "lr"}, "not comparable: read by a third party"),
     ],
 )
 def test_a_doubtful_published_number_is_compared_with_nothing(table, wanted, text):
     assert verdict(paper.published(table, **wanted)[0], Summary(0.7, 0.01, 5, 5)).text == text
+
+
+def test_a_recalled_number_is_compared_and_the_verdict_says_so():
+    triplet = paper.published(6, key="triplet", dim=512, metric="recall@1")[0]  # 64.24
+    assert verdict(triplet, Summary(0.7, 0.01, 5, 5)).text == "above: the published number is recalled"
+    assert verdict(triplet, Summary(None, None, 0, 5)).text == "not run"
+
+
+def test_a_single_run_answers_no_number_of_a_cross_validation(tmp_path):
+    """Though its network and dimensions are those of the joined networks of Table 6."""
+    found = together(tmp_path, preset("cub200-bninception"))
+    assert {row.studies for row in rows_of(paper.published(6), found)} == {()}
+    own = paper.published(1, backbone="bninception", key="soft_triple", dataset="cub200", metric="recall@1")
+    assert [row.studies for row in rows_of(own, found)] == [("cub200-bninception",)]
 
 
 def test_a_printed_dash_gets_no_verdict():

@@ -1,9 +1,10 @@
 """Table 9 beside the published seconds, and the claim that PFML costs at most 4 % more."""
 
+import csv
 from dataclasses import replace
 
 import pytest
-from report_studies import cells_of, pick, tables_of, toy, write_all
+from report_studies import cells_of, pick, preset, tables_of, toy, write_all
 
 from pfml.complexity import Timing, time_cells, write_timings
 from pfml.report.timings import read_timings
@@ -84,3 +85,95 @@ def test_a_study_that_times_nothing_leaves_a_file_without_rows(tmp_path, reports
     assert {timed.study for timed in read_timings(reports / "complexity")} == {"toy"}
     tables = tables_of(reports, STUDY, none)
     assert "table-9-toy" in tables and "table-9-untimed" not in tables
+
+
+A4000 = "NVIDIA RTX A4000"
+PUBLISHED = {"Proxy Anchor": 0.0, "Potential Field (Ours) M=30": 100 * (14.8 / 14.2 - 1)}  # percent over ProxyNCA
+BASE = 100.0  # ms
+
+
+def compare(reports, percents, processor=A4000, study=None, drop=()):
+    """Table 9 beside the published of a study whose M=30 and Proxy Anchor took some percent longer in each round."""
+    study = study or preset("cub200-resnet50", **TIMED)
+    rows = {
+        "proxy_nca": [BASE] * 3,
+        "proxy_anchor": [BASE] * 3,
+        0: [BASE] * 3,
+        30: [BASE * (1 + p / 100) for p in percents],
+    }
+    timings = [
+        Timing(cell, cell.value if cell.axis else None, [ms / 1000 for ms in rows[name]], 58)
+        for cell in study.timed
+        if (name := cell.value if cell.axis else cell.method) not in drop
+    ]
+    path = reports / f"complexity/{study.name}.csv"
+    write_timings(timings, 5, path)
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(line | {"processor": processor} for line in lines)
+    tables = tables_of(reports, study)
+    counts = tables["summary-verdicts"]
+    nine = {row[0].text: dict(zip(counts.header, (e.value for e in row))) for row in counts.rows}["Table 9"]
+    return cells_of(tables["table-9-compared"]), nine
+
+
+@pytest.mark.parametrize(
+    ("percents", "difference", "word"),
+    [
+        ((4.0, 4.0, 4.0), 4.0 - PUBLISHED["Potential Field (Ours) M=30"], "reproduced"),
+        ((4.8, 4.8, 4.8), 4.8 - PUBLISHED["Potential Field (Ours) M=30"], "above"),
+        ((3.6, 3.6, 3.6), 3.6 - PUBLISHED["Potential Field (Ours) M=30"], "below"),
+        ((1.0, 3.0, 5.0), 3.0 - PUBLISHED["Potential Field (Ours) M=30"], "reproduced"),  # std 2.0
+        ((9.0, 10.0, 11.0), 10.0 - PUBLISHED["Potential Field (Ours) M=30"], "above"),
+    ],
+)
+def test_percent_over_proxynca_is_judged_on_the_papers_gpu_and_network(tmp_path, percents, difference, word):
+    rows, counts = compare(tmp_path, percents)
+    row = rows["Potential Field (Ours) M=30"]
+    assert row["difference"].value == pytest.approx(difference) and row["verdict"].text == word
+    assert row["ours %"].value == pytest.approx(sum(percents) / 3) and row["n"].value == 3
+    assert row["published %"].value == pytest.approx(4.2254, abs=1e-4) and row["published s per epoch"].value == 14.8
+    assert row["s per epoch"].value == pytest.approx(58 * BASE / 1000 * (1 + sorted(percents)[1] / 100), rel=1e-4)
+    assert rows["Proxy Anchor"]["verdict"].text == "reproduced" and rows["ProxyNCA"]["verdict"].text == ""
+    expected = {"reproduced": 1, "below": 0, "above": 0}
+    expected[word] += 1
+    assert {key: counts[key] for key in expected} == expected and counts["published numbers"] == 4
+    assert counts["not run"] == 2, "M 5 and 20 were not timed"
+
+
+@pytest.mark.parametrize(
+    ("processor", "name", "reason"),
+    [
+        ("NVIDIA H100", "cub200-resnet50", "timed on NVIDIA H100, the paper's on an NVIDIA A4000"),
+        (A4000, "toy", "glyphs is no dataset of the paper"),
+    ],
+)
+def test_other_machines_and_images_get_a_difference_and_no_verdict(tmp_path, processor, name, reason):
+    study = toy(**TIMED) if name == "toy" else preset(name, **TIMED)
+    rows, counts = compare(tmp_path, (10.0,) * 3, processor, study)
+    row = rows["Potential Field (Ours) M=30"]
+    assert row["verdict"].text == f"not comparable: {reason}"
+    assert row["difference"].value == pytest.approx(10 - PUBLISHED["Potential Field (Ours) M=30"])
+    assert (counts["not run"], counts["not comparable"]) == (4, 0)
+
+
+def test_a_row_that_was_not_timed_is_empty_and_so_is_all_without_proxynca(tmp_path):
+    rows, _ = compare(tmp_path, (4.0,) * 3, drop=(30,))
+    gone = rows["Potential Field (Ours) M=30"]
+    assert all(gone[key].empty for key in ("s per epoch", "ours %", "difference", "n"))
+    assert gone["verdict"].text == "not run" and not rows["Proxy Anchor"]["ours %"].empty
+    rows, counts = compare(tmp_path, (4.0,) * 3, drop=("proxy_nca",))
+    assert not rows["Potential Field (Ours) M=30"]["s per epoch"].empty
+    assert (
+        all(row[key].empty for row in rows.values() for key in ("ours %", "difference", "n")) and counts["not run"] == 4
+    )
+
+
+def test_without_timings_published_seconds_stand_alone(tmp_path):
+    rows = cells_of(tables_of(tmp_path, STUDY)["table-9-compared"])
+    assert [row["published s per epoch"].value for row in rows.values()] == [14.2, 14.2, 14.3, 14.5, 14.8]
+    assert all(row[key].empty for row in rows.values() for key in ("Study", "s per epoch", "ours %", "difference", "n"))
+    assert [row["verdict"].text for row in rows.values()] == ["", *["not run"] * 4]

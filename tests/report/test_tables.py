@@ -36,7 +36,7 @@ def test_every_table_of_every_section_has_as_many_cells_as_its_header(reports):
 
 
 def own(reports, heading, *studies):
-    """The first table of ours below `Our own studies` (Table 3 has no other)."""
+    """The first table of ours below `Our own studies`."""
     text = text_of(reports, *(studies or [toy()]))
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0].split("**Our own studies.**")[-1]
     return table_after(f"\n## {heading}\n{section}", heading)
@@ -63,7 +63,7 @@ def test_table_2_has_clean_noisy_and_drop_with_the_published_columns_beside(repo
 
 def test_table_3_shows_ours_and_never_a_published_value(reports):
     rows = own(reports, "Table 3")
-    assert rows["PFML"]["W2 at 0 %"] == "**0.150 ± 0.071**" and rows["PFML"]["M"] == "15"
+    assert rows["PFML"]["W2 at 0 %"] == "**0.150 ± 0.071**" and rows["PFML"]["M"] == "15" and rows["PFML"]["n"] == "2"
     assert {row["published, CUB-200"] for row in rows.values()} == {"not recovered"}
 
 
@@ -88,7 +88,8 @@ def test_tables_of_small_embeddings_show_their_own_rows_of_a_small_study(tmp_pat
     rows = cells_of(four)
     assert set(rows) == {"PFML", "SoftTriple", "Proxy Anchor"}, "CPML is in neither"
     assert rows["PFML"]["R@1"].value == pytest.approx(71.0) and rows["Proxy Anchor"]["R@1"].empty
-    assert cells_of(five)["PFML"]["R@10"].empty and "Not comparable" in four.title
+    assert cells_of(five)["PFML"]["R@10"].empty and "R@10, R@100, R@1000" in five.readings[0] and four.readings == ()
+    assert "Not comparable" in four.title
     assert "table-4-study-wide-glyphs" not in tables and "table-1-study-wide-glyphs" in tables
 
 
@@ -144,11 +145,11 @@ def test_without_any_result_the_file_still_renders(tmp_path):
 def test_the_reading_follows_the_numbers_both_ways(reports):
     section = text_of(reports, toy()).split("## Table 1\n")[1].split("\n## ")[0]
     assert "PFML is 3rd of 4 in R@1 (71.0 %), 10.0 points behind the best baseline, Proxy Anchor." in section
-    assert "holds here (+10.0 points)" in section
+    assert "has the same sign here (+10.0 points, n 2; the Summary has its interval)" in section
     for cell in pick(toy(), "cpml"):
         write(reports, cell, 0.95)
     section = text_of(reports, toy()).split("## Table 1\n")[1].split("\n## ")[0]
-    assert "PFML is 4th of 4" in section and "does not hold here (-24.0 points)" in section
+    assert "PFML is 4th of 4" in section and "has the other sign here (-24.0 points, n 2;" in section
 
 
 def test_the_noise_reading_ranks_the_drop(reports):

@@ -9,7 +9,7 @@ from pfml.report.ledger import summarise
 from pfml.report.pools import Pool, condition, pools_of
 from pfml.report.studies import Studies
 from pfml.report.style import method_name, metric_name, share
-from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, table_of, words
+from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
 LEAD = (
@@ -67,7 +67,8 @@ def alpha_tables(pool: Pool, studies: Studies) -> list[Table]:
     columns = [words("α", [f"{alpha:g}" for alpha in alphas])]
     for noise in levels:
         columns.append(Column(share(noise), [percent(_summary(found, (a, noise), studies)) for a in alphas], "high"))
-    title = f"**α against noise** on {pool.name}: R@1 of PFML."
+    columns.append(Column("n", [seeds_of(_summary(found, (a, noise), studies) for noise in levels) for a in alphas]))
+    title = f"**α against noise** on {pool.name}: R@1 of PFML; n: finished seeds."
     return [table_of(f"beyond-alpha-{pool.stem}", title, columns)]
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pfml import paper
 from pfml.paper import Published
-from pfml.report.intervals import NOT_RUN
 from pfml.report.ledger import Ledger, Summary, summarise
 from pfml.report.pools import condition, same_condition
 from pfml.report.printed import network_name, printed
@@ -14,7 +13,7 @@ from pfml.report.rows import run_ids
 from pfml.report.studies import Studies
 from pfml.report.style import dataset_name, metric_name
 from pfml.report.table import Column, Table, numbers, percent, seeds, table_of, words
-from pfml.report.verdicts import WORDS, Verdict, answers, verdict
+from pfml.report.verdicts import WORDS, Verdict, answers, verdict, verdicts_once
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,4 @@ def counted(counts: Counter) -> str:
 
 def verdict_counts(theirs: Iterable[Published], studies: Studies) -> Counter:
     """Verdicts of published numbers, each counted once: by the first study that has a run for it."""
-    found: dict[Published, str] = {}
-    for row in rows_of(theirs, studies):
-        if found.get(row.theirs, NOT_RUN) == NOT_RUN:
-            found[row.theirs] = row.verdict.word
-    return Counter(found.values())
+    return verdicts_once((row.theirs, row.verdict.word) for row in rows_of(theirs, studies))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pfml import paper
 from pfml.report.blocks import Block
 from pfml.report.claims import OVERHEAD, Evidence
+from pfml.report.cost_comparison import BASE, cost_comparison, longer, rows_of
 from pfml.report.intervals import below, effect
 from pfml.report.pools import Pool, pools_of
 from pfml.report.printed import footnotes, printed
+from pfml.report.retrieval_tables import OWN
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
 from pfml.report.timings import Timed
-
-BASE = "proxy_nca"  # the paper's first row
 
 
 def timed_by(studies: Studies) -> dict[str, list[Timed]]:
@@ -39,6 +39,7 @@ def cost_tables(table: int, studies: Studies, blocks: Sequence[Block]) -> list[T
     said = f"The slowest, {worst.method}, takes {slower:.1f} % longer than {base.method}."
     parts: list[Table | str] = [table_of(f"table-{table}-published", "Published:", columns, [said])]
     found = timed_by(studies)
+    parts += [cost_comparison(table, rows_of(found, studies)), OWN]
     parts += [_own_table(study, timings, studies) for study, timings in found.items()]
     if not found:
         parts.append(f"Ours: not run (`{studies.running.name}` was not timed).")
@@ -78,9 +79,9 @@ def costs_of(studies: Studies) -> list[Evidence]:
         base = next((t for t in timings if t.method == BASE), None)
         if pool is None or own is None or base is None or any(e.pool.name == pool.name for e in found):
             continue
-        longer = effect({i: 100 * (a / b - 1) for i, (a, b) in enumerate(zip(own.epochs, base.epochs))})
+        extra = effect(dict(enumerate(longer(own, base))))
         detail = f"percent of an epoch at M {own.proxies_per_class}, n rounds, on {own.processor}"
-        found.append(Evidence("overhead", pool, "pfml", below(longer, OVERHEAD), longer, base.label, detail))
+        found.append(Evidence("overhead", pool, "pfml", below(extra, OVERHEAD), extra, base.label, detail))
     return found
 
 

@@ -1,19 +1,18 @@
-"""Tables 6 and 7: cross validations as means with intervals, beside what was published."""
+"""Tables 6 and 7: our own cross validations as means with intervals; mlrc_comparison sets them beside the published."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pfml import paper
 from pfml.cell import Cell
 from pfml.cells import by_repeat
 from pfml.report.cross_validations import MEASURES, Result
+from pfml.report.ledger import Summary
+from pfml.report.mlrc_comparison import TABLES, unlike
 from pfml.report.studies import Studies
 from pfml.report.style import dataset_name, method_name, metric_name
-from pfml.report.table import Column, Entry, Table, numbers, table_of, words
-
-TABLES = {6: "cub200", 7: "cars196"}
+from pfml.report.table import Column, Entry, Table, seeds, table_of, words
 
 
 @dataclass(frozen=True)
@@ -32,24 +31,20 @@ class Row:
     n: int
     expected: int
 
-    @property
-    def count(self) -> str:
-        return "" if not self.expected else str(self.n) + f" of {self.expected}" * (self.n < self.expected)
-
 
 @dataclass(frozen=True)
 class Block:
-    """The cross validations of one study on one dataset with one network: one table of ours."""
+    """The cross validations of one study on one dataset with one network: one table of ours. reason: why they are not
+    comparable with the published numbers, "" where they are.
+    """
 
     study: str
     dataset: str
     backbone: str
     dim: int
     folds: int
+    reason: str
     rows: dict[str, Row]
-
-    def comparable(self, table: int) -> bool:
-        return self.dataset == TABLES[table]
 
 
 def blocks(results: Iterable[Result], cells: Iterable[Cell]) -> list[Block]:
@@ -57,7 +52,9 @@ def blocks(results: Iterable[Result], cells: Iterable[Cell]) -> list[Block]:
     found = {result.digests: result for result in results}
     places: dict[tuple, list[Cell]] = {}
     for cell in cells:
-        places.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim, cell.folds), []).append(cell)
+        places.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim, cell.folds, unlike(cell)), []).append(
+            cell
+        )
 
     def row(method: str, cells: list[Cell]) -> Row:
         repeats = by_repeat([cell for cell in cells if cell.method == method]).values()
@@ -103,41 +100,27 @@ def mlrc_tables(table: int, studies: Studies) -> list[Table | str]:
     names = ", ".join(dict.fromkeys(f"`{cell.study}`" for cell in cells if cell.dataset == TABLES[table]))
     why = names or f"`{studies.running.name}` does not measure this"
     waiting = [] if shown else [f"Ours: not run ({why})."]
-    return [*(own_table(table, block) for block in shown), *waiting, *below]
+    return [*(own_table(table, block, studies) for block in shown), *waiting, *below]
 
 
 def _mine(dataset: str, table: int) -> bool:
     return dataset == TABLES[table] or dataset not in TABLES.values()
 
 
-def own_table(table: int, block: Block) -> Table:
-    """Methods down; ours, n and, on the table's own dataset, the published numbers across. Empty: no run, or lost."""
-    theirs = _published(table) if block.comparable(table) else {}
-    methods = list(dict.fromkeys([*block.rows, *theirs]))
+def own_table(table: int, block: Block, studies: Studies) -> Table:
+    """Methods down; ours and n across. Empty: no run."""
+    methods = list(block.rows)
     columns = [words("Method", list(map(method_name, methods)))]
     for kind, name in MEASURES:
-        cells = [block.rows[m].measures[kind, name] if m in block.rows else Interval() for m in methods]
-        entries = [Entry(cell.mean, cell.half, 2) for cell in cells]
-        columns.append(Column(f"{kind} {metric_name(name)}", entries, "high"))
-    rows = [block.rows.get(m, Row({}, 0, 0)) for m in methods]
-    columns.append(Column("n", [Entry(text=row.count) for row in rows]))
-    for kind, name in MEASURES if theirs else []:
-        values = [theirs.get(m, {}).get((kind, name)) for m in methods]
-        columns.append(numbers(f"published {kind} {metric_name(name)}", values, 2))
-    note = "" if block.comparable(table) else " Other images than the table's: NOT comparable with the published."
+        cells = [block.rows[m].measures[kind, name] for m in methods]
+        columns.append(
+            Column(f"{kind} {metric_name(name)}", [Entry(cell.mean, cell.half, 2) for cell in cells], "high")
+        )
+    columns.append(Column("n", [seeds(Summary(None, None, row.n, row.expected)) for row in block.rows.values()]))
+    note = f" Not comparable with any published number: {block.reason}." if block.reason else ""
     title = (
         f"Study `{block.study}`: {dataset_name(block.dataset)}, {block.backbone}, {block.folds} folds, {block.dim} "
         f"dimensions separated and {block.folds * block.dim} concatenated; percent, mean ± 95 % interval over n "
-        f"repeats (Student's t).{note}"
+        f"repeats (Student's t).{note} MLflow experiment `{studies.find(block.study).experiment}`, a run a fold."
     )
     return table_of(f"table-{table}-{block.study}-{block.dataset}-{block.dim}", title, columns)
-
-
-def _published(table: int) -> dict[str, dict[tuple[str, str], float]]:
-    """Our method -> (kind, measure) -> percent, of the rows that have a method here."""
-    rows: dict = {}
-    for p in paper.published(table):
-        if p.key:
-            row = rows.setdefault(p.key, {})
-            row["separated" if p.dim == 128 else "concatenated", p.metric] = p.value
-    return rows

@@ -6,10 +6,12 @@ from pfml.report.blocks import Block
 from pfml.report.ledger import Summary
 from pfml.report.pools import USUAL, measures_of
 from pfml.report.printed import LOST, footnotes, printed
+from pfml.report.proxy_ratio import ratio_rows, ratio_table
+from pfml.report.retrieval_tables import OWN
 from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, titled
 from pfml.report.studies import Studies
 from pfml.report.style import metric_name, share
-from pfml.report.table import Column, Table, plain, table_of
+from pfml.report.table import Column, Table, plain, seeds_of, table_of
 
 MEASURES = ("w2", "w2_relative")
 
@@ -18,8 +20,9 @@ def proxy_table(table: int, studies: Studies, blocks: list[Block]) -> list[Table
     mine = [b for b in blocks if b.table < 6]
     shown, notes = own_blocks(mine, studies, lambda block: [c for c in block.cells if float(c.noise) in _levels(block)])
     parts = [distance_table(table, studies, block) for block in shown if _measured(block, studies)]
+    compared = ratio_table(table, studies, ratio_rows(studies, shown, mine))
     lost = f"Published values: {LOST}. {readings.published_w2()}"
-    return [lost, *(parts or [nothing_run([], studies)]), *notes, *footnotes(table)]
+    return [lost, compared, OWN, *(parts or [nothing_run([], studies)]), *notes, *footnotes(table)]
 
 
 def _levels(block: Block) -> list[float]:
@@ -44,6 +47,7 @@ def distance_table(table: int, studies: Studies, block: Block) -> Table:
     columns = [method_column(methods), column("M", proxies, methods, plain(0))]
     for (noise, key), row in rows.items():
         columns.append(column(f"{metric_name(key)} at {share(noise)}", row, methods, plain(3, spread=True), "low"))
+    columns.append(Column("n", [seeds_of(rows[noise, "w2"].get(m) for noise in _levels(block)) for m in methods]))
     columns.append(Column("published, CUB-200", [printed(None) if m not in theirs else theirs[m] for m in methods]))
     said = [readings.w2_order(row, f"{metric_name(key)} at {share(n)} noise") for (n, key), row in rows.items()]
     said.append(readings.unequal_proxies(proxies))

@@ -70,8 +70,9 @@ def pair_order(row: Mapping[str, Summary], first: str, second: str, table: int, 
     if first not in values or second not in values:
         return f"The paper's {claim} cannot be checked yet."
     gap = 100 * (values[first] - values[second])
-    holds = "holds here" if gap > 0 else "does not hold here"
-    return f"The paper's {claim} {holds} ({gap:+.1f} points)."
+    side = "the same" if gap > 0 else "the other"
+    seeds = min(row[first].n, row[second].n)
+    return f"The paper's {claim} has {side} sign here ({gap:+.1f} points, n {seeds}; the Summary has its interval)."
 
 
 def noise_drop(clean: Mapping[str, Summary], noisy: Mapping[str, Summary], method: str) -> str:
@@ -159,6 +160,9 @@ def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis:
     text = f"best at {best:g} ({ours[best]:.1f} %), range {max(ours.values()) - min(ours.values()):.1f} points"
     if round(default, 6) in ours:
         text += f"; the default {default:g} has {ours[round(default, 6)]:.1f} %"
+    counts = sorted({s.n for _, s in points if s.n})
+    if len(counts) > 1:
+        text += f". Values of {counts[0]} to {counts[-1]} seeds stand side by side: a difference may be one of seeds"
     for dataset in ("cub200", "cars196"):
         theirs = {round(float(p.at), 6): p.value for p in paper.figure3(axis) if p.dataset == dataset}
         peak = max(theirs, key=theirs.get)

@@ -9,7 +9,7 @@ from pfml.report.printed import footnotes, published_pair, published_parts
 from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, run_ids, titled
 from pfml.report.studies import Studies
 from pfml.report.style import dataset_name, metric_name, share
-from pfml.report.table import Table, numbers, plain, seeds, table_of, words
+from pfml.report.table import Column, Table, numbers, plain, seeds, seeds_of, table_of, words
 
 OWN = "**Our own studies.**"
 SMALL, DIM = (4, 5), 64  # the paper's tables of small embeddings
@@ -38,7 +38,9 @@ def small_table(table: int, studies: Studies, block: Block) -> Table:
     columns = [method_column(methods)]
     columns += [column(metric_name(key), row, methods, best="high") for key, row in rows.items()]
     columns += [column("n", rows["recall@1"], methods, seeds)]
-    return table_of(f"table-{table}-{block.stem}", titled(block, studies, "clean labels"), columns)
+    lost = [metric_name(key) for key, row in rows.items() if not readings.means(row)]
+    said = [f"Not measured by this study: {', '.join(lost)}."] if lost and readings.means(rows["recall@1"]) else []
+    return table_of(f"table-{table}-{block.stem}", titled(block, studies, "clean labels"), columns, said)
 
 
 def _clean(block: Block) -> list:
@@ -90,7 +92,8 @@ def drop_table(table: int, studies: Studies, block: Block) -> Table:
     columns = [method_column(methods), column("clean R@1", clean, methods, best="high")]
     columns += [column(f"R@1 {level}", noisy, methods, best="high"), drop_column(clean, noisy, methods)]
     columns += [column(f"R@2 {level}", second, methods, best="high")]
-    columns += [column("best epoch R@1", best, methods, best="high"), column("n", noisy, methods, seeds)]
+    columns += [column("best epoch R@1", best, methods, best="high")]
+    columns += [Column("n", [seeds_of(row.get(m) for row in (clean, noisy)) for m in methods])]
     for dataset, pair in theirs.items():
         for i, (what, best_is) in enumerate((("clean", "high"), (level, "high"), ("drop", "low"))):
             values = [pair.get(m, (None,) * 3)[i] for m in methods]

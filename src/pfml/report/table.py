@@ -4,7 +4,7 @@
 sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pfml.report.ledger import Summary
@@ -122,6 +122,13 @@ def plain(digits: int, spread: bool = False):
         return Entry(summary.mean, summary.std if spread else None, digits)
 
     return entry
+
+
+def seeds_of(summaries: Iterable[Summary | None]) -> Entry:
+    """`seeds` of several numbers of one row: `2 of 3, 3` where they differ; those without a run do not count."""
+    entries = [seeds(summary) for summary in summaries if summary and summary.n]
+    texts = list(dict.fromkeys(entry.text or entry.printed for entry in entries))
+    return EMPTY if not texts else entries[0] if len(texts) == 1 else Entry(text=", ".join(texts))
 
 
 def seeds(summary: Summary | None) -> Entry:

@@ -12,9 +12,10 @@ from pfml.report.blocks import Block, blocks_of
 from pfml.report.complexity import cost_tables, costs_of
 from pfml.report.markdown import document
 from pfml.report.mlrc import mlrc_tables
+from pfml.report.mlrc_comparison import comparison_tables
 from pfml.report.printed import LOST, footnotes, published_parts
 from pfml.report.proxy_table import proxy_table
-from pfml.report.retrieval_tables import noise_table, retrieval_table
+from pfml.report.retrieval_tables import OWN, noise_table, retrieval_table
 from pfml.report.settings_table import settings_tables
 from pfml.report.studies import Studies
 from pfml.report.style import MISSING
@@ -37,10 +38,13 @@ LaTeX are in [tables/](tables). How to read them, and by which rules: [docs/repo
   numbers are from memory and unverified, *third-party* ones were read by someone else, Figure 3 was measured from its
   plot (*digitised*). **{MISSING}**: the paper prints a dash.
 * **Verdict** on a published number: *reproduced* within 2 combined standard deviations or 0.5 points, else *below* or
-  *above*; *not run*; *not comparable*, with the reason. It judges the last epoch.
+  *above*; *not run*; *not comparable*, with the reason. It judges the last epoch, and says so where
+  the published number is recalled.
 * **MLflow.** The runs of a row are in the experiment `pfml-<study>` under the filter `tags.method = '<method>' and
-  tags.noise = '<noise>'`; tables show the first digits of their ids, `results.csv` the whole.
-* **Bold**: best of a column. A number that contradicts the paper stands as it came out.
+  tags.noise = '<noise>'`; tables show the first digits of their ids, `results.csv` the whole. Cross
+  validations (Tables 6 and 7) have a run a fold and seed under `tags.method = '<method>'`; timings have none.
+* **Bold**: best of a column, of published ones best of each network. A number that contradicts
+  the paper stands as it came out.
 """
 THEORY = "Proposition 1 and Corollary 1 in numbers: [theory.md](theory.md), written by the stage `theory`."
 
@@ -69,8 +73,9 @@ def table_section(table: int, studies: Studies, blocks: list[Block]) -> Section:
 
 
 def table_6_7(table: int, studies: Studies, blocks: list[Block]) -> list[Table | str]:
-    """The MLRC protocol: the published rows, most of them recalled."""
-    return [*published_parts(table), *mlrc_tables(table, studies), *footnotes(table)]
+    """The MLRC protocol: the published rows, most of them recalled, then ours beside them."""
+    compared = comparison_tables(table, studies)
+    return [*published_parts(table), *compared, OWN, *mlrc_tables(table, studies), *footnotes(table)]
 
 
 def table_8(table: int, studies: Studies, blocks: list[Block]) -> list[Table | str]:

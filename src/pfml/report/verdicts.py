@@ -4,11 +4,13 @@ The rule is in docs/reports.md. It judges the last epoch; the best epoch stands 
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pfml import paper
 from pfml.paper import Published
+from pfml.report.intervals import NOT_RUN
 from pfml.report.ledger import Summary
 from pfml.report.style import dataset_name
 
@@ -22,13 +24,16 @@ NETWORKS = {  # with the weights that are published under these names; the paper
     "vit_small_patch16_224.augreg_in21k_ft_in1k": "vit",
     "vit_small_patch16_224.dino": "dino",
 }
-UNSURE = {"recalled": "published number recalled", "third-party": "read by a third party",
-          "not found": "published number not recovered"}  # fmt: skip
+UNSURE = {"third-party": "read by a third party", "not found": "published number not recovered"}
+RECALLED = "the published number is recalled"  # judged, and said so with the verdict
+MLRC = (6, 7)  # of cross validations, which single runs never answer
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: one of WORDS, or "" where the paper prints no number. difference: ours less published, in points."""
+    """word: one of WORDS, or "" where the paper prints no number. difference: ours less published, in points (of a
+    ratio: as a ratio).
+    """
 
     word: str
     reason: str = ""
@@ -53,11 +58,33 @@ def verdict(theirs: Published, ours: Summary | None) -> Verdict:
         if not theirs.key:
             return Verdict("not run", "no such method here")
         return Verdict("not run", "in no study" if ours is None else "")
-    difference = 100 * ours.mean - theirs.value
-    spread = math.hypot(theirs.std or 0.0, 100 * (ours.std or 0.0))
-    allowed = max(TOLERANCE, DEVIATIONS * spread) + 1e-9
+    std = None if ours.std is None else 100 * ours.std
+    return judged(100 * ours.mean, std, theirs.value, theirs.std, RECALLED if theirs.source == "recalled" else "")
+
+
+def judged(
+    mean: float, std: float | None, published: float, published_std: float | None = None, reason: str = "", unit=1.0
+) -> Verdict:
+    """Ours beside the published number, both of one unit; a std that is not known (None) counts as 0.
+
+    Args:
+        unit: what one point is in that unit: 1 for percentages, 0.01 for ratios.
+    """
+    difference = mean - published
+    allowed = max(TOLERANCE * unit, DEVIATIONS * math.hypot(std or 0.0, published_std or 0.0)) + 1e-9
     word = "reproduced" if abs(difference) <= allowed else "above" if difference > 0 else "below"
-    return Verdict(word, difference=difference)
+    return Verdict(word, reason, difference)
+
+
+def verdicts_once(found: Iterable[tuple[Hashable, str]]) -> Counter:
+    """How often each word was said of (published number, word) pairs; of a number with several words the first that is
+    not "not run" counts.
+    """
+    words: dict[Hashable, str] = {}
+    for number, word in found:
+        if words.get(number, NOT_RUN) == NOT_RUN:
+            words[number] = word
+    return Counter(words.values())
 
 
 def why_not(cells: Sequence) -> str:
@@ -81,6 +108,7 @@ def answers(cell, theirs: Published) -> bool:
     )  # fmt: skip
     return (
         same
+        and theirs.table not in MLRC
         and NETWORKS.get(cell.backbone) == theirs.backbone
         and (cell.model["weights"], cell.train["hold_out"]) == ("pretrained", False)
         and cell.noise_kind.get("kind", "uniform") == "uniform"
