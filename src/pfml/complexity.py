@@ -33,18 +33,20 @@ def time_cells(cells: Sequence[Cell], steps: int, rounds: int) -> list[Timing]:
     """Seconds per step of each cell: loading, network, loss and optimiser, without measurements.
 
     All cells take turns in each round, so that a slower minute of the machine meets them all. Of the epochs of a round,
-    of `steps` steps each, the first warms up and the last, which ends with a measurement, is left out.
+    of `steps` steps each, the first warms up and the last, which ends with a measurement, is left out. Before the first
+    round the first cell is run once for nothing: a process's first run is slower than any later one.
     """
     from pfml.data.loader import load_run_data
     from pfml.training import train
 
     data, seconds = {}, {cell.name: [] for cell in cells}
-    for _ in range(rounds):
-        for cell in cells:
+    for turn in range(rounds + 1):
+        for cell in cells if turn else cells[:1]:
             data.setdefault(cell.dataset, load_run_data(cell))
             quick = dict(cell.train) | {"epochs": 3, "steps_per_epoch": steps, "eval_every": 3, "select": "last"}
             history = train(replace(cell, train=quick), data[cell.dataset]).history
-            seconds[cell.name].append((history[1]["seconds"] - history[0]["seconds"]) / steps)
+            if turn:
+                seconds[cell.name].append((history[1]["seconds"] - history[0]["seconds"]) / steps)
     timings = []
     for cell in cells:
         images = len(data[cell.dataset].train.labels)

@@ -9,9 +9,9 @@ from test_mlrc_tables import write
 
 from pfml import paper
 from pfml.config import params_from
-from pfml.overlay import merge
 from pfml.presets import read_preset
 from pfml.report.study import study_of
+from pfml.settings.overlay import merge
 from tests.conftest import ROOT
 
 SMALL = {"grid": {"seed": [0, 1]}, "mlrc": {"field": ["pfml"], "baseline": ["contrastive", "arcface"]}}
