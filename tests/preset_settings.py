@@ -49,8 +49,10 @@ SETTINGS = {
     "proxy_gml": {"ratio": 0.05},
     "lifted_structure": {"margin": 1.0, "normalize": False, "l2": 0.005},
     "n_pair": {"normalize": False, "l2": 0.005},
+    "clustering": {"gamma": 1.0, "rounds": 5},
+    "pa_niv": {"margin": 0.1, "scale": 32.0, "blocks": 5, "depth": 8, "width": 128, "clamp": 2.0},
 }  # fmt: skip
-# What differs by dataset, and the rates in units of the network's (hypergraph network, proxies without class).
+# What differs by dataset, and the rates in units of the network's (hypergraph network, proxies without class, flow).
 FINE = {"scale_low": 0.99, "scale_high": 1.01, "shift_scale": 0.01, "detach": True}
 BY_DATASET = {
     "hist": {
@@ -65,10 +67,12 @@ BY_DATASET = {
         "cub200": {"proxies_per_class": 12, "weight": 0.3}, "cars196": {"proxies_per_class": 12, "weight": 0.3},
         "sop": {"proxies_per_class": 1, "weight": 0.0},
     },
+    "pa_niv": {"cub200": {"weight": 0.0075}, "cars196": {"weight": 0.01}, "sop": {"weight": 0.3}},
 }  # fmt: skip
 RATES = {
     "hist": ("hgnn_rate", {"cub200": 5, "cars196": 10, "sop": 10}),
     "hier": ("hierarchy_rate", {"cub200": 50, "cars196": 50, "sop": 50}),
+    "pa_niv": ("flow_rate", {"cub200": 50, "cars196": 50, "sop": 1}),
 }
 IMAGES_PER_CLASS = {"n_pair": 2, "ms_das": 2}  # of the others that learn from pairs 5; Hyp on SOP 2
 UNTRAINED = ("DINO", "ViT-S")  # rows of the network as it comes
@@ -90,7 +94,7 @@ TUNED = {
     "loss": {"proxies_per_class": 3, "alpha": 6.0, "delta": 0.5, "proxy_init": "kaiming"},
 }  # fmt: skip
 
-ODD = {"mining": "semihard", "hierarchy": 2, "normalize": True, "detach": True}  # where 1 is no valid value
+ODD = {"mining": "semihard", "hierarchy": 2, "depth": 2, "normalize": True, "detach": True}  # where 1 is no valid value
 
 
 def tuned_elsewhere(raw: dict) -> dict:

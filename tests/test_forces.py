@@ -81,12 +81,24 @@ def test_the_forces_of_snr_and_prism_are_straight_lines():
     np.testing.assert_allclose(force_curve("prism", {}, "repulsion", AT), np.where(inside, -2 * AT / 3, 0), atol=1e-12)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_clustering_pulls_and_pushes_evenly_within_its_margin(gamma):
+    """Right and wrong both leave one of three images alone: distance 1 against d, and the NMI of 0 0 1 and 0 1 1."""
+    wrong = (math.log(3) - 4 / 3 * math.log(2)) / (math.log(3) - 2 / 3 * math.log(2))
+    margin = gamma * (1 - wrong)
+    pull = force_curve("clustering", {"gamma": gamma}, "attraction", AT)
+    np.testing.assert_allclose(pull, np.where(AT + margin > 1, 1, 0), atol=1e-9)
+    push = force_curve("clustering", {"gamma": gamma}, "repulsion", AT)
+    np.testing.assert_allclose(push, np.where(AT - margin < 1, -1, 0), atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "name, settings, like",
     [
         ("margin_per_class", {}, "margin"),
         ("sub_center_arcface", {"centers_per_class": 3}, "arcface"),
         ("hier", {}, "proxy_anchor"),
+        ("pa_niv", {}, "proxy_anchor"),
     ],
 )
 def test_some_losses_have_the_curve_of_another(name, settings, like):
@@ -204,8 +216,9 @@ def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeyp
     labels = {c.label for c in curves if c.kind == "attraction"}
     alphas = {*params.ablation.alpha, params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
-    whole = {method_name(m) for m in params.baseline if m not in LEFT_OUT} - {"HIST", "HIER"}
-    assert whole | {"HIST, in part", "HIER, in part"} <= labels
+    parts = {"HIST", "HIER", "PA+niV"}
+    whole = {method_name(m) for m in params.baseline if m not in LEFT_OUT} - parts
+    assert whole | {f"{part}, in part" for part in parts} <= labels
     assert {m for m in params.baseline if m not in {c.method for c in curves}} == set(LEFT_OUT)
     write_forces(curves, tmp_path / "new" / "forces.csv")
     rows = list(csv.DictReader((tmp_path / "new" / "forces.csv").open()))

@@ -188,6 +188,8 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name, own, foreign", [
     ("pfml", {"potential_field", "field_loss", "field_kernel", "field_triton", "neighbours"}, {"hier", "prism"}),
     ("hier", {"hier", "ancestors", "scratch", "poincare", "draws", "relative_rate"}, {"hist", "potential_field"}),
+    ("clustering", {"clustering", "facility_search", "checks"}, {"draws", "coupling_flow"}),
+    ("pa_niv", {"non_isotropy", "coupling_flow", "relative_rate"}, {"hier", "facility_search"}),
     ("n_pair", {"library", "baselines", "checks", "draws"}, {"esphn", "pair_law"}),
 ])  # fmt: skip
 def test_a_search_depends_on_its_own_loss_and_on_all_that_trains(name, own, foreign):

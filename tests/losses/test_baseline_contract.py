@@ -125,6 +125,17 @@ BAD = {
     "prism": {"noise_rate": 1.0, "memory": 0, "window": 0, "margin": -0.1, "warmup": -1},
     "ms_das": {"alpha": 0.0, "bank": 0, "produced": -1, "scale_high": 0.5, "shift_scale": -1.0},
     "proxy_gml": {"ratio": 1.5, "proxies_per_class": 0, "weight": -0.1},
+    "clustering": {"gamma": -1.0, "rounds": -1},
+    "pa_niv": {
+        "weight": -1.0,
+        "margin": -0.1,
+        "scale": 0.0,
+        "blocks": -1,
+        "depth": 1,
+        "width": 0,
+        "clamp": 0.0,
+        "flow_rate": 0.0,
+    },
 }
 
 

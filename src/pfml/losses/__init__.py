@@ -9,6 +9,7 @@ import difflib
 import inspect
 
 from pfml.losses import baselines
+from pfml.losses.clustering import Clustering
 from pfml.losses.contrastive_field import ContrastiveFieldLoss
 from pfml.losses.das import MultiSimilarityDAS
 from pfml.losses.esphn import EasyPositive
@@ -17,6 +18,7 @@ from pfml.losses.hist import HIST
 from pfml.losses.histogram import Histogram
 from pfml.losses.hyp import Hyp
 from pfml.losses.library import LIBRARY
+from pfml.losses.non_isotropy import NonIsotropic
 from pfml.losses.potential_field import PotentialFieldLoss
 from pfml.losses.prism import Prism
 from pfml.losses.proxy_gml import ProxyGML
@@ -42,6 +44,8 @@ LOSSES = {
     "prism": Prism,
     "ms_das": MultiSimilarityDAS,
     "proxy_gml": ProxyGML,
+    "clustering": Clustering,
+    "pa_niv": NonIsotropic,
 }
 
 

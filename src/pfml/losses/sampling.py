@@ -22,6 +22,7 @@ NEEDS_POSITIVES = frozenset(
         "hyp",
         "esphn",
         "ms_das",
+        "clustering",
     ]
 )
 # BatchNorm inside the loss.

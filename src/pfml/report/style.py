@@ -13,7 +13,7 @@ NAMES = {
     "normalised_softmax": "N.Softmax", "arcface": "ArcFace", "sub_center_arcface": "Sub-centre ArcFace",
     "fast_ap": "FastAP", "snr": "SNR", "circle": "Circle", "lifted_structure": "Lifted Structure",
     "histogram": "Histogram", "proxy_nca_pp": "ProxyNCA++", "esphn": "ESPHN", "prism": "PRISM", "ms_das": "MS + DAS",
-    "proxy_gml": "ProxyGML",
+    "proxy_gml": "ProxyGML", "clustering": "Clustering", "pa_niv": "PA+niV",
 }  # fmt: skip
 DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
 METRICS = {
@@ -36,8 +36,8 @@ LOOKS = {  # colour, dash, marker
     "cub200": (GREEN, "-", "s"), "cars196": (BLUE, "--", "D"),
 }  # fmt: skip
 _OTHERS = [name for name in NAMES if name not in LOOKS]
-LOOKS |= {
-    name: (HUES[i % 7], DASHES[1 + i // 7 % 3], MARKERS[(i + i // 7 * 3 + 5) % 8]) for i, name in enumerate(_OTHERS)
+LOOKS |= {  # 24 without a repetition
+    name: (HUES[(i + 1) % 7], DASHES[1 + i // 8 % 3], MARKERS[i % 8]) for i, name in enumerate(_OTHERS)
 }
 CLASS_LOOKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (ORANGE, "P"))
 RIGHT, WRONG = BLUE, ORANGE  # dark and light: also told apart in grey

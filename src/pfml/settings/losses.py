@@ -192,6 +192,22 @@ class ProxyGML(Section):
     weight: NonNegative
 
 
+class Clustering(Section):
+    gamma: NonNegative
+    rounds: CountOrZero
+
+
+class NonIsotropic(Section):
+    weight: NonNegative
+    margin: NonNegative
+    scale: Positive
+    blocks: CountOrZero
+    depth: Annotated[int, Field(ge=2)]
+    width: Count
+    clamp: Positive
+    flow_rate: Positive
+
+
 # Settings of every loss that a row may use; the names are those of pfml.losses.LOSSES.
 LOSS_SETTINGS = {
     "pfml": FieldLoss,
@@ -222,6 +238,8 @@ LOSS_SETTINGS = {
     "prism": Prism,
     "ms_das": MultiSimilarityDAS,
     "proxy_gml": ProxyGML,
+    "clustering": Clustering,
+    "pa_niv": NonIsotropic,
 }
 FIELDS = ("pfml", "cpml")
 BASELINES = tuple(name for name in LOSS_SETTINGS if name not in FIELDS)

@@ -38,10 +38,10 @@ SOURCES = {  # what acts on an embedding
     "pfml": "field", "cpml": "field",
     "contrastive": "pair", "triplet": "pair", "multi_similarity": "pair", "margin": "pair", "circle": "pair",
     "lifted_structure": "pair", "n_pair": "pair", "margin_per_class": "pair", "snr": "pair", "hyp": "pair",
-    "esphn": "pair", "prism": "pair", "ms_das": "pair",
+    "esphn": "pair", "prism": "pair", "ms_das": "pair", "clustering": "pair",
     "proxy_anchor": "proxy", "proxy_nca": "proxy", "soft_triple": "proxy", "normalised_softmax": "proxy",
     "cosface": "proxy", "arcface": "proxy", "sub_center_arcface": "proxy", "proxy_nca_pp": "proxy", "hist": "proxy",
-    "hier": "proxy", "proxy_gml": "proxy",
+    "hier": "proxy", "proxy_gml": "proxy", "pa_niv": "proxy",
 }  # fmt: skip
 _BINS = "it compares histograms of pairs, so that its force on one depends on the bins of the others, in this scene "
 LEFT_OUT = {
@@ -55,9 +55,10 @@ CHANGES = {
     "ms_das": {"epsilon": 4.0},  # leaves its mining out: no cosines differ by more
     "hist": {"lambda_s": 0.0},  # without its hypergraph, whose force goes through a network and not along a distance
     "hier": {"hierarchy": 2},  # of any number: one image draws no triplet of the hierarchy, which is then without force
+    "pa_niv": {"blocks": 0},  # without its flow, whose force goes through networks and not along a distance
     "proxy_gml": {"ratio": 1.0},  # of two classes all proxies are kept, as of many those of the nearest
 }
-IN_PART = ("hist", "hier")  # of which only what pulls to and pushes from class proxies acts
+IN_PART = ("hist", "hier", "pa_niv")  # of which only what pulls to and pushes from class proxies acts
 _H = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
 AXES = torch.kron(_H, torch.kron(_H, _H))[1:5] / math.sqrt(8)  # of which components sum to 0, as SNR wants embeddings
 
