@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 
@@ -197,3 +198,25 @@ def test_pickled_objects_are_refused(tmp_path):
     torch.save({"work": "w", "model": pytest.approx(1)}, tmp_path / "state.pt")
     with pytest.raises(pickle.UnpicklingError):
         load_state(tmp_path / "state.pt", "w")
+
+
+def test_a_run_does_not_go_on_from_a_checkpoint_of_other_looks_at_wrong_labels(workspace):
+    """Else one history would hold looks of two rhythms."""
+    folder = workspace("looks")
+    process = start(folder)
+    wait_for_epoch(process, 2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    params = folder / "params.yaml"
+    raw = yaml.safe_load(params.read_text())
+    params.write_text(yaml.safe_dump(raw | {"memorisation": {"every": raw["memorisation"]["every"] + 1}}))
+    for goes_on in (False, True):
+        process = start(folder)
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "epoch   2/8" in line or "epoch   3/8" in line:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert any("goes on after epoch" in line for line in lines) == goes_on

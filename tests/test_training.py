@@ -70,15 +70,16 @@ EVERYTHING = {
 
 @pytest.mark.parametrize("method, changes", [("pfml", {}), ("proxy_nca", {}), ("pfml", EVERYTHING)])
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, method, changes):
-    states, whole = [], train(with_recipe(cell(method), **changes), data)
+    data = with_wrong_labels(data)
+    states, whole = [], train(with_recipe(cell(method), **changes), data, label_fit_every=2)
     calls = iter(range(10**6))
     with pytest.raises(Interrupted):  # in the third epoch of three steps
         train(
-            with_recipe(cell(method), **changes), data,
+            with_recipe(cell(method), **changes), data, label_fit_every=2,
             save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 7,
         )  # fmt: skip
     assert len(states) == 2
-    resumed = train(with_recipe(cell(method), **changes), data, state=states[-1])
+    resumed = train(with_recipe(cell(method), **changes), data, state=states[-1], label_fit_every=2)
     assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
     assert whole.epoch == resumed.epoch
     for a, b in zip(whole.history, resumed.history):
@@ -279,12 +280,20 @@ def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
     assert torch.allclose(embed(model, pictures, batch=30), embed(model, pictures, batch=7), atol=1e-5)
 
 
-def test_wrong_labels_are_looked_at_while_training_goes_on(cell, data):
-    """Every second epoch and at the end; the training is the same to the bit, and the last look is that of the end."""
+def with_wrong_labels(data):
     true = data.train.labels
     given = torch.where(torch.arange(len(true)) % 5 == 0, (true + 1) % 12, true)
-    noisy = replace(data, train=replace(data.train, labels=given), true_labels=true)
-    plain, watched = train(cell(epochs=5), noisy), train(cell(epochs=5), noisy, label_fit_every=2)
+    return replace(data, train=replace(data.train, labels=given), true_labels=true)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.8}])
+def test_wrong_labels_are_looked_at_while_training_goes_on(cell, data, changes):
+    """Every second epoch and at the end; the training is the same to the bit, and the last look is that of the end, of
+    the averaged weights where they are averaged.
+    """
+    noisy = with_wrong_labels(data)
+    given, true = noisy.train.labels, noisy.true_labels
+    plain, watched = (train(cell(epochs=5, **changes), noisy, label_fit_every=every) for every in (0, 2))
     assert same(bits(plain.model), bits(watched.model)) and same(bits(plain.loss), bits(watched.loss))
     assert [row["epoch"] for row in watched.history if "fitted" in row] == [2, 4, 5]
     assert not any("fitted" in row for row in plain.history)
@@ -292,6 +301,16 @@ def test_wrong_labels_are_looked_at_while_training_goes_on(cell, data):
     last = watched.history[-1]
     assert (last["fitted"], last["resisted"]) == label_fit(embeddings, given.numpy(), true.numpy())
     assert 0 < last["fitted"] + last["resisted"] <= 1
+
+
+def test_a_look_at_embeddings_that_are_not_finite_stops_the_run(cell, data, monkeypatch):
+    """Also in an epoch that measures nothing else."""
+    import pfml.training as training
+
+    real = training.embed
+    monkeypatch.setattr(training, "embed", lambda *args: real(*args) * float("nan"))
+    with pytest.raises(FloatingPointError, match="embeddings became NaN or infinite"):
+        train(cell("contrastive", epochs=4, eval_every=4), with_wrong_labels(data), label_fit_every=1)
 
 
 def test_right_labels_are_not_looked_at(cell, data):

@@ -21,6 +21,7 @@ NUMERIC_CODE = (
     "losses/*.py",
     "networks/*.py",
     *(f"{name}.py" for name in ("training", "optimisation", "random_state", "models")),
+    *(f"{name}.py" for name in ("fitted_labels", "retrieval", "retrieval_ranks")),
     *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
     *(f"data/{name}.py" for name in ("transforms", "held_out", "folds", "confusable", "noise", "noise_kinds")),
 )  # fmt: skip
@@ -57,7 +58,7 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
 
     data = load_run_data(cell)
     dataset_digest = json.loads(Path("data/raw", cell.dataset, "meta.json").read_text())["digest"][:32]
-    fingerprint = work_fingerprint(cell)
+    fingerprint = work_fingerprint(cell, looks=params.memorisation.every)
     state = ranks.from_first(load_state(folder / "state.pt", fingerprint) if ranks.first else None)
     if state and ranks.first:
         inside = f", step {state['unfinished'][0]} of the next" if state["unfinished"][0] else ""
@@ -132,11 +133,11 @@ def numeric_code() -> list[Path]:
     return [path for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
 
 
-def work_fingerprint(cell: Cell, code: Sequence[Path] | None = None) -> str:
+def work_fingerprint(cell: Cell, code: Sequence[Path] | None = None, looks: int = 0) -> str:
     """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers (all of
-    it, unless given).
+    it, unless given), epochs between looks at wrong labels.
     """
-    parts = [cell.digest.encode(), inputs_digest(cell).encode()]
+    parts = [cell.digest.encode(), inputs_digest(cell).encode(), str(looks).encode()]
     parts += [path.read_bytes() for path in (numeric_code() if code is None else code)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -228,8 +228,7 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
 
     def metrics(half: Half, prefix: str) -> dict[str, float]:
         embeddings = embed(model, half.pictures, ranks)
-        if not embeddings.isfinite().all():  # after a last step that no further loss has seen
-            raise FloatingPointError("the network's embeddings became NaN or infinite in the last step of an epoch")
+        _check_finite(embeddings)
         found = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
         return {prefix + name: found[name] for name in ("recall@1", "map@r")}
 
@@ -240,11 +239,23 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
 def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
     """fitted and resisted: shares of the training images with a wrong label (pfml.fitted_labels), by all training
     embeddings; nothing where no label is known to be wrong.
+
+    Raises:
+        FloatingPointError: embeddings are not finite.
     """
     if data.true_labels is None or torch.equal(data.train.labels, data.true_labels):
         return {}
-    embeddings = embed(model, data.train.pictures, ranks).numpy()
-    return dict(zip(("fitted", "resisted"), label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())))
+    embeddings = embed(model, data.train.pictures, ranks)
+    _check_finite(embeddings)
+    if ranks and not ranks.first:  # the first one writes the history
+        return {}
+    found = label_fit(embeddings.numpy(), data.train.labels.numpy(), data.true_labels.numpy())
+    return dict(zip(("fitted", "resisted"), found))
+
+
+def _check_finite(embeddings: torch.Tensor) -> None:
+    if not embeddings.isfinite().all():  # after a last step that no further loss has seen
+        raise FloatingPointError("the network's embeddings became NaN or infinite in the last step of an epoch")
 
 
 def _diverged(cell: Cell, epoch: int, step: int, what: str, history: list[dict]) -> str:

@@ -140,11 +140,7 @@ def fingerprint(params: Params, method: str) -> str:
         for noise in params.tune.noise
     ]
     parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [cell.config for cell in cells]]
-    code = [Path(__file__).with_name(name).read_bytes() for name in ("retrieval.py", "retrieval_ranks.py")]
-    parts += [
-        [work_fingerprint(cell, code_of(cell.loss_name)) for cell in cells],
-        [hashlib.sha256(text).hexdigest() for text in code],
-    ]
+    parts.append([work_fingerprint(cell, code_of(cell.loss_name)) for cell in cells])
     parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -72,6 +72,18 @@ def test_value_and_gradients_equal_the_originals(seed, gamma, rounds, classes, s
     assert_agrees(loss, lambda _, x, y: authors(x, y, gamma, rounds), *batch)
 
 
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("gamma, rounds", [(3.0, 0), (3.0, 5), (30.0, 5)])
+def test_copies_count_as_in_the_original(seed, gamma, rounds):
+    """Of equal distances the first medoid, and a medoid is its own even where another lies in its place."""
+    points, labels = random_batch(seed, count=15, classes=5, spread=2.0)
+    drawn = torch.randint(15, (8, 2), generator=torch.Generator().manual_seed(seed))
+    for copy, original in drawn.tolist():
+        points[copy] = points[original]
+    value, _, _ = call(make("clustering", gamma=gamma, rounds=rounds), points, labels)
+    assert float(value) == pytest.approx(float(authors(points.double(), labels, gamma, rounds)), rel=1e-5, abs=1e-5)
+
+
 def test_most_of_these_batches_have_a_loss():
     values = [call(make("clustering", gamma=3.0), *random_batch(s, count=15, spread=2.0))[0] for s in range(6)]
     assert sum(value > 0 for value in values) > 3

@@ -124,8 +124,9 @@ def compare(reports, percents, processor=A4000, study=None, drop=()):
     ("percents", "difference", "word"),
     [
         ((4.0, 4.0, 4.0), 4.0 - PUBLISHED["Potential Field (Ours) M=30"], "reproduced"),
-        ((4.8, 4.8, 4.8), 4.8 - PUBLISHED["Potential Field (Ours) M=30"], "above"),
-        ((3.6, 3.6, 3.6), 3.6 - PUBLISHED["Potential Field (Ours) M=30"], "below"),
+        ((4.9, 4.9, 4.9), 4.9 - PUBLISHED["Potential Field (Ours) M=30"], "reproduced"),  # 14.85 s of 14.15 s is 4.95
+        ((5.0, 5.0, 5.0), 5.0 - PUBLISHED["Potential Field (Ours) M=30"], "above"),
+        ((3.4, 3.4, 3.4), 3.4 - PUBLISHED["Potential Field (Ours) M=30"], "below"),
         ((1.0, 3.0, 5.0), 3.0 - PUBLISHED["Potential Field (Ours) M=30"], "reproduced"),  # std 2.0
         ((9.0, 10.0, 11.0), 10.0 - PUBLISHED["Potential Field (Ours) M=30"], "above"),
     ],

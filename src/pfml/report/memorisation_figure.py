@@ -91,10 +91,11 @@ def _gaps(axes, histories: Sequence[History], noise: float) -> None:
 
 
 def _fitted(axes, histories: Sequence[History], noise: float) -> None:
-    """Percent of the wrong labels that each method had fitted at the epochs that were looked at, means over seeds."""
+    """Percent of the wrong labels that each method had fitted, at the epochs and over the runs that were looked at."""
     ends = []
     for method in dict.fromkeys(m for m, n, _ in histories if n == noise):
-        curve = mean_curve([h for h in histories if h[:2] == (method, noise)], "fitted")
+        looked = [h for h in histories if h[:2] == (method, noise) and any(r.get("fitted") is not None for r in h[2])]
+        curve = mean_curve(looked, "fitted")
         if curve:
             fitted = [100 * share for share in curve.values()]
             axes.plot(list(curve), fitted, **line_style(method))

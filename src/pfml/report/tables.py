@@ -38,8 +38,8 @@ LaTeX are in [tables/](tables). How to read them, and by which rules: [docs/repo
   numbers are from memory and unverified, *third-party* ones were read by someone else, Figure 3 was measured from its
   plot (*digitised*). **{MISSING}**: the paper prints a dash.
 * **Verdict** on a published number: *reproduced* within 2 combined standard deviations or 0.5 points, else *below* or
-  *above*; *not run*; *not comparable*, with the reason. It judges the last epoch, and says so where
-  the published number is recalled.
+  *above*; *not run*; *not comparable*, with the reason. Of retrieval it judges the last epoch, of Tables 3, 6, 7 and 9
+  what docs/reports.md says. A verdict on a recalled number says that it is recalled.
 * **MLflow.** The runs of a row are in the experiment `pfml-<study>` under the filter `tags.method = '<method>' and
   tags.noise = '<noise>'`; tables show the first digits of their ids, `results.csv` the whole. Cross
   validations (Tables 6 and 7) have a run a fold and seed under `tags.method = '<method>'`; timings have none.

@@ -1,6 +1,7 @@
 """What may be said of a number of ours beside a published one, and whether it may be set beside it at all.
 
-The rule is in docs/reports.md. It judges the last epoch; the best epoch stands beside it for the reader.
+The rule is in docs/reports.md. Of retrieval it judges the last epoch; the best epoch stands beside it for the
+reader.
 """
 
 import math
