@@ -58,6 +58,13 @@ def test_no_locks_no_wait(tmp_path, monkeypatch):
     launch.await_predecessors()
 
 
+def test_theory_starts_beside_the_first_trainings():
+    stale = ["train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "evaluate@glyphs-pfml-0.0-0", "tables", "theory"]
+    first, second = (launch.wave(stale, groups) for groups in launch.WAVES)
+    assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0"]
+    assert second == ["evaluate@glyphs-pfml-0.0-0"]
+
+
 def test_commands_run_side_by_side_and_a_failure_stops_the_rest(tmp_path):
     meet = (
         "import pathlib, sys, time\npathlib.Path(sys.argv[1]).touch()\n"

@@ -1,7 +1,8 @@
 """`make repro`: runs what DVC says is out of date, independent runs side by side, and lets DVC do the rest.
 
 DVC itself runs one stage after the other. Several `dvc --wait-for-lock repro -s <stage>` work side by side in one
-workspace once everything upstream of them is done, so: data stages, then trainings, then evaluations, then the rest.
+workspace once everything upstream of them is done, so: data stages, then trainings (with the theory, which needs no run
+and takes longest), then evaluations, then the rest.
 Which stages there are and which are stale is DVC's own answer (`dvc status`); nothing of its graph is repeated here.
 """
 
@@ -21,7 +22,7 @@ from pfml.presets import use_preset
 from pfml.settings.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
-WAVES = (("train", "ablate_", "tune"), ("evaluate",))
+WAVES = (("theory", "train", "ablate_", "tune"), ("evaluate",))
 REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
 DVC = (sys.executable, "-m", "dvc")
 
@@ -63,9 +64,10 @@ def main() -> int:
             run([[*DVC, "repro", *DATA]], 1)
             stale = stale_stages()
         for number, groups in enumerate(WAVES):
-            names = [name for name in stale if stage_group(name).startswith(groups)]
+            names = wave(stale, groups)
             if len(names) > 1:
-                print(f"{len(names)} stages to run ({groups[0]} ...), {jobs} at a time", flush=True)
+                kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
+                print(f"{len(names)} stages to run ({kinds}), {jobs} at a time", flush=True)
                 run([[*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item", name] for name in names], jobs)
                 if number + 1 < len(WAVES):
                     stale = stale_stages()
@@ -81,6 +83,12 @@ def main() -> int:
         return error.returncode
     print(f"done in {time.perf_counter() - started:.0f} s")
     return 0
+
+
+def wave(stale: list[str], groups: tuple[str, ...]) -> list[str]:
+    """The stages of some groups, in their order; theory first: at the end the others would wait for it."""
+    names = [name for name in stale if stage_group(name).startswith(groups)]
+    return sorted(names, key=lambda name: name != "theory")
 
 
 def stage_group(name: str) -> str:
