@@ -2,56 +2,15 @@ import copy
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from pfml.cells import find_cell, grid_cells
-from pfml.config import load_params
-from pfml.data.loader import Half, RunData
 from pfml.data.pictures import TensorPictures
 from pfml.data.transforms import TRANSFORMS
-from pfml.fitted_labels import label_fit
 from pfml.losses import build_loss
 from pfml.models import build_model
-from pfml.training import Interrupted, embed, measure, train
-
-
-def half(classes, per_class, seed):
-    """Random textures: each class a pattern of its own, each image that pattern plus noise."""
-    rng = np.random.default_rng(seed)
-    patterns = rng.integers(0, 256, (classes, 3, 16, 16))
-    labels = np.repeat(np.arange(classes), per_class)
-    images = np.clip(patterns[labels] + rng.normal(0, 40, (len(labels), 3, 16, 16)), 0, 255).astype(np.uint8)
-    return Half(TensorPictures(torch.from_numpy(images), TRANSFORMS["shift"], 3), torch.from_numpy(labels))
-
-
-@pytest.fixture
-def data():
-    return RunData(half(12, 8, 0), half(6, 8, 1), None, 12)
-
-
-@pytest.fixture
-def cell(tiny, write):
-    tiny["train"] |= {"epochs": 4, "batch": 20}
-
-    def _cell(method="pfml", **train):
-        tiny["train"] |= train
-        return find_cell(grid_cells(load_params(write(tiny))), f"glyphs-{method}-0.0-0")
-
-    return _cell
-
-
-def with_recipe(cell, **changes):
-    return replace(cell, train=dict(cell.train, **changes))
-
-
-def bits(module):
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+from pfml.training import embed, measure, train
+from tests.training.scenes import bits, half, same, with_recipe
 
 
 @pytest.mark.parametrize("method", ["pfml", "cpml", "proxy_nca", "contrastive"])
@@ -60,63 +19,6 @@ def test_training_learns_and_is_reproducible_to_the_bit(cell, data, method):
     assert same(bits(first.model), bits(second.model)) and same(bits(first.loss), bits(second.loss))
     losses = [row["loss"] for row in first.history]
     assert losses[-1] < losses[0]
-
-
-EVERYTHING = {
-    "ema": 0.8, "frozen_epochs": 1, "freeze_bn": "statistics", "schedule": "step", "step_epochs": 2, "clip_value": 0.1,
-    "optimizer": "rmsprop", "select": "best_test", "sampler": "m_per_class",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("method, changes", [("pfml", {}), ("proxy_nca", {}), ("pfml", EVERYTHING)])
-def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, method, changes):
-    data = with_wrong_labels(data)
-    states, whole = [], train(with_recipe(cell(method), **changes), data, label_fit_every=2)
-    calls = iter(range(10**6))
-    with pytest.raises(Interrupted):  # in the third epoch of three steps
-        train(
-            with_recipe(cell(method), **changes), data, label_fit_every=2,
-            save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 7,
-        )  # fmt: skip
-    assert len(states) == 2
-    resumed = train(with_recipe(cell(method), **changes), data, state=states[-1], label_fit_every=2)
-    assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
-    assert whole.epoch == resumed.epoch
-    for a, b in zip(whole.history, resumed.history):
-        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
-
-
-@pytest.mark.parametrize("changes", [{}, EVERYTHING | {"sampler": "balanced"}])
-def test_a_run_resumed_inside_an_epoch_equals_the_uninterrupted_one_to_the_bit(cell, data, changes):
-    changes = changes | {"steps_per_epoch": 5, "checkpoint_steps": 2}
-    states, whole = [], train(with_recipe(cell("pfml"), **changes), data)
-    calls = iter(range(10**6))
-    with pytest.raises(Interrupted):
-        train(
-            with_recipe(cell("pfml"), **changes), data,
-            save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 9,
-        )  # fmt: skip
-    assert [state["unfinished"][0] for state in states] == [2, 4, 0, 2, 4]
-    for state in states[-2:]:
-        resumed = train(with_recipe(cell("pfml"), **changes), data, state=state)
-        assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
-        assert [row["loss"] for row in whole.history] == [row["loss"] for row in resumed.history]
-
-
-def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(cell, data, monkeypatch):
-    import pfml.training as training
-
-    def dropping(**settings):
-        model = build_model(**settings)
-        model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)
-        return model
-
-    monkeypatch.setattr(training, "build_model", dropping)
-    states, whole = [], train(cell("pfml"), data)
-    train(cell("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
-    torch.manual_seed(99)
-    resumed = train(cell("pfml"), data, state=states[1])
-    assert same(bits(whole.model), bits(resumed.model))
 
 
 def test_the_backbone_stays_while_it_is_frozen_and_head_and_proxies_train(cell, data):
@@ -278,41 +180,3 @@ def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
     model, images = build_model("conv4", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)
     pictures = TensorPictures(images, TRANSFORMS["shift"], 3)
     assert torch.allclose(embed(model, pictures, batch=30), embed(model, pictures, batch=7), atol=1e-5)
-
-
-def with_wrong_labels(data):
-    true = data.train.labels
-    given = torch.where(torch.arange(len(true)) % 5 == 0, (true + 1) % 12, true)
-    return replace(data, train=replace(data.train, labels=given), true_labels=true)
-
-
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.8}])
-def test_wrong_labels_are_looked_at_while_training_goes_on(cell, data, changes):
-    """Every second epoch and at the end; the training is the same to the bit, and the last look is that of the end, of
-    the averaged weights where they are averaged.
-    """
-    noisy = with_wrong_labels(data)
-    given, true = noisy.train.labels, noisy.true_labels
-    plain, watched = (train(cell(epochs=5, **changes), noisy, label_fit_every=every) for every in (0, 2))
-    assert same(bits(plain.model), bits(watched.model)) and same(bits(plain.loss), bits(watched.loss))
-    assert [row["epoch"] for row in watched.history if "fitted" in row] == [2, 4, 5]
-    assert not any("fitted" in row for row in plain.history)
-    embeddings = embed(watched.model, data.train.pictures).numpy()
-    last = watched.history[-1]
-    assert (last["fitted"], last["resisted"]) == label_fit(embeddings, given.numpy(), true.numpy())
-    assert 0 < last["fitted"] + last["resisted"] <= 1
-
-
-def test_a_look_at_embeddings_that_are_not_finite_stops_the_run(cell, data, monkeypatch):
-    """Also in an epoch that measures nothing else."""
-    import pfml.training as training
-
-    real = training.embed
-    monkeypatch.setattr(training, "embed", lambda *args: real(*args) * float("nan"))
-    with pytest.raises(FloatingPointError, match="embeddings became NaN or infinite"):
-        train(cell("contrastive", epochs=4, eval_every=4), with_wrong_labels(data), label_fit_every=1)
-
-
-def test_right_labels_are_not_looked_at(cell, data):
-    for known in (data, replace(data, true_labels=data.train.labels)):
-        assert not any("fitted" in row for row in train(cell(epochs=1), known, label_fit_every=1).history)
