@@ -49,6 +49,18 @@ def test_each_switch_gives_what_its_formula_gives(params, trained):
     assert free["measure"] == "raw proxies"
     again = measured(embeddings="epoch")
     assert again["w2"] != row["w2"] and again["measure"] == "batches of an epoch"
+    passing = measured(embeddings="passing")
+    passed, whose = unit(saved["passed"]), saved["passed_labels"]
+    assert passing["w2"] == pytest.approx(proxy_wasserstein(proxies, passed, whose), abs=1e-6)
+    assert passing["w2_relative"] == pytest.approx(passing["w2"] / spread(passed, whose), rel=1e-4)
+    assert passing["w2"] not in (row["w2"], again["w2"]) and passing["measure"] == "passing batches"
+
+
+def test_what_passed_is_of_the_images_that_the_epoch_drew_but_not_of_the_network_at_its_end(trained):
+    saved = np.load(trained[0].paths().model / "embeddings.npz")
+    embeddings, labels = drawn_again(trained[0], 1)  # the last of two epochs
+    np.testing.assert_array_equal(saved["passed_labels"], labels)
+    assert saved["passed"].shape == embeddings.shape and not np.allclose(saved["passed"], embeddings, atol=1e-3)
 
 
 def test_the_batches_of_an_epoch_are_those_that_training_drew(trained):

@@ -72,7 +72,7 @@ def outputs(folder):
 
 
 def test_killed_again_and_again_it_ends_as_if_never_touched(workspace):
-    calm, rough = workspace("calm"), workspace("rough")
+    calm, rough = workspace("calm", 12), workspace("rough", 12)  # long enough epochs to be met inside
     finish(start(calm))
     for epoch, delay in ((1, 0.0), (3, 0.03), (6, 0.07)):
         process = start(rough)
@@ -168,7 +168,8 @@ def test_two_processes_end_like_one(workspace, tiny, write, loss):
     assert [json.loads((model / "run.json").read_text())["processes"] for model in models] == [1, 2]
     single, joint = (dict(np.load(model / "embeddings.npz")) for model in models)
     assert (single["train_labels"] == joint["train_labels"]).all() and single["test"].shape == joint["test"].shape
-    for name in ("test", "train", "proxies"):
+    assert (single["passed_labels"] == joint["passed_labels"]).all()
+    for name in ("test", "train", "passed", "proxies"):
         scale = np.abs(single[name]).max()
         assert np.abs(single[name] - joint[name]).max() < 1e-3 * scale, name
     first, second = (pd.read_csv(model / "history.csv") for model in models)

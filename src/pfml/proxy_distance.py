@@ -33,7 +33,8 @@ def measure_wasserstein(cells: Sequence[Cell], settings: Wasserstein) -> list[di
         if settings.embeddings == "epoch":
             embeddings, labels = drawn_again(cell, run["selected_epoch"] - 1)
         else:
-            embeddings, labels = saved["train"], saved["train_labels"]
+            kept = "train" if settings.embeddings == "end" else "passed"
+            embeddings, labels = saved[kept], saved[f"{kept}_labels"]
         embeddings = unit(embeddings)
         if settings.normalize_proxies and cell.loss.get("normalize_proxies", True):
             proxies = unit(proxies)

@@ -89,6 +89,7 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
         embeddings = {
             "test": embed(trained.model, measured.pictures, ranks), "test_labels": measured.labels,
             "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
+            "passed": trained.passed, "passed_labels": trained.passed_labels,
         }  # fmt: skip
         if not ranks.first:
             return
@@ -107,7 +108,8 @@ def _train_and_write(cell: Cell, params: Params, folder: Path, stop, ranks) -> N
 def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, run: dict) -> None:
     """The files of a finished run. Embeddings (float32, not normalised) are those of evaluation mode: of the training
     images, and of the images that the run is measured on, which are the validation classes where they are held out
-    (but the test half in a fold). `prefix` is dropped from the names of the history's columns.
+    (but the test half in a fold); and `passed`, of the kept epoch's batches in training. `prefix` is dropped from the
+    names of the history's columns.
     """
     import numpy as np
     import pandas as pd

@@ -24,14 +24,17 @@ SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.sele
 
 @dataclass
 class Trained:
-    """What a finished run leaves: the network, the loss (with its proxies), one history row per epoch, and the epoch
-    (from 1) whose network and loss these are.
+    """What a finished run leaves: the network, the loss (with its proxies), one history row per epoch, the epoch (from
+    1) whose network and loss these are, and that epoch's batches as the loss met them, while the network moved:
+    embeddings (n, D) in training mode, of augmented images, in the order of the batches, and labels (n,).
     """
 
     model: torch.nn.Module
     loss: torch.nn.Module
     history: list[dict]
     epoch: int
+    passed: torch.Tensor
+    passed_labels: torch.Tensor
 
 
 class Interrupted(RuntimeError):
@@ -92,13 +95,14 @@ def train(
     average = Average(model, recipe["ema"]) if recipe["ema"] else None
     history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
     unfinished = 0, 0.0, 0.0  # steps of the first epoch that are done, the sum of their losses, their seconds
+    passed = []  # (embeddings, labels) of the batches of the epoch
     if state is not None:
         for name, holder in (("model", model), ("loss", loss), ("optimizer", optimizer), ("scaler", scaler)):
             holder.load_state_dict(state[name])
         history, best = state["history"], state["best"]
         if average:
             average.weights = {name: weights.to(device) for name, weights in state["average"].items()}
-        unfinished = state["unfinished"]
+        unfinished, passed = state["unfinished"], state["passed"]
         restore_random(state["random"], device)
     network = ranks.wrapped(model, recipe["sync_bn"])
     if recipe["compile"]:
@@ -109,13 +113,14 @@ def train(
         parts = {"model": model, "loss": loss, "optimizer": optimizer, "scaler": scaler}
         return {name: part.state_dict() for name, part in parts.items()} | {
             "average": average and average.weights, "best": best, "history": history,
-            "unfinished": (steps_done, total, seconds), "random": random_state(device),
+            "unfinished": (steps_done, total, seconds), "passed": passed[:], "random": random_state(device),
         }  # fmt: skip
 
     for epoch in range(len(history), recipe["epochs"]):
         if patience_is_out(history, recipe["patience"]):
             break
         (first, total, seconds), unfinished = unfinished, (0, 0.0, 0.0)
+        passed = passed if first else []
         started = time.perf_counter() - seconds
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
@@ -138,6 +143,7 @@ def train(
             embeddings = ranks.joined(embeddings.float(), len(batch))
             if not embeddings.isfinite().all():  # which a loss would refuse as bad input
                 raise FloatingPointError(_diverged(cell, epoch, step, "the embeddings became NaN or infinite", history))
+            passed.append((embeddings.detach().cpu(), data.train.labels[batch]))
             energy = loss(embeddings, data.train.labels[batch].to(device))
             if not energy.isfinite():
                 raise FloatingPointError(_diverged(cell, epoch, step, f"the loss became {energy.item()}", history))
@@ -159,7 +165,7 @@ def train(
             average.exchange(model)
         if (epoch + 1) % recipe["eval_every"] == 0 or epoch + 1 == recipe["epochs"]:
             row |= measure(model, data, ranks)
-            best = better(best, row, SCORES.get(recipe["select"]), model, loss)
+            best = better(best, row, SCORES.get(recipe["select"]), model, loss, passed)
         if label_fit_every and ((epoch + 1) % label_fit_every == 0 or epoch + 1 == recipe["epochs"]):
             row |= wrong_labels(model, data, ranks)
         if average:
@@ -173,7 +179,8 @@ def train(
     if best:
         model.load_state_dict(best["model"])
         loss.load_state_dict(best["loss"])
-    return Trained(model, loss, history, best["epoch"] if best else len(history))
+    passed, passed_labels = map(torch.cat, zip(*(best["passed"] if best else passed)))
+    return Trained(model, loss, history, best["epoch"] if best else len(history), passed, passed_labels)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -188,15 +195,17 @@ def patience_is_out(history: list[dict], patience: int) -> bool:
     return bool(patience) and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
 
-def better(best: dict | None, row: dict, score: str | None, model: torch.nn.Module, loss: torch.nn.Module):
-    """What to keep: this epoch's network and loss if they are better than the best so far; of equals the earlier."""
+def better(
+    best: dict | None, row: dict, score: str | None, model: torch.nn.Module, loss: torch.nn.Module, passed: list
+) -> dict | None:
+    """What to keep: this epoch's network, loss and passed batches if better than the best's; of equals the earlier."""
     if score is None or (best and best["score"] >= row[score]):
         return best
     copies = {
         name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
         for name, module in (("model", model), ("loss", loss))
     }
-    return {"epoch": row["epoch"], "score": row[score], **copies}
+    return {"epoch": row["epoch"], "score": row[score], "passed": passed, **copies}
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, metho
     assert len(states) == 2
     resumed = train(with_recipe(cell(method), **changes), data, state=states[-1], label_fit_every=2)
     assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
-    assert whole.epoch == resumed.epoch
+    assert whole.epoch == resumed.epoch and torch.equal(whole.passed, resumed.passed)
     for a, b in zip(whole.history, resumed.history):
         assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
 
@@ -48,6 +48,13 @@ def test_a_run_resumed_inside_an_epoch_equals_the_uninterrupted_one_to_the_bit(c
         resumed = train(with_recipe(cell("pfml"), **changes), data, state=state)
         assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
         assert [row["loss"] for row in whole.history] == [row["loss"] for row in resumed.history]
+        assert torch.equal(whole.passed, resumed.passed) and torch.equal(whole.passed_labels, resumed.passed_labels)
+
+
+def test_a_run_stopped_after_its_last_step_still_has_what_passed(cell, data):
+    states, whole = [], train(cell("pfml"), data)
+    train(cell("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
+    assert torch.equal(whole.passed, train(cell("pfml"), data, state=states[-1]).passed)
 
 
 def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(cell, data, monkeypatch):

@@ -13,7 +13,7 @@ class Wasserstein(Section):
     mean: bool
     assignment: Literal["class", "nearest", "all"]
     normalize_proxies: bool
-    embeddings: Literal["end", "epoch"]
+    embeddings: Literal["end", "epoch", "passing"]
 
     @property
     def name(self) -> str:
@@ -21,7 +21,7 @@ class Wasserstein(Section):
         words = [] if self.mean else ["sum"]
         words += [f"assignment {self.assignment}"] if self.assignment != "class" else []
         words += [] if self.normalize_proxies else ["raw proxies"]
-        words += ["batches of an epoch"] if self.embeddings == "epoch" else []
+        words += {"end": [], "epoch": ["batches of an epoch"], "passing": ["passing batches"]}[self.embeddings]
         return ", ".join(words) or "reconstruction"
 
 
