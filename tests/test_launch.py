@@ -58,11 +58,23 @@ def test_no_locks_no_wait(tmp_path, monkeypatch):
     launch.await_predecessors()
 
 
-def test_theory_starts_beside_the_first_trainings():
-    stale = ["train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "evaluate@glyphs-pfml-0.0-0", "tables", "theory"]
+def test_what_takes_longest_starts_beside_the_first_of_its_wave():
+    stale = [
+        "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs", "tables",
+        "theory", "embedding_figures@glyphs", "loss_figures", "complexity", "figures",
+    ]  # fmt: skip
     first, second = (launch.wave(stale, groups) for groups in launch.WAVES)
-    assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0"]
-    assert second == ["evaluate@glyphs-pfml-0.0-0"]
+    assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "loss_figures"]
+    assert second == ["embedding_figures@glyphs", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs"]
+
+
+def test_short_stages_share_a_process_and_every_run_at_a_time_has_one():
+    names = [str(i) for i in range(33)]
+    assert launch.divided(names, 2, 1) == [[name] for name in names]
+    parts = launch.divided(names, 2, 8)
+    assert [name for part in parts for name in part] == names and [len(part) for part in parts] == [8, 8, 8, 8, 1]
+    assert [len(part) for part in launch.divided(names[:5], 2, 8)] == [3, 2]
+    assert launch.divided(names[:2], 8, 8) == [["0"], ["1"]] and launch.divided([], 2, 8) == []
 
 
 def test_commands_run_side_by_side_and_a_failure_stops_the_rest(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from pfml.cells import ABLATION_AXES, ablation_cells, complexity_cells, grid_cells, mlrc_cells, trial_cell
+from pfml.memory import keep_freed_memory
 from pfml.settings import losses as loss_settings
 from pfml.settings import schema
 from pfml.settings import theory as theory_settings
@@ -194,6 +195,7 @@ def run_stage(stage, data: bool = False) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: what is half made is removed
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    keep_freed_memory()
     expected = (OSError, RuntimeError, ValueError) if data and not os.environ.get("PFML_TRACEBACK") else ()
     try:
         stage(load_params())

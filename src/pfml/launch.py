@@ -1,8 +1,8 @@
 """`make repro`: runs what DVC says is out of date, independent runs side by side, and lets DVC do the rest.
 
 DVC itself runs one stage after the other. Several `dvc --wait-for-lock repro -s <stage>` work side by side in one
-workspace once everything upstream of them is done, so: data stages, then trainings (with the theory, which needs no run
-and takes longest), then evaluations, then the rest.
+workspace once everything upstream of them is done, so: data stages, then trainings (with what needs no run: the theory,
+which takes longest, and figures of the losses), then what needs nothing but runs, then the rest.
 Which stages there are and which are stale is DVC's own answer (`dvc status`); nothing of its graph is repeated here.
 """
 
@@ -22,7 +22,11 @@ from pfml.presets import use_preset
 from pfml.settings.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
-WAVES = (("theory", "train", "ablate_", "tune"), ("evaluate",))
+WAVES = (
+    ("theory", "loss_figures", "train", "ablate_", "tune"),
+    ("embedding_figures", "gallery", "wasserstein", "evaluate"),
+)
+AT_ONCE = 8  # stages of a few seconds for one start of DVC, which takes seconds itself
 REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
 DVC = (sys.executable, "-m", "dvc")
 
@@ -63,12 +67,13 @@ def main() -> int:
         if any(stage_group(name) in DATA for name in stale):
             run([[*DVC, "repro", *DATA]], 1)
             stale = stale_stages()
-        for number, groups in enumerate(WAVES):
+        for number, (groups, at_once) in enumerate(zip(WAVES, (1, AT_ONCE))):
             names = wave(stale, groups)
             if len(names) > 1:
                 kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
                 print(f"{len(names)} stages to run ({kinds}), {jobs} at a time", flush=True)
-                run([[*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item", name] for name in names], jobs)
+                repro = [*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item"]
+                run([[*repro, *some] for some in divided(names, jobs, at_once)], jobs)
                 if number + 1 < len(WAVES):
                     stale = stale_stages()
         run([[*DVC, "repro"]], 1)
@@ -86,9 +91,17 @@ def main() -> int:
 
 
 def wave(stale: list[str], groups: tuple[str, ...]) -> list[str]:
-    """The stages of some groups, in their order; theory first: at the end the others would wait for it."""
+    """The stages of some groups. What the trainings or evaluations would wait for at the end comes first: the theory,
+    and the figures of embeddings.
+    """
     names = [name for name in stale if stage_group(name).startswith(groups)]
-    return sorted(names, key=lambda name: name != "theory")
+    return sorted(names, key=lambda name: stage_group(name) not in ("theory", "embedding_figures"))
+
+
+def divided(names: list[str], jobs: int, at_once: int) -> list[list[str]]:
+    """`names` in parts of at most `at_once`, smaller where that leaves fewer parts than runs at a time."""
+    each = max(1, min(at_once, -(-len(names) // jobs)))
+    return [names[first : first + each] for first in range(0, len(names), each)]
 
 
 def stage_group(name: str) -> str:
