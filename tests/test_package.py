@@ -85,6 +85,13 @@ def test_the_lock_file_holds_what_make_installs():
     assert "://" not in lock, "an address of a package index"
 
 
+def test_dvc_reads_yaml_with_the_c_parser():
+    """In Python it takes three times as long, once for each of a grid's stages."""
+    from ruamel.yaml import YAML
+
+    assert YAML(typ="safe").Parser.__name__ == "CParser"
+
+
 def everything() -> list[str]:
     extras = PROJECT["optional-dependencies"]
     return PROJECT["dependencies"] + extras["pipeline"] + extras["dev"]
