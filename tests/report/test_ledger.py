@@ -52,6 +52,17 @@ def test_w2_is_joined_by_digest(tmp_path):
     assert found.find(other).numbers["w2"] is None
 
 
+def test_w2_of_a_run_that_two_studies_share_is_that_of_its_own_study(tmp_path):
+    """One digest, but each study may have another reading of the measure."""
+    first, second, third = (replace(Cell("pfml"), study=study) for study in ("toy", "toy-sum", "unmeasured"))
+    for cell, w2 in ((first, 0.25), (second, 0.97), (third, None)):
+        write(tmp_path, cell, 0.7)
+        if w2:
+            write_wasserstein(tmp_path, [(cell, w2, 1.5)], cell.study)
+    found = ledger.read_ledger(tmp_path, [first, second, third])
+    assert [found.find(cell).numbers["w2"] for cell in (first, second, third)] == [0.25, 0.97, 0.25]
+
+
 def test_mean_and_sample_deviation_over_seeds(tmp_path):
     cells = [Cell("pfml", seed=seed) for seed in range(4)]
     for cell, recall in zip(cells, (0.6, 0.7, 0.8)):

@@ -160,21 +160,26 @@ def _check(path: Path, key: str, value, kinds: tuple, nullable: bool) -> None:
 
 
 def join_wasserstein(records: Sequence[Record], folder: str | Path) -> list[Record]:
-    """`records` with w2, w2_relative and proxies_per_class from <folder>/<study>/<dataset>.csv, joined by digest.
+    """`records` with w2, w2_relative and proxies_per_class from <folder>/<study>/<dataset>.csv, joined by digest: from
+    a record's own study where it has the digest, which another may have measured otherwise.
 
     Raises:
         ValueError: a missing column or a cell that is not a number; names file, line and column.
     """
-    exact, by_digest = {}, {}
+
+    def keys(study: str, digest: str, cell: str) -> list[tuple]:
+        return [(study, digest, cell), (study, digest), (digest,)]
+
+    found = {}
     for path in sorted(Path(folder).rglob("*.csv")):
         for line, row in enumerate(_rows(path, ("cell", "digest", *PROXY_KEYS)), start=2):
-            measured = {key: _number(path, line, key, row[key]) for key in PROXY_KEYS}
+            measured = {name: _number(path, line, name, row[name]) for name in PROXY_KEYS}
             measured["w2_measure"] = row.get("measure", "")
-            exact[row["digest"], row["cell"]] = measured
-            by_digest.setdefault(row["digest"], measured)
+            for key in keys(path.parent.name, row["digest"], row["cell"]):
+                found.setdefault(key, measured)
 
     def joined(record: Record) -> Record:
-        measured = exact.get((record.digest, record.cell)) or by_digest.get(record.digest, {})
+        measured = next((found[key] for key in keys(record.study, record.digest, record.cell) if key in found), {})
         return replace(record, numbers={"w2": None, "w2_relative": None, **record.numbers, **measured})
 
     return [joined(record) for record in records]
