@@ -50,11 +50,13 @@ def write(reports: Path, cell: Cell, recall: float, folder: str = "", **changes)
     return path
 
 
-def write_wasserstein(reports: Path, rows: list[tuple[Cell, float, float]], study: str = "toy") -> None:
+def write_wasserstein(
+    reports: Path, rows: list[tuple[Cell, float, float]], study: str = "toy", measure: str = ""
+) -> None:
     path = reports / "wasserstein" / study / "glyphs.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["cell,digest,method,noise,seed,proxies_per_class,w2,w2_relative"]
-    lines += [f"{c.name},{c.digest},{c.method},{c.noise},{c.seed},15,{w2},{rel}" for c, w2, rel in rows]
+    lines = ["cell,digest,method,noise,seed,proxies_per_class,w2,w2_relative,measure"]
+    lines += [f"{c.name},{c.digest},{c.method},{c.noise},{c.seed},15,{w2},{rel},{measure}" for c, w2, rel in rows]
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -6,7 +6,8 @@ from report_studies import cells_of, pick, tables_of, together, toy, write_all
 
 from pfml.report import claims
 from pfml.report.intervals import FAILS, HOLDS, NOT_RUN, ONE_SEED, OPEN, above, below, both, effect, paired
-from pfml.report.pools import pools_of
+from pfml.report.ledger import read_ledger
+from pfml.report.pools import measures_of, pools_of
 from pfml.report.summary import published_claim, summary_section
 
 SEEDS = {"grid": {"seed": [0, 1, 2]}}
@@ -102,6 +103,18 @@ def test_w2_is_to_be_lower_than_the_nearest_others(tmp_path, study):
     assert (found["w2"].verdict, found["w2"].against, found["w2"].detail) == (HOLDS, "CPML", "M 15 and 15")
     assert found["w2"].found.mean == pytest.approx(-0.1)
     assert (found["w2_relative"].verdict, found["w2_relative"].against) == (FAILS, "SoftTriple")
+
+
+def test_w2_of_two_readings_is_not_compared(tmp_path, study):
+    write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.7, "contrastive": 0.7})  # the last has no proxies and no W2
+    pfml, cpml = (pick(study, method, noise=0.0) for method in ("pfml", "cpml"))
+    write_wasserstein(tmp_path, [(c, 0.2, 1.0) for c in pfml], measure="sum")
+    write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere", measure="sum")
+    assert judged(tmp_path, study)["w2"].verdict == HOLDS  # one reading, be it not the usual one
+    assert measures_of(read_ledger(tmp_path, study.cells).find_all(study.cells)) == ["sum"]
+    write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere")
+    found = judged(tmp_path, study)
+    assert found["w2"].verdict == found["w2_relative"].verdict == "undecided: two readings of W2"
 
 
 def test_decay_is_judged_clean_and_noisy(tmp_path, study):

@@ -18,6 +18,7 @@ from pfml.report.verdicts import TOLERANCE
 SUBJECTS = ("pfml", "pfml_tuned")  # the paper's setting and the one that suits the dataset; no rivals of each other
 RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figure 3; M = 0 is another claim
 OVERHEAD = 4.0  # percent
+MIXED = "undecided: two readings of W2"  # studies of one dataset, measured by different settings of `wasserstein`
 LENGTH = ("epochs", "steps_per_epoch", "transform")  # of train: shared by all methods within one study
 CLAIMS = {
     "clean": "PFML is best on clean labels",
@@ -83,8 +84,8 @@ def nearest(pool: Pool, own: str, key: str) -> Evidence:
     other = rival(pool, own, 0.0, key, highest=False)
     gaps = paired(pool.by_seed(own, 0.0, key), pool.by_seed(other, 0.0, key)) if other else {}
     measures = measures_of(pool.ledger.find_all([*pool.cells(own), *pool.cells(other)]))
-    if len(measures) > 1:  # distances of two readings of the measure are not to be compared
-        return Evidence(key, pool, own, NOT_RUN)
+    if len(measures) > 1:  # such distances are not to be compared, nor taken for seeds of one
+        return Evidence(key, pool, own, MIXED)
     found, counts = effect(gaps), [pool.summary(m, 0.0, "proxies_per_class").mean for m in (own, other)]
     detail = "" if None in counts else f"M {counts[0]:g} and {counts[1]:g}"
     return Evidence(key, pool, own, below(found), found, method_name(other) if found else "", detail if found else "")

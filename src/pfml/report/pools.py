@@ -111,5 +111,6 @@ def _first_run(cells: Sequence, ledger: Ledger) -> list:
 
 
 def measures_of(records) -> list[str]:
-    """The readings of the paper's measure that results were made with (section `wasserstein` of params.yaml)."""
-    return sorted({record.numbers.get("w2_measure") or USUAL for record in records}) or [USUAL]
+    """The readings of the paper's measure that results with a W2 have (section `wasserstein` of params.yaml)."""
+    measured = [record.numbers for record in records if record.numbers.get("w2") is not None]
+    return sorted({numbers.get("w2_measure") or USUAL for numbers in measured}) or [USUAL]
