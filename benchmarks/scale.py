@@ -15,7 +15,7 @@ import time
 import torch
 from loss import BATCH, PER_CLASS, Scene, row, step, table
 
-from pfml.report.style import BLUE, GREEN, QUIET, VERMILION, figure_style, new_figure, save_figure
+from pfml.figures.style import BLUE, GREEN, QUIET, VERMILION, figure_style, new_figure, save_figure
 
 DIM, PROXIES = 128, 2
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)  # the last takes 12 GB and half an hour: --most 1000000

@@ -7,10 +7,10 @@ from pfml.config import run_stage
 
 def main(params):
     from pfml import paper
-    from pfml.report.ablation_figure import ablation_panels
+    from pfml.figures.ablation import ablation_panels
+    from pfml.figures.training import training_curves
     from pfml.report.ledger import histories, summarise
     from pfml.report.study import read_study
-    from pfml.report.training_figure import training_curves
 
     study, folder = read_study(params), Path("reports/figures")
     runs = {name: histories(study.ledger, [c for c in study.grid if c.dataset == name]) for name in params.grid.dataset}

@@ -8,7 +8,7 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.report.gallery_figure import retrieval_gallery
+    from pfml.figures.gallery import retrieval_gallery
     from pfml.report.stamps import runs_digest, stamp
     from pfml.views.gallery import gallery_of
 

@@ -6,8 +6,8 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.report.force_figure import force_figure
-    from pfml.report.overview_figure import overview_figure
+    from pfml.figures.force import force_figure
+    from pfml.figures.overview import overview_figure
     from pfml.views.forces import DISTANCES, force_curves, write_forces
     from pfml.views.overview import overview
 

@@ -4,7 +4,7 @@ from pfml.config import run_stage
 
 
 def main(params):
-    from pfml.report.field_figure import field_picture
+    from pfml.figures.field import field_picture
     from pfml.report.theory_tables import render_theory, write_theory_csv
     from pfml.theory.survey import Case, survey
 

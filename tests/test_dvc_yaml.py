@@ -97,26 +97,26 @@ STAGE_MODULES = {
         {"pfml.report.tables", "pfml.report.studies", "pfml.report.study", "pfml.report.files"},
         set(),
     ),
-    "figures": ({"pfml.report.ablation_figure", "pfml.report.training_figure", "pfml.report.study"}, set()),
+    "figures": ({"pfml.figures.ablation", "pfml.figures.training", "pfml.report.study"}, set()),
     "loss_figures": (
         {
             "pfml.views.forces",
             "pfml.views.overview",
-            "pfml.report.force_figure",
-            "pfml.report.overview_figure",
+            "pfml.figures.force",
+            "pfml.figures.overview",
             *FIELD,
             *PROBED,
         },
         set(),
     ),
-    "gallery": ({"pfml.views.gallery", "pfml.report.gallery_figure", "pfml.report.stamps"}, set()),
+    "gallery": ({"pfml.views.gallery", "pfml.figures.gallery", "pfml.report.stamps"}, set()),
     "embedding_figures": (
         {
             "pfml.views.embeddings",
             "pfml.views.memorisation",
             "pfml.report.ledger",
-            "pfml.report.map_figure",
-            "pfml.report.memorisation_figure",
+            "pfml.figures.map",
+            "pfml.figures.memorisation",
             "pfml.report.stamps",
         },
         set(),
@@ -131,7 +131,7 @@ STAGE_MODULES = {
         {"pfml.report.tuning_table", "pfml.report.studies", "pfml.settings.tune"},
         {"pfml.training", "pfml.data.loader"},
     ),
-    "theory": ({"pfml.theory.survey", "pfml.report.field_figure", "pfml.report.theory_tables"}, set()),
+    "theory": ({"pfml.theory.survey", "pfml.figures.field", "pfml.report.theory_tables"}, set()),
 }  # fmt: skip
 for axis in AXES:
     STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, {"pfml.losses.contrastive_field"})

@@ -9,7 +9,7 @@ import torch
 
 from pfml.config import load_params
 from pfml.losses import LOSSES, build_loss
-from pfml.report.style import method_name
+from pfml.report.words import method_name
 from pfml.theory.fields import DecayingLaw, GrowingLaw
 from pfml.views.forces import (
     AXES,

@@ -141,10 +141,10 @@ def test_classes_are_evenly_spaced():
 
 
 def test_a_study_without_single_runs_has_figures_that_say_so(tmp_path):
-    from pfml.report.gallery_figure import retrieval_gallery
-    from pfml.report.map_figure import map_figure
-    from pfml.report.memorisation_figure import memorisation_figure
-    from pfml.report.proxy_figure import proxy_figure
+    from pfml.figures.gallery import retrieval_gallery
+    from pfml.figures.map import map_figure
+    from pfml.figures.memorisation import memorisation_figure
+    from pfml.figures.proxy import proxy_figure
     from pfml.views.memorisation import memorisation
 
     retrieval_gallery(*gallery_of([], "glyphs"), tmp_path / "gallery.png")

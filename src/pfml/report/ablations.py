@@ -10,9 +10,9 @@ from pfml.report.blocks import Block, without_repeats
 from pfml.report.ledger import Summary, Sweep, summarise
 from pfml.report.printed import footnotes, printed
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, share
 from pfml.report.table import Column, Section, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import Verdict, answers, verdict, why_not
+from pfml.report.words import dataset_name, share
 
 LEAD = (
     "R@1 (%) of PFML along one setting, the others at their default; Figure 3 was measured from its plot (digitised)."

@@ -8,8 +8,8 @@ from pfml.report.blocks import PAPER_NOISE
 from pfml.report.ledger import summarise
 from pfml.report.pools import Pool, condition, pools_of
 from pfml.report.studies import Studies
-from pfml.report.style import method_name, metric_name, share
 from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
+from pfml.report.words import method_name, metric_name, share
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
 LEAD = (

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pfml.report.style import dataset_name
+from pfml.report.words import dataset_name
 
 SELECTED = {  # train.select in words
     "best_test": "best on the TEST classes (the published numbers' style)",

@@ -12,8 +12,8 @@ from pfml.report.intervals import NOT_RUN, Effect, above, below, both, effect, p
 from pfml.report.ledger import Sweep
 from pfml.report.pools import Pool, by_seed, condition, measures_of
 from pfml.report.studies import Studies
-from pfml.report.style import method_name
 from pfml.report.verdicts import TOLERANCE
+from pfml.report.words import method_name
 
 SUBJECTS = ("pfml", "pfml_tuned")  # the paper's setting and the one that suits the dataset; no rivals of each other
 RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figure 3; M = 0 is another claim

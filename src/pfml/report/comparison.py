@@ -11,9 +11,9 @@ from pfml.report.pools import condition, same_condition
 from pfml.report.printed import network_name, printed
 from pfml.report.rows import run_ids
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, metric_name
 from pfml.report.table import Column, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import WORDS, Verdict, answers, verdict, verdicts_once
+from pfml.report.words import dataset_name, metric_name
 
 
 @dataclass(frozen=True)

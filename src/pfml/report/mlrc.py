@@ -11,8 +11,8 @@ from pfml.report.cross_validations import MEASURES, Result
 from pfml.report.ledger import Summary
 from pfml.report.mlrc_comparison import TABLES, unlike
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, method_name, metric_name
 from pfml.report.table import Column, Entry, Table, seeds, table_of, words
+from pfml.report.words import dataset_name, method_name, metric_name
 
 
 @dataclass(frozen=True)

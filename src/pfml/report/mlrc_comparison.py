@@ -17,9 +17,9 @@ from pfml.report.ledger import Summary
 from pfml.report.pools import condition
 from pfml.report.printed import printed
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, metric_name
 from pfml.report.table import Column, Entry, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import NETWORKS, Verdict, verdict, verdicts_once
+from pfml.report.words import dataset_name, metric_name
 
 TABLES = {6: "cub200", 7: "cars196"}
 KINDS = {128: "separated", 512: "concatenated"}  # dimensions of a network and of four side by side

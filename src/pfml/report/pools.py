@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pfml.report.ledger import Ledger, Summary, summarise
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name
+from pfml.report.words import dataset_name
 
 USUAL = "reconstruction"  # the measure of W2 that is the default of params.yaml
 

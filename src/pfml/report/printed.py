@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pfml import paper
 from pfml.paper import Published
 from pfml.report.readings import published_drops, published_leads
-from pfml.report.style import dataset_name, metric_name
 from pfml.report.table import DASH, EMPTY, Column, Entry, Table, table_of, words
+from pfml.report.words import dataset_name, metric_name
 
 LOST = "not recovered"
 MARKED = ("third-party", "recalled")  # sources that stand beside a number; Figure 3's "digitised" stands in headings

@@ -14,9 +14,9 @@ from pfml.report.ledger import Summary
 from pfml.report.pools import by_seed, measures_of
 from pfml.report.rows import run_ids
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, method_name
 from pfml.report.table import EMPTY, Column, Entry, Table, numbers, plain, seeds, table_of, words
 from pfml.report.verdicts import Verdict, answers, judged, verdicts_once, why_not
+from pfml.report.words import dataset_name, method_name
 
 STATEMENT = paper.statements(3)[0]
 OWN, OTHERS = STATEMENT.method, (STATEMENT.other, "cpml")  # CPML's value is lost: the text says that it is higher

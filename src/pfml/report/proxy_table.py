@@ -10,8 +10,8 @@ from pfml.report.proxy_ratio import ratio_rows, ratio_table
 from pfml.report.retrieval_tables import OWN
 from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, titled
 from pfml.report.studies import Studies
-from pfml.report.style import metric_name, share
 from pfml.report.table import Column, Table, plain, seeds_of, table_of
+from pfml.report.words import metric_name, share
 
 MEASURES = ("w2", "w2_relative")
 

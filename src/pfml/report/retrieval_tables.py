@@ -8,8 +8,8 @@ from pfml.report.ledger import recall_levels
 from pfml.report.printed import footnotes, published_pair, published_parts
 from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, run_ids, titled
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, metric_name, share
 from pfml.report.table import Column, Table, numbers, plain, seeds, seeds_of, table_of, words
+from pfml.report.words import dataset_name, metric_name, share
 
 OWN = "**Our own studies.**"
 SMALL, DIM = (4, 5), 64  # the paper's tables of small embeddings

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pfml.report.blocks import Block, without_repeats
 from pfml.report.ledger import Ledger, Summary, summarise
 from pfml.report.studies import Studies
-from pfml.report.style import method_name
 from pfml.report.table import Column, percent, words
 from pfml.report.verdicts import why_not
+from pfml.report.words import method_name
 
 SHORT = 8  # digits of an MLflow run's id that stand in a table
 

@@ -7,9 +7,9 @@ from pfml.cell import Cell
 from pfml.paper import Published
 from pfml.report.printed import footnotes, printed
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, method_name
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
 from pfml.report.verdicts import NETWORKS
+from pfml.report.words import dataset_name, method_name
 
 SETTINGS = ("optimizer", "lr", "proxy_lr", "weight_decay", "batch", "epochs", "frozen_epochs", "freeze_bn", "schedule",
             "sampler", "transform")  # fmt: skip

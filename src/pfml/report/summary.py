@@ -15,9 +15,9 @@ from pfml.report.mlrc_comparison import mlrc_verdicts
 from pfml.report.pools import Pool, pools_of
 from pfml.report.proxy_ratio import ratio_verdicts
 from pfml.report.studies import Studies
-from pfml.report.style import dataset_name, method_name
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
 from pfml.report.verdicts import DATASETS, MLRC, WORDS
+from pfml.report.words import dataset_name, method_name
 
 LEAD = (
     "What became of the paper's claims on each dataset that has runs, and of its numbers. A claim holds, or does not, "

@@ -18,9 +18,9 @@ from pfml.report.proxy_table import proxy_table
 from pfml.report.retrieval_tables import OWN, noise_table, retrieval_table
 from pfml.report.settings_table import settings_tables
 from pfml.report.studies import Studies
-from pfml.report.style import MISSING
 from pfml.report.summary import summary_section
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
+from pfml.report.words import MISSING
 
 PREAMBLE = f"""# Results
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from pfml.report.style import markdown_table, number, share
+from pfml.report.words import markdown_table, number, share
 from pfml.theory.corollary import AT_REST, TIE
 from pfml.theory.survey import COLUMNS
 

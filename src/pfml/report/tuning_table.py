@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pfml.report.style import MISSING, dataset_name, markdown_table, method_name, share
+from pfml.report.words import MISSING, dataset_name, markdown_table, method_name, share
 from pfml.tuning import Trial, best, read_trials
 
 PREAMBLE = """# Tuning

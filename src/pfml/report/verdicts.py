@@ -13,7 +13,7 @@ from pfml import paper
 from pfml.paper import Published
 from pfml.report.intervals import NOT_RUN
 from pfml.report.ledger import Summary
-from pfml.report.style import dataset_name
+from pfml.report.words import dataset_name
 
 WORDS = ("reproduced", "below", "above", "not run", "not comparable")
 TOLERANCE = 0.5  # points

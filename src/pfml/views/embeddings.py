@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pfml.cell import Cell
-from pfml.report.proxy_figure import Shown
+from pfml.figures.proxy import Shown
 from pfml.trained import Trained, cells_of, class_names, evenly_spaced, images_of, read_trained
 from pfml.wasserstein import class_wasserstein
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pfml.cell import Cell
-from pfml.report.gallery_figure import Found
+from pfml.figures.gallery import Found
 from pfml.retrieval import nearest_neighbours, retrieval_metrics
 from pfml.trained import Trained, cells_of, evenly_spaced, images_of, read_trained
 

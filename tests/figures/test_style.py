@@ -5,7 +5,8 @@ from itertools import combinations
 import pytest
 from PIL import Image
 
-from pfml.report import style
+from pfml.figures import style
+from pfml.report.words import NAMES
 
 LEAST_LIGHTNESS = 15  # of 100: clearly another grey
 
@@ -25,14 +26,14 @@ def test_lightness_of_known_colours():
 
 def test_no_two_methods_share_dash_and_marker():
     """What colour says is said in grey too."""
-    looks = {name: style.LOOKS[name][1:] for name in style.NAMES}
+    looks = {name: style.LOOKS[name][1:] for name in NAMES}
     assert set(looks) >= {"pfml", "cpml", "proxy_anchor", "hist", "proxy_gml"}
     assert [(a, b) for a, b in combinations(looks, 2) if looks[a] == looks[b]] == []
 
 
 def test_no_two_methods_share_colour_and_marker():
     """The names at the ends of lines have no dash."""
-    looks = {name: (style.LOOKS[name][0], style.LOOKS[name][2]) for name in style.NAMES}
+    looks = {name: (style.LOOKS[name][0], style.LOOKS[name][2]) for name in NAMES}
     assert [(a, b) for a, b in combinations(looks, 2) if looks[a] == looks[b]] == []
 
 

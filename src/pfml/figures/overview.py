@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.report.style import CLASS_LOOKS, figure_style, frame, new_figure, save_figure
+from pfml.figures.style import CLASS_LOOKS, figure_style, frame, new_figure, save_figure
 
 LARGE, SMALL, GAP = 3.1, 0.98, 0.62  # inches: sides of the panels, and between them
 REACH = 0.16  # length of the arrow of the largest force

@@ -9,17 +9,18 @@ import pytest
 from PIL import Image
 
 from pfml import paper
-from pfml.report import style, training_figure
-from pfml.report.ablation_figure import ablation_panels
-from pfml.report.field_figure import field_picture
-from pfml.report.force_figure import force_figure
-from pfml.report.gallery_figure import Found, retrieval_gallery
+from pfml.figures import training as training_figure
+from pfml.figures.ablation import ablation_panels
+from pfml.figures.field import field_picture
+from pfml.figures.force import force_figure
+from pfml.figures.gallery import Found, retrieval_gallery
+from pfml.figures.map import map_figure
+from pfml.figures.memorisation import memorisation_figure
+from pfml.figures.overview import overview_figure
+from pfml.figures.proxy import Shown, proxy_figure
+from pfml.figures.training import training_curves
 from pfml.report.ledger import Summary
-from pfml.report.map_figure import map_figure
-from pfml.report.memorisation_figure import memorisation_figure
-from pfml.report.overview_figure import overview_figure
-from pfml.report.proxy_figure import Shown, proxy_figure
-from pfml.report.training_figure import training_curves
+from pfml.report.words import NAMES
 from pfml.views.forces import DISTANCES, KINDS, Curve
 from pfml.views.overview import overview
 
@@ -47,10 +48,10 @@ def test_the_names_of_all_methods_have_room_beside_their_lines(tmp_path, monkeyp
         return found
 
     monkeypatch.setattr(training_figure, "spread_out", spread)
-    runs = [(method, 0.0, history(0.3 + 0.01 * i)) for i, method in enumerate(style.NAMES)]
+    runs = [(method, 0.0, history(0.3 + 0.01 * i)) for i, method in enumerate(NAMES)]
     training_curves({"glyphs": runs}, tmp_path / "all.png")
     [(top, lowest, gap)] = heights
-    assert top - lowest >= gap * (len(style.NAMES) - 1) - 1e-9 and lowest > 0, "the last name is not below the axis"
+    assert top - lowest >= gap * (len(NAMES) - 1) - 1e-9 and lowest > 0, "the last name is not below the axis"
 
 
 def ablation(path):
@@ -121,7 +122,7 @@ def test_a_figure_is_small_and_the_same_every_time(tmp_path, draw):
 def test_another_process_draws_the_same_bytes(tmp_path):
     """Whatever order its sets and dicts of text have, and whatever matplotlibrc a user has."""
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 4\n")
-    code = "import sys; from tests.report.test_figures import *; curves(sys.argv[1]); forces(sys.argv[2])"
+    code = "import sys; from tests.figures.test_figures import *; curves(sys.argv[1]); forces(sys.argv[2])"
     for seed, rc in (("1", {}), ("2", {"MATPLOTLIBRC": str(tmp_path)})):
         names = [str(tmp_path / f"{what}{seed}.png") for what in "ab"]
         env = dict(os.environ) | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)} | rc
@@ -151,8 +152,6 @@ def test_with_nothing_to_show_a_figure_says_so(tmp_path, draw):
 
 def test_the_report_does_not_import_matplotlib_before_it_draws():
     kinds = ("ablation", "field", "force", "gallery", "map", "memorisation", "overview", "proxy", "training")
-    modules = ", ".join(
-        ["pfml.report.tables", "pfml.report.theory_tables", *(f"pfml.report.{k}_figure" for k in kinds)]
-    )
+    modules = ", ".join(["pfml.report.tables", "pfml.report.theory_tables", *(f"pfml.figures.{k}" for k in kinds)])
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

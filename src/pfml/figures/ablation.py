@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pfml import paper
+from pfml.figures.style import QUIET, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.report.ledger import Summary
-from pfml.report.style import QUIET, dataset_name, figure_style, line_style, new_figure, nothing, save_figure
+from pfml.report.words import dataset_name
 
 LEAST_RANGE = 6.0  # points of R@1 that the axes of our row span at least
 SYMBOLS = {"proxies_per_class": "M", "delta": "δ", "alpha": "α", "delta_gap": "$\\delta_{rep}$ − δ"}

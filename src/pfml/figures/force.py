@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.report.style import BLUE, ORANGE, figure_style, heading, new_figure, nothing, save_figure
+from pfml.figures.style import BLUE, ORANGE, figure_style, heading, new_figure, nothing, save_figure
 
 GROUPS = {
     "field": "Fields of all points",

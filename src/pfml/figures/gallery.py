@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfml.report.style import RIGHT, WRONG, figure_style, frame, heading, method_name, new_figure, nothing, save_figure
-from pfml.report.thumbnails import thumbnail
+from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, new_figure, nothing, save_figure
+from pfml.figures.thumbnails import thumbnail
+from pfml.report.words import method_name
 
 SIDE, EDGE = 0.85, 0.04  # inches: a picture's place, and what it leaves free on each side
 GAP, HEAD = 0.25, 0.55  # inches: between query and blocks, above the pictures

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pfml.report import ablation_figure, force_figure, gallery_figure, map_figure, memorisation_figure, training_figure
-from pfml.report.proxy_figure import Shown, components, title
+from pfml.figures import ablation as ablation_figure
+from pfml.figures import force as force_figure
+from pfml.figures import gallery as gallery_figure
+from pfml.figures import map as map_figure
+from pfml.figures import memorisation as memorisation_figure
+from pfml.figures import training as training_figure
+from pfml.figures.proxy import Shown, components, title
 from pfml.views.forces import DISTANCES, Curve
-from tests.report.test_figures import IMAGES, curves
+from tests.figures.test_figures import IMAGES, curves
 
 
 def test_training_names_the_best_and_pfml():

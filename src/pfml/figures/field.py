@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.report.style import CLASS_LOOKS, YELLOW, figure_style, new_figure, save_figure
+from pfml.figures.style import CLASS_LOOKS, YELLOW, figure_style, new_figure, save_figure
 
 SPAN = 1.6  # half the width of the plane
 

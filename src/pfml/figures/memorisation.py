@@ -4,19 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from pfml.report.style import (
-    BLUE,
-    QUIET,
-    VERMILION,
-    figure_style,
-    line_style,
-    method_name,
-    new_figure,
-    nothing,
-    save_figure,
-    share,
-)
-from pfml.report.training_figure import History, ends_labelled, mean_curve
+from pfml.figures.style import BLUE, QUIET, VERMILION, figure_style, line_style, new_figure, nothing, save_figure
+from pfml.figures.training import History, ends_labelled, mean_curve
+from pfml.report.words import method_name, share
 
 PLACES = (
     "resisted: lies in its true class", "neither", "fitted: lies in the wrong one",

@@ -1,0 +1,58 @@
+"""How the report words and writes things: names of methods, datasets and measures, numbers, Markdown tables."""
+
+from collections.abc import Sequence
+
+MISSING = "–"
+NAMES = {
+    "pfml": "PFML", "pfml_tuned": "PFML tuned", "cpml": "CPML", "proxy_anchor": "Proxy Anchor",
+    "proxy_nca": "ProxyNCA", "soft_triple": "SoftTriple", "multi_similarity": "Multi-Similarity",
+    "triplet": "Triplet", "contrastive": "Contrastive", "hist": "HIST", "hyp": "Hyp", "hier": "HIER",
+    "n_pair": "N-Pair", "margin": "Margin", "margin_per_class": "Margin per class", "cosface": "CosFace",
+    "normalised_softmax": "N.Softmax", "arcface": "ArcFace", "sub_center_arcface": "Sub-centre ArcFace",
+    "fast_ap": "FastAP", "snr": "SNR", "circle": "Circle", "lifted_structure": "Lifted Structure",
+    "histogram": "Histogram", "proxy_nca_pp": "ProxyNCA++", "esphn": "ESPHN", "prism": "PRISM", "ms_das": "MS + DAS",
+    "proxy_gml": "ProxyGML", "clustering": "Clustering", "pa_niv": "PA+niV",
+}  # fmt: skip
+DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
+METRICS = {
+    "map@r": "MAP@R", "r_precision": "R-Prec.", "nmi": "NMI", "w2": "W2", "w2_relative": "relative W2",
+    "best_recall@1": "best R@1", "seconds_per_epoch": "s per epoch", "seen_recall@1": "R@1, seen classes",
+    "seen_map@r": "MAP@R, seen", "few_shot_1": "5-way 1-shot", "few_shot_5": "5-way 5-shot",
+}  # fmt: skip
+
+
+def method_name(method: str) -> str:
+    return NAMES.get(method, method)
+
+
+def dataset_name(dataset: str) -> str:
+    return DATASETS.get(dataset, dataset)
+
+
+def metric_name(metric: str) -> str:
+    """Column heading of a measured number: recall@1 -> R@1."""
+    return METRICS.get(metric, metric.replace("recall@", "R@"))
+
+
+def number(mean: float | None, std: float | None = None, digits: int = 1) -> str:
+    """`12.3` or `12.3 ± 0.4`; a dash where there is no number."""
+    if mean is None:
+        return MISSING
+    mean = round(mean, digits) + 0.0  # no minus sign before a zero
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def share(fraction: float) -> str:
+    """0.2 -> `20 %`."""
+    return f"{100 * fraction:g} %"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int | Sequence[bool] = 1) -> str:
+    """A Markdown table; columns of words are set left, of numbers right.
+
+    Args:
+        words: how many of the first columns hold words, or for each column whether it does.
+    """
+    left = [i < words for i in range(len(header))] if isinstance(words, int) else words
+    marks = [":---" if word else "---:" for word in left]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))
