@@ -63,7 +63,7 @@ def test_what_takes_longest_starts_beside_the_first_of_its_wave():
         "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs", "tables",
         "theory", "embedding_figures@glyphs", "loss_figures", "complexity", "figures",
     ]  # fmt: skip
-    first, second = (launch.wave(stale, groups) for groups in launch.WAVES)
+    first, second = (launch.wave(stale, groups) for _, groups in launch.WAVES)
     assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "loss_figures"]
     assert second == ["embedding_figures@glyphs", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs"]
 

@@ -22,11 +22,10 @@ from pfml.presets import use_preset
 from pfml.settings.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
-WAVES = (
-    ("theory", "loss_figures", "train", "ablate_", "tune"),
-    ("embedding_figures", "gallery", "wasserstein", "evaluate"),
+WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
+    (1, ("theory", "loss_figures", "train", "ablate_", "tune")),
+    (8, ("embedding_figures", "gallery", "wasserstein", "evaluate")),
 )
-AT_ONCE = 8  # stages of a few seconds for one start of DVC, which takes seconds itself
 REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
 DVC = (sys.executable, "-m", "dvc")
 
@@ -67,7 +66,7 @@ def main() -> int:
         if any(stage_group(name) in DATA for name in stale):
             run([[*DVC, "repro", *DATA]], 1)
             stale = stale_stages()
-        for number, (groups, at_once) in enumerate(zip(WAVES, (1, AT_ONCE))):
+        for number, (at_once, groups) in enumerate(WAVES):
             names = wave(stale, groups)
             if len(names) > 1:
                 kinds = ", ".join(dict.fromkeys(map(stage_group, names)))

@@ -15,13 +15,20 @@ COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2
 
 
 def measure_wasserstein(cells: Sequence[Cell], settings: Wasserstein) -> list[dict]:
-    """W2 between proxies and the training embeddings that they stand for, after training, for methods with proxies.
+    """W2 between proxies and the training embeddings that they stand for (Table 3), for methods with proxies.
 
     Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
     the same classes' embeddings, because a narrow cone of embeddings makes any W2 small.
 
     Args:
         settings: the section `wasserstein` of params.yaml, the open points of the paper's measure.
+
+    Returns:
+        a row (keys: COLUMNS) for each cell with proxies. Distances are those between unit vectors, 0 to 2 (but where
+        proxies are taken as they are, or summed).
+
+    Raises:
+        ValueError: a cell's files belong to another configuration.
     """
     rows = []
     for cell in cells:

@@ -1,1 +1,1 @@
-"""Tables and figures of finished runs. Reads files that stages wrote and the published numbers, nothing else."""
+"""Tables of finished runs and the page. Reads files that stages wrote and the published numbers, nothing else."""
