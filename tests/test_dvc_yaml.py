@@ -19,6 +19,7 @@ FIELD = {
         "checks",
         "contrastive_field",
         "distributed",
+        "field_gpu",
         "field_kernel",
         "field_loss",
         "field_triton",

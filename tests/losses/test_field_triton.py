@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import warnings
+from collections import Counter
 
 import pytest
 import torch
 
-from pfml.losses import field_kernel
+from pfml.losses import field_gpu, field_kernel
+from pfml.losses.field_kernel import Memory, attract
+from pfml.losses.repulsion import Repulsion
 from tests.conftest import ROOT
 
 triton = pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
@@ -55,30 +58,106 @@ def test_the_cpu_does_not_take_it(monkeypatch):
         loss(torch.randn(8, 8), torch.arange(8) % 4)
 
 
-def test_a_kernel_that_does_not_start_is_replaced(monkeypatch):
-    """What a GPU that cannot run it would do: a warning, once, and the sum of the torch path."""
+@pytest.fixture
+def kernel(monkeypatch):
+    """Puts a function in the kernel's place, on the CPU: kernel(add_field)."""
+
+    def put(add_field):
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+        monkeypatch.setattr("pfml.losses.field_triton.INTERPRETED", True)
+        monkeypatch.setattr("pfml.losses.field_triton.add_field", add_field)
+        monkeypatch.setattr(field_gpu, "_given_up", False)
+        monkeypatch.setattr(field_gpu, "_uses", Counter())
+
+    return put
+
+
+def sum_and_gradient(loss, batch):
+    energy = loss(*batch)
+    return energy, torch.autograd.grad(energy, loss.proxies)[0]
+
+
+def by_torch(x, classes, law, grad, heads, attraction, repulsion, centred):
+    """What the kernel computes, by the code that it replaces."""
+    energy = attract(x, classes, law, grad, heads, attraction)
+    memory = Memory()
+    pairs = Repulsion(x, classes, law, grad, torch.float32, centred, memory.scratch, memory.neighbours)
+    return energy + pairs.run(heads, repulsion, 1.0)
+
+
+def does_not_start(x, classes, law, grad, *rest):
+    grad.fill_(7)
+    raise RuntimeError("out of resource: shared memory")
+
+
+def wrong_energy(x, classes, law, grad, *rest):
+    return by_torch(x, classes, law, grad, *rest) * 1.01
+
+
+def wrong_gradient_of_one_point(x, classes, law, grad, *rest):
+    energy = by_torch(x, classes, law, grad, *rest)
+    grad[3] *= 1.1
+    return energy
+
+
+def not_a_number(x, classes, law, grad, *rest):
+    return by_torch(x, classes, law, grad, *rest) * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("add_field", "message"),
+    [
+        (does_not_start, "without its GPU kernel.*shared memory"),
+        (wrong_energy, "without its GPU kernel.*differ from the torch code's by 1e-02 and 0e"),
+        (wrong_gradient_of_one_point, "without its GPU kernel.*differ from the torch code's by 0e"),
+        (not_a_number, "without its GPU kernel.*differ from the torch code's by nan"),
+    ],
+)
+def test_a_kernel_that_fails_is_replaced(monkeypatch, kernel, add_field, message):
+    """What a GPU that cannot run it, or runs it wrongly, would do: a warning, once, and the sum of the torch path."""
     loss, _ = cases.build("alpha 3", 4, 8, 4)
     batch = torch.randn(8, 8), torch.arange(8) % 4
-    expected = loss(*batch)
-
-    def fails(x, classes, law, grad, *rest):
-        grad.fill_(7)
-        raise RuntimeError("out of resource: shared memory")
-
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr("pfml.losses.field_triton.INTERPRETED", True)
-    monkeypatch.setattr("pfml.losses.field_triton.add_field", fails)
-    monkeypatch.setattr(field_kernel, "_kernel_failed", False)
-    with pytest.warns(RuntimeWarning, match="without its GPU kernel.*shared memory"):
-        found = loss(*batch)
-    gradients = [torch.autograd.grad(energy, loss.proxies)[0] for energy in (found, expected)]
-    assert torch.equal(found, expected) and torch.equal(*gradients)
+    expected = sum_and_gradient(loss, batch)
+    kernel(add_field)
+    with pytest.warns(RuntimeWarning, match=message):
+        found = sum_and_gradient(loss, batch)
+    assert all(map(torch.equal, found, expected))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert torch.equal(loss(*batch), expected)
-        monkeypatch.setattr(field_kernel, "_kernel_failed", False)
+        assert torch.equal(loss(*batch), expected[0])
+        monkeypatch.setattr(field_gpu, "_given_up", False)
         monkeypatch.setenv("PFML_TRITON", "0")
-        assert torch.equal(loss(*batch), expected)
+        assert torch.equal(loss(*batch), expected[0])
+
+
+def test_a_kernel_is_checked_at_its_1st_10th_100th_use_and_the_sum_is_its_own(monkeypatch, kernel):
+    """Wrong by less than a check forgives, so that its sum can be told from the torch path's."""
+    loss, _ = cases.build("alpha 3", 4, 8, 4)
+    batch = torch.randn(8, 8), torch.arange(8) % 4
+    energy, gradient = sum_and_gradient(loss, batch)
+    kernel(lambda *problem: by_torch(*problem) * (1 + 1e-5))
+    checked, check = [], field_gpu._check
+    monkeypatch.setattr(field_gpu, "_check", lambda *a: (checked.append(sum(field_gpu._uses.values())), check(*a)))
+    for _ in range(101):
+        found = sum_and_gradient(loss, batch)
+        torch.testing.assert_close(found[0], energy * (1 + 1e-5), rtol=1e-6, atol=0)
+        assert torch.equal(found[1], gradient)
+    assert checked == [1, 10, 100]
+
+
+def test_a_check_without_memory_is_left_out(monkeypatch, kernel):
+    loss, _ = cases.build("alpha 3", 4, 8, 4)
+    batch = torch.randn(8, 8), torch.arange(8) % 4
+    expected = sum_and_gradient(loss, batch)
+    kernel(by_torch)
+
+    def too_large(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(field_kernel, "attract", too_large)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(map(torch.equal, sum_and_gradient(loss, batch), expected))
 
 
 class TestOnGpu:

@@ -11,19 +11,17 @@ Points are directions in float64, made from vectors of any precision: close pair
 from __future__ import annotations
 
 import math
-import os
-import warnings
 from threading import Lock
 
 import torch
 from torch import Tensor
 
+from pfml.losses.field_gpu import fused
 from pfml.losses.neighbours import Neighbours
 from pfml.losses.pair_law import PairLaw, squared_radius
 from pfml.losses.repulsion import Repulsion, tile_side
 from pfml.losses.scratch import Scratch, row_chunks
 
-_kernel_failed = False  # on the GPU, once, and not tried again
 BLOCK_ELEMENTS = 2**18  # elements of the points of classes that are done together
 
 
@@ -97,15 +95,21 @@ def _energy_and_gradients(embeddings, proxies, classes, law, options, memory) ->
 
     grad = memory.scratch("grad", (n, D), torch.float64, device).zero_()
     precision = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
-    grads, energy = torch.empty((n, D), dtype=precision, device=device), None
+    grads = torch.empty((n, D), dtype=precision, device=device)
     # Until the gradients come, their place holds the points in float32.
     centred = grads if precision == torch.float32 else memory.scratch("centred", (n, D), torch.float32, device)
-    if precision == torch.float32:
-        energy = _fused(points, classes, law, grad, heads, attraction, repulsion, centred)
-    if energy is None:
+
+    def by_torch(grad: Tensor, memory: Memory) -> Tensor:
         energy = attract(points, classes, law, grad, heads, attraction)
         pairs = Repulsion(points, classes, law, grad, precision, centred, memory.scratch, memory.neighbours)
-        energy += pairs.run(heads, repulsion, scale)
+        return energy + pairs.run(heads, repulsion, scale)
+
+    energy = None
+    if precision == torch.float32:
+        by_kernel = points, classes, law, grad, heads, attraction, repulsion, centred
+        energy = fused(*by_kernel, by_torch=lambda grad: by_torch(grad, Memory()))
+    if energy is None:
+        energy = by_torch(grad, memory)
 
     for rows in row_chunks(grad):
         own = slice(rows.start, min(rows.stop, directed))
@@ -113,33 +117,6 @@ def _energy_and_gradients(embeddings, proxies, classes, law, options, memory) ->
         grad[own].addcmul_(points[own], along, value=-1).div_(length[own])
         grads[rows] = grad[rows].mul_(2)  # both directions of a pair
     return 2 * energy, _saturated(grads[:heads]), _saturated(grads[heads:])
-
-
-def _fused(points: Tensor, classes, law, grad: Tensor, *rest) -> Tensor | None:
-    """The energy by one kernel, where there is a GPU with Triton and the points suit it.
-
-    None elsewhere, with PFML_TRITON=0 in the environment, and, with a warning, where the kernel does not start.
-    """
-    global _kernel_failed
-    wanted = points.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
-    if not wanted or _kernel_failed or os.environ.get("PFML_TRITON") == "0":
-        return None
-    try:
-        from pfml.losses import field_triton
-
-        return field_triton.add_field(points, classes, law, grad, *rest) if field_triton.fits(points) else None
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever the compiler, the driver or a missing Triton says
-        _kernel_failed = True
-        warnings.warn(
-            f"the field loss goes on without its GPU kernel, slower: {type(error).__name__}: {error} "
-            "(PFML_TRITON=0 in the environment silences this)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        grad.zero_()
-        return None
 
 
 def _saturated(grad: Tensor) -> Tensor:
