@@ -1,5 +1,6 @@
 """Training one cell: batch -> embed -> energy -> step, measure and checkpoint after each epoch."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def train(
     check_sampler(cell.loss_name, recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may differ from run to run
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(cell.seed)
     model = build_model(**cell.model).to(device, memory_format=torch.channels_last)
@@ -108,12 +110,12 @@ def train(
     if recipe["compile"]:
         network = torch.compile(network)
 
-    def snapshot(steps_done: int = 0, total: float = 0.0, seconds: float = 0.0) -> dict:
+    def snapshot(steps_done: int = 0, total: float | torch.Tensor = 0.0, seconds: float = 0.0) -> dict:
         """All that a resumed run needs."""
         parts = {"model": model, "loss": loss, "optimizer": optimizer, "scaler": scaler}
         return {name: part.state_dict() for name, part in parts.items()} | {
             "average": average and average.weights, "best": best, "history": history,
-            "unfinished": (steps_done, total, seconds), "passed": passed[:], "random": random_state(device),
+            "unfinished": (steps_done, float(total), seconds), "passed": passed[:], "random": random_state(device),
         }  # fmt: skip
 
     for epoch in range(len(history), recipe["epochs"]):
@@ -144,7 +146,7 @@ def train(
             if not embeddings.isfinite().all():  # which a loss would refuse as bad input
                 raise FloatingPointError(_diverged(cell, epoch, step, "the embeddings became NaN or infinite", history))
             passed.append((embeddings.detach().cpu(), data.train.labels[batch]))
-            energy = loss(embeddings, data.train.labels[batch].to(device))
+            energy = loss(embeddings, data.train.labels[batch].to(device, non_blocking=True))
             if not energy.isfinite():
                 raise FloatingPointError(_diverged(cell, epoch, step, f"the loss became {energy.item()}", history))
             optimizer.zero_grad()
@@ -157,10 +159,10 @@ def train(
             scaler.update()
             if average:
                 average.update(model)
-            total += energy.item()
+            total += energy.detach().double()  # a number only at the end: the device goes on while the host prepares
             if recipe["checkpoint_steps"] and (step + 1) % recipe["checkpoint_steps"] == 0 and step + 1 < steps:
                 save(snapshot(step + 1, total, time.perf_counter() - started))
-        row = {"epoch": epoch + 1, "loss": total / steps, "lr": recipe["lr"] * factor}
+        row = {"epoch": epoch + 1, "loss": float(total) / steps, "lr": recipe["lr"] * factor}
         if average:
             average.exchange(model)
         if (epoch + 1) % recipe["eval_every"] == 0 or epoch + 1 == recipe["epochs"]:
@@ -235,8 +237,10 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
         FloatingPointError: embeddings are not finite.
     """
 
+    device = next(model.parameters()).device
+
     def metrics(half: Half, prefix: str) -> dict[str, float]:
-        embeddings = embed(model, half.pictures, ranks)
+        embeddings = embed(model, half.pictures, ranks).to(device)  # where a large half is sorted in seconds
         _check_finite(embeddings)
         found = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
         return {prefix + name: found[name] for name in ("recall@1", "map@r")}

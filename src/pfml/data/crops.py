@@ -70,9 +70,14 @@ def resized_crop(region: np.ndarray, size: int, flip: bool, interpolation: str =
 
 
 def padded(regions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Regions (h, w, 3) as one block (n, H, W, 3) uint8, each in its corner, and their extents (n, 2): h, w."""
+    """Regions (h, w, 3) as one block (n, H, W, 3) uint8, each in its corner, and their extents (n, 2): h, w.
+
+    Where there is a GPU the block is in pinned memory, which it reads while the host goes on.
+    """
     extents = torch.tensor([region.shape[:2] for region in regions])
-    block = torch.zeros(len(regions), *extents.amax(0).tolist(), 3, dtype=torch.uint8)
+    block = torch.zeros(
+        len(regions), *extents.amax(0).tolist(), 3, dtype=torch.uint8, pin_memory=torch.cuda.is_available()
+    )
     for place, region in zip(block.numpy(), regions):
         place[: region.shape[0], : region.shape[1]] = region
     return block, extents

@@ -142,7 +142,7 @@ class PackedPictures:
             normalise(crop[None], self.transform, out[i : i + 1])
 
     def _finish(self, part: tuple[Tensor, Tensor, Tensor], device: torch.device) -> Tensor:
-        block, extents, mirrored = (tensor.to(device) for tensor in part)
+        block, extents, mirrored = (tensor.to(device, non_blocking=True) for tensor in part)
         crops = resample(block, extents, self.transform.size, mirrored, self.transform.interpolation)
         return normalise(crops, self.transform)
 
@@ -195,7 +195,7 @@ class TensorPictures:
             if self.padding:
                 by = shifts(len(batch), self.padding, draw).T
                 images = shifted(images, share(by, part).T.contiguous())
-            yield batch, normalise(images, self.transform).to(device)
+            yield batch, normalise(images, self.transform).to(device, non_blocking=True)
 
     def part(self, part: tuple[int, int]) -> "TensorPictures":
         return TensorPictures(share(self.images, part), self.transform, self.padding)
@@ -203,7 +203,7 @@ class TensorPictures:
     def evaluation(self, batch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
         """As PackedPictures.evaluation, without resizing."""
         for images in self.images.split(batch):
-            yield normalise(images, self.transform).to(device)
+            yield normalise(images, self.transform).to(device, non_blocking=True)
 
 
 Pictures = PackedPictures | TensorPictures
