@@ -1,7 +1,7 @@
 """`make bench`: the loss against eager autograd and other losses, its growth with the number of classes, the feeding
-against torchvision (minutes), the retrieval measures against the bare product X X^T, and the pipeline from a fresh
-clone (a quarter of an hour each). Each writes its section of reports/benchmarks.md; names run some of them:
-`python benchmarks/run.py loss scale`."""
+against torchvision, the training loop from packs against random tensors (minutes), the retrieval measures against the
+bare product X X^T, and the pipeline from a fresh clone (a quarter of an hour each). Each writes its section of
+reports/benchmarks.md; names run some of them: `python benchmarks/run.py loss scale`."""
 
 import subprocess
 import sys
@@ -11,7 +11,8 @@ from record import record
 
 HERE = Path(__file__).parent
 SECTIONS = {
-    "loss": "Loss", "scale": "Loss with many classes", "loader": "Feeding", "retrieval": "Retrieval measures",
+    "loss": "Loss", "scale": "Loss with many classes", "loader": "Feeding", "rate": "Training rate",
+    "retrieval": "Retrieval measures",
 }  # fmt: skip
 
 

@@ -70,14 +70,15 @@ def drawn_again(cell: Cell, epoch: int) -> tuple[np.ndarray, np.ndarray]:
 
     model, data, recipe = build_model(**dict(cell.model) | {"weights": None}), load_run_data(cell).train, cell.train
     model.load_state_dict(load_file(cell.paths().model / "model.safetensors"))
-    model.eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device, memory_format=torch.channels_last).eval()
     steps = recipe["steps_per_epoch"] or max(1, len(data.labels) // recipe["batch"])
     drawn = (recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch)
-    pictures = data.pictures.training(epoch_batches(data.labels, *drawn), cell.seed, epoch, torch.device("cpu"))
+    pictures = data.pictures.training(epoch_batches(data.labels, *drawn), cell.seed, epoch, device)
     embeddings, labels = [], []
     with torch.inference_mode():
         for batch, images in pictures:
-            embeddings.append(model(images.contiguous(memory_format=torch.channels_last)))
+            embeddings.append(model(images.contiguous(memory_format=torch.channels_last)).float().cpu())
             labels.append(data.labels[batch])
     return torch.cat(embeddings).numpy(), torch.cat(labels).numpy()
 

@@ -150,7 +150,7 @@ def load_state(path: Path, fingerprint: str) -> dict | None:
 
     if not path.exists():
         return None
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)  # for a machine with another GPU, or for all ranks
     return state if state.pop("work") == fingerprint else None
 
 

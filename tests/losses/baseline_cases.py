@@ -9,15 +9,15 @@ from pfml.losses import LOSSES, build_loss
 FIELDS = ("pfml", "cpml")
 BASELINES = [name for name in LOSSES if name not in FIELDS]
 CLASSES, DIM = 6, 8
+FITTING = {  # their own sizes take longer, and some of these batches meet a margin of 1
+    "prism": {"memory": 64}, "hier": {"hierarchy": 24, "triplets": 5},
+    "pa_niv": {"blocks": 2, "depth": 3, "width": 16}, "clustering": {"gamma": 20.0},
+}  # fmt: skip
 
 
 def make(name, classes=CLASSES, dim=DIM, seed=0, **settings):
     torch.manual_seed(seed)
-    fitting = {  # their own sizes take longer, and some of these batches meet a margin of 1
-        "prism": {"memory": 64}, "hier": {"hierarchy": 24, "triplets": 5},
-        "pa_niv": {"blocks": 2, "depth": 3, "width": 16}, "clustering": {"gamma": 20.0},
-    }  # fmt: skip
-    return build_loss(name, classes, dim, **fitting.get(name, {}) | settings)
+    return build_loss(name, classes, dim, **FITTING.get(name, {}) | settings)
 
 
 def random_batch(seed, count=24, dim=DIM, classes=CLASSES, spread=0.7, dtype=torch.float32):

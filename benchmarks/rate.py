@@ -1,0 +1,126 @@
+"""Does the network wait for its pictures? Pictures a second of the training loop (pfml.training.train) with the recipe
+of presets/cub200-resnet50.yaml and PFML, from packs, against the same loop on random tensors that lie on the device.
+
+Each way trains three epochs at a time, of which the second counts: the first warms up, the last ends with a
+measurement. The ways take turns, round by round. On a CPU the threads that decode share the cores with the network;
+on a GPU they do not. The network starts from random weights, which are as fast as any.
+
+    PYTHONPATH=src python benchmarks/rate.py        # prints a markdown table
+"""
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from loader import generated
+from loss import cpu_name, row, table
+
+from pfml.cell import Cell
+from pfml.cells import grid_cells
+from pfml.config import params_from
+from pfml.data.loader import Half, RunData
+from pfml.data.own import folder_listing
+from pfml.data.pack import pack
+from pfml.data.pictures import PackedPictures
+from pfml.data.transforms import TRANSFORMS
+from pfml.presets import read_preset
+from pfml.settings.overlay import merge
+from pfml.settings.validation import Loader
+from pfml.training import train
+
+CLASSES = 100
+
+
+class OnDevice:
+    """Pictures (see pfml.data.pictures) without a source: the same random batch again and again, on the device."""
+
+    def __init__(self, count: int, batch: int, side: int, device: str):
+        self.count, self.side = count, side
+        self.images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def training(self, batches: Iterable, *_, **__) -> Iterator:
+        for batch in batches:
+            yield batch, self.images[: len(batch)]
+
+    def evaluation(self, batch: int, *_) -> Iterator:
+        for first in range(0, self.count, len(self.images)):
+            yield self.images[: min(len(self.images), self.count - first)]
+
+
+def cell_of(options: argparse.Namespace) -> Cell:
+    """The run of the preset with another network, if asked for, and three short epochs."""
+    default = yaml.load(Path("params.yaml").read_text(), Loader)
+    params = params_from(merge(default, read_preset("cub200-resnet50")), "params.yaml")
+    cell = next(cell for cell in grid_cells(params) if cell.method == "pfml" and cell.noise == 0)
+    recipe = cell.train | {
+        "epochs": 3, "steps_per_epoch": options.steps, "batch": options.batch, "eval_every": 4, "frozen_epochs": 0,
+        "precision": options.precision, "threads": options.threads, "compile": options.compile,
+    }  # fmt: skip
+    return dataclasses.replace(cell, train=recipe, model=cell.model | {"backbone": options.backbone, "weights": None})
+
+
+def ways(folder: Path, cell: Cell, count: int, device: str) -> dict:
+    """Name -> pictures."""
+    transform = TRANSFORMS[cell.train["transform"]]
+    packs = {f"{mode} pack": PackedPictures(folder / mode, np.arange(count), transform) for mode in ("fast", "exact")}
+    return {"random tensors on the device": OnDevice(count, cell.train["batch"], transform.size, device)} | packs
+
+
+def rate(cell: Cell, pictures) -> float:
+    """Pictures a second of the second epoch."""
+    labels = torch.arange(len(pictures)) % CLASSES
+    few = OnDevice(2 * CLASSES, 20, pictures.side, "cpu")
+    half = Half(pictures, labels)
+    history = train(cell, RunData(half, Half(few, torch.arange(len(few)) % CLASSES), None, CLASSES)).history
+    return cell.train["steps_per_epoch"] * cell.train["batch"] / (history[1]["seconds"] - history[0]["seconds"])
+
+
+def main() -> None:
+    gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--batch", type=int, default=100 if gpu else 20)
+    parser.add_argument("--steps", type=int, default=58 if gpu else 5, help="of an epoch; 58 is CUB-200-2011's")
+    parser.add_argument("--precision", default="bfloat16" if gpu else "float32")
+    parser.add_argument("--threads", type=int, default=2, help="of torch, on a CPU")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
+    parser.add_argument("--images", type=int, default=1000 if gpu else 200)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    cell, device = cell_of(options), "cuda" if gpu else "cpu"
+    name = torch.cuda.get_device_name() if gpu else f"{cpu_name()}, torch threads: {options.threads}"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        source = generated(folder / "files", options.images)
+        listing = folder_listing(folder / "files")
+        pack(listing, folder / "fast", "rate", mode="fast", short_side=256)
+        pack(listing, folder / "exact", "rate")
+        found = ways(folder, cell, options.images, device)
+        rates: dict[str, list[float]] = {way: [] for way in found}
+        for _ in range(options.rounds):
+            for way, pictures in found.items():
+                rates[way].append(rate(cell, pictures))
+    print(
+        f"{options.backbone}, {options.precision}, {options.batch} pictures a batch at {found['fast pack'].side} px, "
+        f"PFML with {CLASSES} x {cell.loss['proxies_per_class']} proxies, {options.steps} steps an epoch, on {name}, "
+        f"torch {torch.__version__}; pictures: {options.images}, {source}; epochs: n.\n"
+    )
+    print(table("way", "pictures a second, median", "range", "share of random tensors", "n"))
+    base = next(iter(rates.values()))
+    for way, rate_of in rates.items():
+        share = statistics.median(one / other for one, other in zip(rate_of, base))
+        print(row(way, f"{statistics.median(rate_of):,.1f}", f"{min(rate_of):,.1f}–{max(rate_of):,.1f}",
+                  f"{100 * share:.0f} %", len(rate_of)))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

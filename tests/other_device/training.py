@@ -1,0 +1,139 @@
+"""Training and its parts on the other device, against the CPU: a line of JSON each. Run as a script, in a process of
+its own, in an empty folder.
+"""
+
+import contextlib
+import copy
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+import yaml
+from torch.utils._pytree import tree_map
+
+from pfml.cell import Cell
+from pfml.cells import find_cell, grid_cells
+from pfml.config import params_from
+from pfml.data.crops import batched_crops, resized_crops
+from pfml.data.loader import RunData
+from pfml.losses import LOSSES
+from pfml.ranks import Ranks
+from pfml.retrieval import nearest_neighbours, retrieval_metrics
+from pfml.training import Interrupted, train
+from tests.conftest import ROOT, TINY, merge
+from tests.losses.baseline_cases import FITTING
+from tests.other_device.device import NAME, Generator, OtherTensor
+from tests.training.scenes import bits, half, same, with_wrong_labels
+
+EVERYTHING = {
+    "ema": 0.8, "frozen_epochs": 1, "freeze_bn": "statistics", "schedule": "step", "step_epochs": 2, "clip_value": 0.1,
+    "clip_norm": 1.0, "optimizer": "rmsprop", "momentum": 0.9, "select": "best_test", "sampler": "m_per_class",
+}  # fmt: skip
+THERE = torch.device(NAME, 0)
+
+
+def cell_of(**recipe) -> Cell:
+    params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), TINY)
+    params["train"] |= {"epochs": 2, "batch": 20, "images_per_class": 4} | recipe
+    return find_cell(grid_cells(params_from(params, "params.yaml")), "glyphs-pfml-0.0-0")
+
+
+def data() -> RunData:
+    return with_wrong_labels(RunData(half(12, 8, 0), half(6, 8, 1), None, 12))
+
+
+def run(cell: Cell, device: torch.device, data: RunData, **options):
+    return train(cell, data, ranks=Ranks(device), label_fit_every=1, **options)
+
+
+def assert_same(cell: Cell, data: RunData, **options) -> None:
+    """Two trainings, one on each device, are one."""
+    here, there = run(cell, torch.device("cpu"), data), run(cell, THERE, data, **options)
+    for name in ("model", "loss"):
+        states = [bits(getattr(trained, name)) for trained in (here, there)]
+        assert all(tensor.device in (THERE, torch.device("cpu")) for tensor in states[1].values())
+        assert same(states[0], {key: tensor.cpu() for key, tensor in states[1].items()}), name
+    assert torch.equal(here.passed, there.passed) and torch.equal(here.passed_labels, there.passed_labels)
+    histories = [[dict(row, seconds=0) for row in trained.history] for trained in (here, there)]
+    assert histories[0] == histories[1]
+
+
+def loss_case(name: str) -> None:
+    cell = cell_of(sampler="m_per_class", epochs=1)
+    own = cell.loss if name == "pfml" else FITTING.get(name, {})
+    assert_same(replace(cell, loss_name=name, method=name, loss=own), data())
+
+
+def resumed_case(where: str) -> None:
+    """From inside the second epoch; a checkpoint's tensors are on the CPU, those of a state in memory where it was."""
+    cell, states, steps = cell_of(checkpoint_steps=1, **EVERYTHING), [], iter(range(10**6))
+    with contextlib.suppress(Interrupted):
+        run(cell, THERE, data(), save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(steps) == 5)
+    state = states[-1]
+    assert state["unfinished"][0] == 2 and any(tensor.device == THERE for tensor in state["model"].values())
+    if where == "cpu":
+        state = tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, state)
+    assert_same(cell, data(), state=state)
+
+
+def validation_case() -> None:
+    whole = data()
+    assert_same(cell_of(hold_out=True, select="best_validation"), replace(whole, validation=half(6, 8, 2)))
+
+
+def crops_case() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (40 + i, 50 - i, 3), dtype=np.uint8) for i in range(6)]
+    boxes = torch.tensor([[i, 2, 20 + i, 30 - i] for i in range(6)])
+    flips = torch.arange(6) % 2 == 0
+    for interpolation in ("bilinear", "bicubic"):
+        expected = batched_crops(images, boxes, 16, flips, "cpu", interpolation)
+        found = resized_crops(images, boxes, 16, flips, THERE, interpolation)
+        assert found.device == THERE and torch.equal(found.cpu(), expected)
+
+
+def retrieval_case() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 40
+    embeddings = torch.randn(40, 16, generator=generator)[labels] + 1.5 * torch.randn(300, 16, generator=generator)
+    embeddings[50:60] = embeddings[40:50]  # ties
+    for backend in ("torch", "faiss"):
+        expected = retrieval_metrics(embeddings, labels, (1, 10, 200), backend)
+        with mock.patch.object(OtherTensor, "is_cuda", True, create=True):  # else it would be brought to the CPU
+            assert retrieval_metrics(embeddings.to(THERE), labels, (1, 10, 200), backend) == expected
+    queries = torch.arange(20)
+    pairs = zip(nearest_neighbours(embeddings, queries, 5), nearest_neighbours(embeddings.to(THERE), queries, 5))
+    assert all(rows == others and torch.equal(near, far.cpu()) for (rows, near), (others, far) in pairs)
+
+
+CASES: dict[str, Callable[[], None]] = {
+    **{f"loss {name}": (lambda name=name: loss_case(name)) for name in LOSSES},
+    "everything": lambda: assert_same(cell_of(**EVERYTHING), data()),
+    "resumed from memory": lambda: resumed_case("memory"),
+    "resumed from a file": lambda: resumed_case("cpu"),
+    "validation classes": validation_case,
+    "crops": crops_case,
+    "retrieval": retrieval_case,
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or CASES:
+        try:
+            CASES[name]()
+            verdict = "equal"
+        except Exception:
+            verdict = traceback.format_exc()
+        print(json.dumps([name, verdict]), flush=True)
+
+
+if __name__ == "__main__":
+    Path("data").mkdir(exist_ok=True)
+    with mock.patch("torch.Generator", Generator):
+        main()
