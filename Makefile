@@ -24,8 +24,9 @@ presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> ru
 tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone
 	@dvc repro --quiet --force --single-item tables tuning_table figures page && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
 
-test: .venv/ready        ## all tests, the real pipeline on a tiny grid included
+test: .venv/ready        ## all tests, the real pipeline on a tiny grid included; those for a GPU where there is one
 	@python -m pytest
+	@! nvidia-smi -L > /dev/null 2>&1 || python -m pytest -m gpu
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
 	@python -m pfml.ui

@@ -51,9 +51,9 @@ class OnDevice:
         for batch in batches:
             yield batch, self.images[: len(batch)]
 
-    def evaluation(self, batch: int, *_) -> Iterator:
+    def evaluation(self, batch: int, device: str = "cpu") -> Iterator:
         for first in range(0, self.count, len(self.images)):
-            yield self.images[: min(len(self.images), self.count - first)]
+            yield self.images[: min(len(self.images), self.count - first)].to(device)
 
 
 def cell_of(options: argparse.Namespace) -> Cell:

@@ -26,6 +26,12 @@ TINY = {
 }
 
 
+def pytest_configure(config):
+    """Bits are compared on the CPU, also where there is a GPU; `pytest -m gpu` is for that."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def merge(base: dict, changes: dict) -> dict:
     for key, value in changes.items():
         base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else copy.deepcopy(value)

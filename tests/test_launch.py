@@ -124,6 +124,25 @@ def test_runs_are_spread_over_the_gpus_that_may_be_used(tmp_path, monkeypatch):
     assert launch.devices() == [] and seen(tmp_path / "none", 2, "one") == ["all"] * 4
 
 
+def test_several_processes_of_a_run_see_all_gpus(tmp_path, monkeypatch):
+    show = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(os.environ['CUDA_VISIBLE_DEVICES'])"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setenv("PFML_PROCESSES", "2")
+    launch.run([[sys.executable, "-c", show, tmp_path / name] for name in "ab"], 2)
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["2,5"] * 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "asked", "expected"),
+    [("", "1", 0, 6), ("0", "1", 0, 1), ("0,1,2", "1", 0, 3), ("0,1,2", "2", 0, 1), ("0", "1", 4, 4)],
+)
+def test_trainings_at_a_time_are_as_many_as_gpus(monkeypatch, gpus, processes, asked, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setenv("PFML_PROCESSES", processes)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert launch.at_a_time(asked) == (expected, asked or 6)
+
+
 def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
     raw["loss"]["alpha"] = -1
     write(raw)

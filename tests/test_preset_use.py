@@ -34,7 +34,7 @@ def test_the_text_is_the_merge_and_keeps_what_it_does_not_touch(name, committed,
     changed = laid_over(committed, name)
     assert yaml.load(changed, Loader) == merge(raw, read_preset(name))
     assert laid_over(changed, name) == changed
-    for first, last in (("# --- data", "recipe:"), ("# --- theory", None), ("  pfml_tuned:", "  cpml:")):
+    for first, last in (("# --- data", "loss:"), ("# --- theory", None), ("  pfml_tuned:", "  cpml:")):
         part = committed[committed.index(first) : committed.index(last) if last else None]
         assert part in changed
     headings = [line for line in committed.splitlines() if line.startswith("#")]

@@ -177,6 +177,30 @@ def test_two_processes_end_like_one(workspace, tiny, write, loss):
     assert np.allclose(first["map@r"], second["map@r"], atol=0.01)
 
 
+def test_two_processes_measure_the_network_that_they_write(workspace, tiny, monkeypatch):
+    """Each keeps running statistics of its own half of the batches; the first one's are written."""
+    import torch
+    from safetensors.torch import load_file
+
+    from pfml.cells import find_cell, grid_cells
+    from pfml.config import load_params
+    from pfml.data.loader import load_run_data
+    from pfml.models import build_model
+    from pfml.training import embed
+
+    tiny["train"]["freeze_bn"] = "none"
+    folder = workspace("two")
+    finish(start(folder, PFML_PROCESSES="2"))
+    monkeypatch.chdir(folder)
+    cell = find_cell(grid_cells(load_params()), "glyphs-pfml-0.2-0")
+    model, data = build_model(**cell.model), load_run_data(cell)
+    model.load_state_dict(load_file(cell.paths().model / "model.safetensors"))
+    saved = np.load(cell.paths().model / "embeddings.npz")
+    for name in ("train", "test"):
+        found = embed(model, getattr(data, name).pictures)
+        assert torch.allclose(found, torch.from_numpy(saved[name]), rtol=1e-4, atol=1e-5), name
+
+
 def test_several_processes_killed_go_on_as_several(workspace, tiny):
     tiny["field"]["pfml"]["train"]["freeze_bn"] = "statistics"
     calm, rough = workspace("calm"), workspace("rough")

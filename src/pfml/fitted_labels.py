@@ -17,24 +17,26 @@ from pfml.retrieval import nearest_neighbours
 NEIGHBOURS = 5  # about as many as others of a class in Stanford Online Products, the set with the smallest classes
 
 
-def label_fit(embeddings: np.ndarray, given: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+def label_fit(embeddings: np.ndarray | torch.Tensor, given: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """Shares fitted and resisted of the samples whose given label is not the true one; NaN where there is none.
 
     Args:
-        embeddings: (n, D), of any scale, in evaluation mode. given, true: (n,) labels.
+        embeddings: (n, D), of any scale, in evaluation mode; compared on their device. given, true: (n,) labels.
     """
     wrong = np.flatnonzero(given != true)
     return shares(neighbourhoods(embeddings, given, wrong), given[wrong], true[wrong])
 
 
-def neighbourhoods(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+def neighbourhoods(
+    embeddings: np.ndarray | torch.Tensor, labels: np.ndarray, asked: np.ndarray, k: int = NEIGHBOURS
+) -> np.ndarray:
     """Label that most of the k nearest others carry: (q,).
 
     Args:
         embeddings: (n, D). labels: (n,) of all of them. asked: (q,) numbers of embeddings.
     """
-    found = [rows for _, rows in nearest_neighbours(torch.from_numpy(embeddings), torch.from_numpy(asked), k)]
-    near = labels[torch.cat(found).numpy()] if found else np.empty((0, k), labels.dtype)
+    found = [rows for _, rows in nearest_neighbours(embeddings, torch.from_numpy(asked), k)]
+    near = labels[torch.cat(found).cpu().numpy()] if found else np.empty((0, k), labels.dtype)
     votes = (near[:, :, None] == near[:, None, :]).sum(2)
     return near[np.arange(len(near)), votes.argmax(1)]  # the first of equal ones: the nearest
 

@@ -36,11 +36,13 @@ class Busy(RuntimeError):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make repro", description=__doc__.splitlines()[0])
-    parser.add_argument("-j", "--jobs", type=int, default=0, help="runs at a time (default: one per core, at most 8)")
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=0, help="runs at a time (default: one per GPU, else one per core, at most 8)"
+    )
     parser.add_argument("--preset", help="lay presets/<name>.yaml over params.yaml first (`make presets` lists them)")
     arguments = parser.parse_args()
-    jobs = arguments.jobs or min(8, os.cpu_count() or 1)
-    # One thread a process: cells share the cores, and train.threads sets those of torch.
+    jobs = at_a_time(arguments.jobs)
+    # One thread a process: runs share the cores, and train.threads sets those of torch.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
@@ -70,9 +72,10 @@ def main() -> int:
             names = wave(stale, groups)
             if len(names) > 1:
                 kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
-                print(f"{len(names)} stages to run ({kinds}), {jobs} at a time", flush=True)
+                where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
+                print(f"{len(names)} stages to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
                 repro = [*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item"]
-                run([[*repro, *some] for some in divided(names, jobs, at_once)], jobs)
+                run([[*repro, *some] for some in divided(names, jobs[number], at_once)], jobs[number])
                 if number + 1 < len(WAVES):
                     stale = stale_stages()
         run([[*DVC, "repro"]], 1)
@@ -87,6 +90,15 @@ def main() -> int:
         return error.returncode
     print(f"done in {time.perf_counter() - started:.0f} s")
     return 0
+
+
+def at_a_time(asked: int) -> tuple[int, int]:
+    """How many stages of each wave run at a time if not `asked`: one training per GPU, since several may not find the
+    memory on one (or one in all, if a training takes several processes), else one per core, at most 8.
+    """
+    cores = min(8, os.cpu_count() or 1)
+    trainings = 1 if several_processes() else len(devices()) or cores
+    return asked or trainings, asked or cores
 
 
 def wave(stale: list[str], groups: tuple[str, ...]) -> list[str]:
@@ -179,17 +191,22 @@ def devices() -> list[str]:
     return [str(i) for i in range(sum(line.startswith("GPU ") for line in lines))]
 
 
+def several_processes() -> bool:
+    """Whether a run is to start several processes itself (pfml.run), each with a GPU where there are GPUs."""
+    return int(os.environ.get("PFML_PROCESSES", "1")) > 1
+
+
 def run(commands: list[list[str]], jobs: int) -> None:
     """Run commands, `jobs` at a time. After a failure those under way are finished and no further one is started.
 
     Where there are several GPUs each command sees one of them, that with the fewest commands at work; all of them where
-    one command runs at a time.
+    one command runs at a time, or a run takes several processes.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
     """
     waiting, running, failed = list(commands), {}, None
-    gpus = devices() if jobs > 1 and len(commands) > 1 else []
+    gpus = devices() if jobs > 1 and len(commands) > 1 and not several_processes() else []
     try:
         while running or (waiting and not failed):
             while waiting and not failed and len(running) < jobs:

@@ -5,7 +5,7 @@ of batch normalisation, which are those of a part unless train.sync_bn joins the
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,7 +38,7 @@ class Ranks:
         if self.size == 1:
             return model
         if sync_bn:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = synchronised(model)
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
@@ -52,7 +52,7 @@ class Ranks:
         """Whether one rank says so; all ranks hear the same."""
         if self.size == 1:
             return flag
-        said = torch.tensor(float(flag), device=self.device)
+        said = torch.tensor(float(flag))  # on the CPU: a GPU would first have to finish its step
         dist.all_reduce(said, dist.ReduceOp.MAX)
         return bool(said)
 
@@ -61,26 +61,43 @@ class Ranks:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def equalise(self, module: nn.Module) -> None:
-        """The first rank's parameters on all: rounding may move apart what every rank computes by itself."""
-        for parameter in module.parameters() if self.size > 1 else ():
-            dist.broadcast(parameter.data, src=0)
+    def equalise(self, tensors: Iterable[Tensor]) -> None:
+        """The first rank's values on all: what every rank computes by itself may move apart."""
+        for tensor in tensors if self.size > 1 else ():
+            dist.broadcast(tensor.data, src=0)
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """Its batch normalisation over all ranks; timm knows its own layers, with activation, which torch would cut off."""
+    from timm.layers import convert_sync_batchnorm
+
+    return convert_sync_batchnorm(model)
 
 
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """The ranks that torchrun has started, or this process alone; on CUDA where there is one."""
+    """The ranks that torchrun has started, or this process alone; on CUDA where there is one.
+
+    Raises:
+        ValueError: there are GPUs, but not one for each process.
+    """
     cuda = torch.cuda.is_available()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks(torch.device("cuda" if cuda else "cpu"))
         return
+    processes = int(os.environ["LOCAL_WORLD_SIZE"])
+    if cuda and torch.cuda.device_count() < processes:
+        raise ValueError(
+            f"PFML_PROCESSES: expected a GPU for each of {processes} processes, found {torch.cuda.device_count()}; "
+            "`make repro -j 1` gives a run all GPUs, CUDA_VISIBLE_DEVICES= in the environment trains on the CPU"
+        )
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=1))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(hours=1))
     try:
         yield Ranks(device, dist.get_rank(), dist.get_world_size())
     finally:

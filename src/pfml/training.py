@@ -1,6 +1,5 @@
 """Training one cell: batch -> embed -> energy -> step, measure and checkpoint after each epoch."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pfml.fitted_labels import label_fit
 from pfml.losses import build_loss, check_sampler
 from pfml.models import build_model, freeze_batchnorm
 from pfml.optimisation import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
-from pfml.random_state import random_state, restore_random
+from pfml.random_state import random_state, restore_random, settle_gpu
 from pfml.ranks import Ranks
 from pfml.retrieval import retrieval_metrics
 
@@ -52,7 +51,8 @@ def train(
     ranks: Ranks | None = None,
     label_fit_every: int = 0,
 ) -> Trained:
-    """Train a cell from its start or from a saved state; the same cell gives the same bits on one kind of machine.
+    """Train a cell from its start or from a saved state; the same cell gives the same bits on one kind of machine (on
+    a GPU with train.deterministic, and without train.compile, whose kernels are chosen by their speed).
 
     Args:
         cell: settings (cell.train, cell.model, cell.loss).
@@ -77,8 +77,7 @@ def train(
     check_sampler(cell.loss_name, recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may differ from run to run
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        settle_gpu(recipe["deterministic"])
     torch.manual_seed(cell.seed)
     model = build_model(**cell.model).to(device, memory_format=torch.channels_last)
     loss = build_loss(cell.loss_name, data.num_classes, cell.dim, **cell.loss).to(device)
@@ -126,7 +125,7 @@ def train(
         started = time.perf_counter() - seconds
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
-        ranks.equalise(loss)
+        ranks.equalise(loss.parameters())
         batches = epoch_batches(
             data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], cell.seed, epoch,
             start=first,
@@ -220,6 +219,7 @@ def embed(
     """
     device = next(model.parameters()).device
     ranks = ranks or Ranks(device)
+    ranks.equalise(model.buffers())  # each rank's last step left it running statistics of its own
     model.eval()
     batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
     own = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures
@@ -258,11 +258,11 @@ def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = No
     """
     if data.true_labels is None or torch.equal(data.train.labels, data.true_labels):
         return {}
-    embeddings = embed(model, data.train.pictures, ranks)
+    embeddings = embed(model, data.train.pictures, ranks).to(next(model.parameters()).device)
     _check_finite(embeddings)
     if ranks and not ranks.first:  # the first one writes the history
         return {}
-    found = label_fit(embeddings.numpy(), data.train.labels.numpy(), data.true_labels.numpy())
+    found = label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())
     return dict(zip(("fitted", "resisted"), found))
 
 

@@ -5,6 +5,7 @@ Boxes are (n, 4) int64: top, left, height, width in pixels of the image. The pix
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -84,8 +85,15 @@ def normalise(images: Tensor, transform: Transform, out: Tensor | None = None) -
         images = images.flip(1)
     if out is None:
         out = torch.empty(images.shape, device=images.device)
-    mean, std = (torch.tensor(values, device=out.device).view(3, 1, 1) for values in (transform.mean, transform.std))
+    mean, std = _mean_and_std(transform, out.device)
     return out.copy_(images).div_(transform.white).sub_(mean).div_(std)
+
+
+@lru_cache
+def _mean_and_std(transform: Transform, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(3, 1, 1) each, made once: bringing a number to a GPU waits for all that it is at."""
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (transform.mean, transform.std))
+    return mean, std
 
 
 def random_boxes(heights: Tensor, widths: Tensor, transform: Transform, generator: torch.Generator) -> Tensor:

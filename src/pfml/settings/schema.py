@@ -175,6 +175,7 @@ class Train(Section):
     crop_padding: CountOrZero
     precision: Literal["float32", "bfloat16", "float16"]
     compile: bool
+    deterministic: bool
     sync_bn: bool
     eval_every: Count
     hold_out: bool
