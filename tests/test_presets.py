@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pfml import paper
-from pfml.cells import ABLATION_AXES, ablation_cells, grid_cells
+from pfml.cells import ABLATION_AXES, ablation_cells, complexity_cells, grid_cells, mlrc_cells
 from pfml.config import params_from
 from pfml.losses import LOSSES, NEEDS_POSITIVES
 from pfml.presets import preset_names, preset_title, read_preset
@@ -227,6 +227,26 @@ def test_a_backbone_exists_and_sees_the_presets_images(backbone, transform):
     with torch.inference_mode():
         embeddings = model(torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)))
     assert embeddings.shape == (2, 7) and embeddings.isfinite().all()
+
+
+def test_the_first_run_is_one_of_the_whole_study(raw):
+    first, whole = (params_from(merge(raw, read_preset(f"cub200-{name}")), name) for name in ("first", "resnet50"))
+    (cell,) = grid_cells(first) + ablation_cells(first) + mlrc_cells(first)
+    assert cell.digest in {other.digest for other in grid_cells(whole)} and first.study == "cub200-first"
+    assert not complexity_cells(first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_setting_of_the_field_is_moved_by_its_own_name(name, raw):
+    """`dvc exp run -S loss.alpha=4` on top of a preset reaches the field's runs, and no other."""
+    base = merge(raw, read_preset(name))
+    changed = merge(base, {"loss": {"alpha": 4.0, "delta": 0.3, "proxies_per_class": 7}})
+    for before, after in zip(*(grid_cells(params_from(one, name)) for one in (base, changed))):
+        if before.loss_name in ("pfml", "cpml"):
+            assert (after.loss["delta"], after.loss["proxies_per_class"]) == (0.3, 7)
+            assert after.loss.get("alpha", 4.0) == 4.0
+        else:
+            assert after.digest == before.digest
 
 
 def test_the_documented_table_is_this_list():

@@ -73,5 +73,6 @@ def test_the_losses_work_as_printed(monkeypatch):
         (first, *before), (last, *after) = calls[0], calls[-1]
         assert len(calls) >= 5 and last < first
         assert all((now - then).abs().max() > 1e-4 for now, then in zip(after, before))
+        program["train_embeddings"] = model(images).detach()  # again, by the trained network
         exec(measures, program)
         assert 0 < program["w2"] < 2

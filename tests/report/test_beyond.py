@@ -94,6 +94,16 @@ def test_alpha_against_noise_takes_ablations_of_every_noise(tmp_path):
     assert "at 20 % noise" in tables_of(tmp_path, clean, noisy)["ablation-alpha-noisy"].title
 
 
+def test_alpha_against_noise_compares_the_same_seeds(tmp_path):
+    one = toy(grid={"seed": [0]}, ablation={"noise": 0.2, "alpha": [1]})
+    more = toy(study="more", grid={"seed": [0, 1, 2]}, ablation={"alpha": []})
+    write_all(tmp_path, more, {"pfml": 0.7})
+    write_all(tmp_path, one, {"pfml": 0.7})
+    rows = cells_of(tables_of(tmp_path, one, more)["beyond-alpha-glyphs-conv4-64"])
+    assert rows["1"]["20 %"].value == rows["3"]["20 %"].value == pytest.approx(60.0)  # seed 0; 62 over all
+    assert rows["3"]["0 %"].value == pytest.approx(72.0)
+
+
 def test_m_against_cost_has_seconds_of_every_number_of_proxies(tmp_path):
     study = toy(ablation={"proxies_per_class": [0, 5]})
     write_all(tmp_path, study, {"pfml": 0.7}, seconds=24.0, epochs=12)

@@ -204,6 +204,16 @@ def test_the_field_with_another_alpha_is_no_rival(tmp_path):
     assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == HOLDS
 
 
+def test_claims_say_where_pfml_is_not_the_papers_setting(tmp_path):
+    usual, other = toy(), toy(loss={"alpha": 4.0, "proxies_per_class": 5})
+    for study, text in (
+        (usual, "the paper's setting; the"),
+        (other, "setting, but for α 4, M 5 on glyphs, conv4, 64-d;"),
+    ):
+        write_all(tmp_path, study, {"pfml": 0.7})
+        assert text in tables_of(tmp_path, study)["summary-claims"].title
+
+
 def test_what_the_paper_says_is_computed_from_its_tables():
     assert published_claim("clean") == "CUB-200 +2.0, Cars-196 +3.1, SOP +1.5 over the next best"
     assert published_claim("margin") == "CUB-200 +2.0 to +6.0, Cars-196 +3.1 to +7.6 at 20 %"

@@ -59,8 +59,12 @@ def _counts(found: Sequence[int]) -> str:
 
 
 def alpha_tables(pool: Pool, studies: Studies) -> list[Table]:
-    """α down, noise across; the other settings are those of the pool's own PFML."""
+    """α down, noise across, in a column the seeds that every α has; the other settings are the pool's own PFML's."""
     found = _varied(pool, studies, ("loss.alpha", "noise", "noise_kind"), lambda c: (c.loss["alpha"], float(c.noise)))
+    for noise in {noise for _, noise in found}:
+        column = {place: cells for place, cells in found.items() if place[1] == noise}
+        shared = set.intersection(*({cell.seed for cell in cells} for cells in column.values()))
+        found |= {place: [cell for cell in cells if cell.seed in shared] for place, cells in column.items()}
     alphas, levels = sorted({alpha for alpha, _ in found}), sorted({noise for _, noise in found})
     if len(alphas) < 2:
         return []
@@ -68,7 +72,7 @@ def alpha_tables(pool: Pool, studies: Studies) -> list[Table]:
     for noise in levels:
         columns.append(Column(share(noise), [percent(_summary(found, (a, noise), studies)) for a in alphas], "high"))
     columns.append(Column("n", [seeds_of(_summary(found, (a, noise), studies) for noise in levels) for a in alphas]))
-    title = f"**α against noise** on {pool.name}: R@1 of PFML; n: finished seeds."
+    title = f"**α against noise** on {pool.name}: R@1 of PFML; n: finished seeds, the same for every α of a column."
     return [table_of(f"beyond-alpha-{pool.stem}", title, columns)]
 
 

@@ -80,7 +80,11 @@ def costs_of(studies: Studies) -> list[Evidence]:
         if pool is None or own is None or base is None or any(e.pool.name == pool.name for e in found):
             continue
         extra = effect(dict(enumerate(longer(own, base))))
-        detail = f"percent of an epoch at M {own.proxies_per_class}, n rounds, on {own.processor}"
+        step = 1000 * statistics.median(base.seconds)
+        detail = (
+            f"percent of an epoch at M {own.proxies_per_class}, whose steps take {step:.0f} ms with {base.label}: the "
+            f"smaller the network, the larger this share; n rounds, on {own.processor}"
+        )
         found.append(Evidence("overhead", pool, "pfml", below(extra, OVERHEAD), extra, base.label, detail))
     return found
 

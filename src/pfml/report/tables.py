@@ -41,7 +41,8 @@ LaTeX are in [tables/](tables). How to read them, and by which rules: [docs/repo
   *above*; *not run*; *not comparable*, with the reason. Of retrieval it judges the last epoch, of Tables 3, 6, 7 and 9
   what docs/reports.md says. A verdict on a recalled number says that it is recalled.
 * **MLflow.** The runs of a row are in the experiment `pfml-<study>` under the filter `tags.method = '<method>' and
-  tags.noise = '<noise>'`; tables show the first digits of their ids, `results.csv` the whole. Cross
+  tags.noise = '<noise>'` of the store of those who ran them, which is not in Git (`make ui` shows yours);
+  tables show the first digits of their ids, `results.csv` the whole. Cross
   validations (Tables 6 and 7) have a run a fold and seed under `tags.method = '<method>'`; timings have none.
 * **Bold**: best of a column, of published ones best of each network. A number that contradicts
   the paper stands as it came out.
