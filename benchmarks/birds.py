@@ -30,7 +30,8 @@ and 42 unseen), a smaller network (ImageNet MobileNetV2, 128 dimensions), one se
 order of methods says nothing. It shows that the pipeline runs on photographs and a pretrained network, no more.
 
 Epochs: {epochs}, of {steps} steps of 100 crops of 224 pixels, Adam at {lr:g}, proxies at 0.01, batch statistics frozen;
-losses as in params.yaml. Written by `benchmarks/birds.py`, which reads the folder named by PFML_REAL_DATA; no image of it is here.
+losses as in params.yaml. Written by `benchmarks/birds.py` from the folder named by PFML_REAL_DATA, of which no image is
+here.
 
 | | label noise | R@1 after each epoch | MAP@R at the end |
 | :--- | ---: | :--- | ---: |
