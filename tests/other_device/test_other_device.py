@@ -10,7 +10,15 @@ import pytest
 from pfml.losses import LOSSES
 from tests.conftest import ROOT
 
-PARTS = ("everything", "resumed from memory", "resumed from a file", "validation classes", "crops", "retrieval")
+PARTS = (
+    "everything",
+    "resumed from memory",
+    "resumed from a file",
+    "validation classes",
+    "crops",
+    "packs",
+    "retrieval",
+)
 
 
 def verdicts(script: str, folder) -> list:

@@ -22,11 +22,15 @@ from pfml.cells import find_cell, grid_cells
 from pfml.config import params_from
 from pfml.data.crops import batched_crops, resized_crops
 from pfml.data.loader import RunData
+from pfml.data.pack import pack
+from pfml.data.pictures import PackedPictures
 from pfml.losses import LOSSES
 from pfml.ranks import Ranks
 from pfml.retrieval import nearest_neighbours, retrieval_metrics
 from pfml.training import Interrupted, train
 from tests.conftest import ROOT, TINY, merge
+from tests.data.test_pictures import IMAGES, listing
+from tests.data.test_pictures import TINY as CROPS_OF_24
 from tests.losses.baseline_cases import FITTING
 from tests.other_device.device import NAME, Generator, OtherTensor
 from tests.training.scenes import bits, half, same, with_wrong_labels
@@ -98,6 +102,17 @@ def crops_case() -> None:
         assert found.device == THERE and torch.equal(found.cpu(), expected)
 
 
+def packs_case() -> None:
+    """Cut on the device, batches are those cut on the CPU but for rounding; evaluation is equal."""
+    pack(listing(), Path("exact"), "mine")
+    feed, batches = PackedPictures("exact", np.arange(IMAGES), CROPS_OF_24), list(torch.arange(IMAGES).split(4))
+    for (rows, expected), (others, found) in zip(feed.training(batches, 0, 0), feed.training(batches, 0, 0, THERE)):
+        assert torch.equal(rows, others) and found.device == THERE and found.shape == expected.shape
+        assert ((found.cpu() - expected).abs() * 255 * 0.23).mean() < 0.05
+    for expected, found in zip(feed.evaluation(4), feed.evaluation(4, THERE)):
+        assert torch.equal(found.cpu(), expected)
+
+
 def retrieval_case() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(300) % 40
@@ -119,6 +134,7 @@ CASES: dict[str, Callable[[], None]] = {
     "resumed from a file": lambda: resumed_case("cpu"),
     "validation classes": validation_case,
     "crops": crops_case,
+    "packs": packs_case,
     "retrieval": retrieval_case,
 }
 
