@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-# Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per core, at most 8.
+# Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
 .PHONY: repro presets tables test ui bench lock
