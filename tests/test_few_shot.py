@@ -48,3 +48,21 @@ def test_classes_that_are_too_small_are_not_asked(data):
     assert {*np.concatenate([labels[rows[:, 0]] for rows in _draws(labels[few], 1, 40)])} == set(range(5))
     assert few_shot_accuracy(embeddings[few], labels[few], 5) is not None
     assert few_shot_accuracy(embeddings[labels < 4], labels[labels < 4], 1) is None, "four classes are no five ways"
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-5, 1e-6])
+def test_points_in_a_narrow_cone_are_told_apart(data, width):
+    """Nearly collapsed networks put all images there; against the differences themselves in extended precision."""
+    embeddings, labels = data
+    axis = np.zeros((1, 7))
+    axis[0, 6] = 1
+    flat = np.concatenate([embeddings, np.zeros((len(labels), 1))], axis=1)  # the tangent plane: lengths do not count
+    cone = (axis + width * flat).astype(np.float32)
+    units = cone.astype(np.longdouble)
+    units /= np.sqrt((units**2).sum(1, keepdims=True))
+    hits = []
+    for rows in _draws(labels, 5, 40):
+        means = units[rows[:, :5]].mean(1)
+        nearest = ((units[rows[:, 5:]][:, :, None] - means) ** 2).sum(3).argmin(2)
+        hits.append((nearest == np.arange(WAYS)[:, None]).mean())
+    assert few_shot_accuracy(cone, labels, 5, 40) == pytest.approx(np.mean(hits), abs=1e-12)

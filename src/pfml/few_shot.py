@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-WAYS, QUERIES = (
-    5,
-    15,
-)  # classes of an episode, images of each that are classified: Vinyals et al. 2016, Snell et al. 2017
+# Classes of an episode, images of each that are classified: Vinyals et al. 2016, Snell et al. 2017.
+WAYS, QUERIES = 5, 15
 
 
 def few_shot_accuracy(embeddings: np.ndarray, labels: np.ndarray, shots: int, episodes: int = 1000) -> float | None:
@@ -25,7 +23,9 @@ def few_shot_accuracy(embeddings: np.ndarray, labels: np.ndarray, shots: int, ep
     Returns:
         a fraction in [0, 1]; None where fewer than WAYS classes have shots + QUERIES images.
     """
-    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    units = embeddings.astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    units -= units.mean(0)  # distances stay; of points in a narrow cone the products below would lose them
     hits = [_hits(units[rows[:, :shots]].mean(1), units[rows[:, shots:]]) for rows in _draws(labels, shots, episodes)]
     return float(np.mean(hits)) if hits else None
 
