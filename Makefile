@@ -19,7 +19,7 @@ repro: .venv/ready       ## the whole pipeline, from dataset to reports/
 	@python -m pfml.launch $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET))
 
 presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> runs one
-	@python -m pfml.presets
+	@python -m pfml.settings.presets
 
 tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone
 	@dvc repro --quiet --force --single-item tables tuning_table figures page && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
@@ -29,7 +29,7 @@ test: .venv/ready        ## all tests, the real pipeline on a tiny grid included
 	@! nvidia-smi -L > /dev/null 2>&1 || python -m pytest -m gpu
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
-	@python -m pfml.ui
+	@python -m pfml.tracking.ui
 
 bench: .venv/ready       ## measure speed against peers; writes reports/benchmarks.md
 	@python benchmarks/run.py

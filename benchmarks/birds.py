@@ -71,17 +71,17 @@ def untrained(folder: Path) -> dict:
     """Measures of the pretrained network with a new head, as training finds it."""
     import torch
 
-    from pfml.cells import find_cell, grid_cells
-    from pfml.config import load_params
-    from pfml.data.loader import load_run_data
-    from pfml.models import build_model
     from pfml.retrieval import retrieval_metrics
-    from pfml.training import embed
+    from pfml.settings.load import load_params
+    from pfml.settings.runs import find_run, grid_runs
+    from pfml.training.batches.run_data import load_run_data
+    from pfml.training.loop import embed
+    from pfml.training.networks.model import build_model
 
-    cell = find_cell(grid_cells(load_params()), "birds-pfml-0.0-0")
-    torch.manual_seed(cell.seed)
-    test = load_run_data(cell).test
-    return retrieval_metrics(embed(build_model(**cell.model), test.pictures), test.labels)
+    run = find_run(grid_runs(load_params()), "birds-pfml-0.0-0")
+    torch.manual_seed(run.seed)
+    test = load_run_data(run).test
+    return retrieval_metrics(embed(build_model(**run.model), test.pictures), test.labels)
 
 
 def main() -> None:

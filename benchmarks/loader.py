@@ -26,10 +26,10 @@ from loss import cpu_name, row, table
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
 
-from pfml.data.own import folder_listing
-from pfml.data.pack import pack
-from pfml.data.pictures import PackedPictures
-from pfml.data.transforms import IMAGENET, TRANSFORMS
+from pfml.datasets.own import folder_listing
+from pfml.datasets.pack import pack
+from pfml.training.batches.pictures import PackedPictures
+from pfml.training.batches.transforms import IMAGENET, TRANSFORMS
 
 BATCH = 100
 BIRDS = "data/cub200_full_first50/cub200_full_first50_short224.zip"

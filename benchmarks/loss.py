@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pfml.losses.potential_field import PotentialFieldLoss
+from pfml.losses.field.potential_field import PotentialFieldLoss
 
 BATCH, PER_CLASS = 100, 4
 # (classes, M, D): the default dataset, CUB-200, 4,100 points, Stanford Online Products

@@ -60,10 +60,10 @@ def main() -> None:
 START = """
 import sys
 sys.path.insert(0, "src")
-from pfml.config import load_params
+from pfml.settings.load import load_params
 load_params()
 if {} > 1:
-    import pfml.training
+    import pfml.training.loop
 """
 
 if __name__ == "__main__":

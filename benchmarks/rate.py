@@ -1,4 +1,4 @@
-"""Does the network wait for its pictures? Pictures a second of the training loop (pfml.training.train) with the recipe
+"""Does the network wait for its pictures? Pictures a second of the training loop (pfml.training.loop) with the recipe
 of presets/cub200-resnet50.yaml and PFML, from packs, against the same loop on random tensors that lie on the device.
 
 Each way trains three epochs at a time, of which the second counts: the first warms up, the last ends with a
@@ -21,24 +21,24 @@ import yaml
 from loader import generated
 from loss import cpu_name, row, table
 
-from pfml.cell import Cell
-from pfml.cells import grid_cells
-from pfml.config import params_from
-from pfml.data.loader import Half, RunData
-from pfml.data.own import folder_listing
-from pfml.data.pack import pack
-from pfml.data.pictures import PackedPictures
-from pfml.data.transforms import TRANSFORMS
-from pfml.presets import read_preset
+from pfml.datasets.own import folder_listing
+from pfml.datasets.pack import pack
+from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
+from pfml.settings.presets import read_preset
+from pfml.settings.run import Run
+from pfml.settings.runs import grid_runs
 from pfml.settings.validation import Loader
-from pfml.training import train
+from pfml.training.batches.pictures import PackedPictures
+from pfml.training.batches.run_data import Half, RunData
+from pfml.training.batches.transforms import TRANSFORMS
+from pfml.training.loop import train
 
 CLASSES = 100
 
 
 class OnDevice:
-    """Pictures (see pfml.data.pictures) without a source: the same random batch again and again, on the device."""
+    """Pictures (pfml.training.batches.pictures) of no source: one random batch again and again, on the device."""
 
     def __init__(self, count: int, batch: int, side: int, device: str):
         self.count, self.side = count, side
@@ -56,32 +56,32 @@ class OnDevice:
             yield self.images[: min(len(self.images), self.count - first)].to(device)
 
 
-def cell_of(options: argparse.Namespace) -> Cell:
+def run_of(options: argparse.Namespace) -> Run:
     """The run of the preset with another network, if asked for, and three short epochs."""
     default = yaml.load(Path("params.yaml").read_text(), Loader)
     params = params_from(merge(default, read_preset("cub200-resnet50")), "params.yaml")
-    cell = next(cell for cell in grid_cells(params) if cell.method == "pfml" and cell.noise == 0)
-    recipe = cell.train | {
+    run = next(run for run in grid_runs(params) if run.method == "pfml" and run.noise == 0)
+    recipe = run.train | {
         "epochs": 3, "steps_per_epoch": options.steps, "batch": options.batch, "eval_every": 4, "frozen_epochs": 0,
         "precision": options.precision, "threads": options.threads, "compile": options.compile,
     }  # fmt: skip
-    return dataclasses.replace(cell, train=recipe, model=cell.model | {"backbone": options.backbone, "weights": None})
+    return dataclasses.replace(run, train=recipe, model=run.model | {"backbone": options.backbone, "weights": None})
 
 
-def ways(folder: Path, cell: Cell, count: int, device: str) -> dict:
+def ways(folder: Path, run: Run, count: int, device: str) -> dict:
     """Name -> pictures."""
-    transform = TRANSFORMS[cell.train["transform"]]
+    transform = TRANSFORMS[run.train["transform"]]
     packs = {f"{mode} pack": PackedPictures(folder / mode, np.arange(count), transform) for mode in ("fast", "exact")}
-    return {"random tensors on the device": OnDevice(count, cell.train["batch"], transform.size, device)} | packs
+    return {"random tensors on the device": OnDevice(count, run.train["batch"], transform.size, device)} | packs
 
 
-def rate(cell: Cell, pictures) -> float:
+def rate(run: Run, pictures) -> float:
     """Pictures a second of the second epoch."""
     labels = torch.arange(len(pictures)) % CLASSES
     few = OnDevice(2 * CLASSES, 20, pictures.side, "cpu")
     half = Half(pictures, labels)
-    history = train(cell, RunData(half, Half(few, torch.arange(len(few)) % CLASSES), None, CLASSES)).history
-    return cell.train["steps_per_epoch"] * cell.train["batch"] / (history[1]["seconds"] - history[0]["seconds"])
+    history = train(run, RunData(half, Half(few, torch.arange(len(few)) % CLASSES), None, CLASSES)).history
+    return run.train["steps_per_epoch"] * run.train["batch"] / (history[1]["seconds"] - history[0]["seconds"])
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000 if gpu else 200)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    cell, device = cell_of(options), "cuda" if gpu else "cpu"
+    run, device = run_of(options), "cuda" if gpu else "cpu"
     name = torch.cuda.get_device_name() if gpu else f"{cpu_name()}, torch threads: {options.threads}"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -104,14 +104,14 @@ def main() -> None:
         listing = folder_listing(folder / "files")
         pack(listing, folder / "fast", "rate", mode="fast", short_side=256)
         pack(listing, folder / "exact", "rate")
-        found = ways(folder, cell, options.images, device)
+        found = ways(folder, run, options.images, device)
         rates: dict[str, list[float]] = {way: [] for way in found}
         for _ in range(options.rounds):
             for way, pictures in found.items():
-                rates[way].append(rate(cell, pictures))
+                rates[way].append(rate(run, pictures))
     print(
         f"{options.backbone}, {options.precision}, {options.batch} pictures a batch at {found['fast pack'].side} px, "
-        f"PFML with {CLASSES} x {cell.loss['proxies_per_class']} proxies, {options.steps} steps an epoch, on {name}, "
+        f"PFML with {CLASSES} x {run.loss['proxies_per_class']} proxies, {options.steps} steps an epoch, on {name}, "
         f"torch {torch.__version__}; pictures: {options.images}, {source}; epochs: n.\n"
     )
     print(table("way", "pictures a second, median", "range", "share of random tensors", "n"))

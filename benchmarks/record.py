@@ -5,7 +5,7 @@ import re
 from datetime import date
 from pathlib import Path
 
-from pfml.environment import processors
+from pfml.tracking.environment import processors
 
 REPORT = Path("reports/benchmarks.md")
 HEAD = """# Benchmarks

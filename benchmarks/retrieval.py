@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pfml.retrieval import retrieval_metrics
-from pfml.retrieval_ranks import STRIP
+from pfml.retrieval.ranks import STRIP
 
 POINTS, CLASSES, DIM = 60_502, 11_316, 512
 KS = (1, 10, 100, 1000)

@@ -1,15 +1,15 @@
-"""ablate <cell>: one run of an ablation axis into models/ablation/<axis>/."""
+"""ablate <run>: one run of an ablation axis into models/ablation/<axis>/."""
 
 import sys
 
-from pfml.cells import ablation_cells, find_cell
-from pfml.config import run_stage
+from pfml.settings.runs import ablation_runs, find_run
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.run import run_cell
+    from pfml.training.run import execute
 
-    run_cell(find_cell(ablation_cells(params), sys.argv[1]), params)
+    execute(find_run(ablation_runs(params), sys.argv[1]), params)
 
 
 run_stage(main, data=True)

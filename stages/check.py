@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from pfml.cells import ablation_cells, grid_cells, mlrc_cells
-from pfml.config import check_backbone, run_stage
+from pfml.settings.load import check_backbone
+from pfml.settings.runs import ablation_runs, fold_runs, grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.loss_rehearsal import rehearse_losses
+    from pfml.settings.rehearsal import rehearse_losses
 
     check_backbone(params)
-    rehearse_losses(grid_cells(params) + ablation_cells(params) + mlrc_cells(params))
+    rehearse_losses(grid_runs(params) + ablation_runs(params) + fold_runs(params))
     for name in params.grid.dataset:
         recipe = params.recipe[name].model_dump()
         changes = [f"{section}.{key}: {value}" for section in recipe for key, value in recipe[section].items()]

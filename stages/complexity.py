@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pfml.cells import complexity_cells
-from pfml.config import run_stage
+from pfml.settings.runs import timing_runs
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.complexity import time_cells, write_timings
+    from pfml.evaluation.timing import time_runs, write_timings
 
     steps, rounds = params.complexity.steps, params.complexity.rounds
-    timings = time_cells(complexity_cells(params), steps, rounds)
+    timings = time_runs(timing_runs(params), steps, rounds)
     write_timings(timings, steps, Path("reports/complexity", f"{params.study}.csv"))
 
 

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from pfml.cells import grid_cells
-from pfml.config import run_stage
+from pfml.settings.runs import grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
@@ -17,12 +17,12 @@ def main(params):
     from pfml.views.memorisation import memorisation, write_memorisation
 
     name, folder = sys.argv[1], Path("reports/figures")
-    grid = [cell for cell in grid_cells(params) if cell.dataset == name]
+    grid = [run for run in grid_runs(params) if run.dataset == name]
     map_figure(*map_view(grid, name), folder / f"tsne-{name}.png")
     proxy_figure(*proxy_view(grid, name), folder / f"proxies-{name}.png")
     rows = memorisation(grid)
     write_memorisation(rows, folder / f"memorisation-{name}.csv")
-    histories = [(cell.method, float(cell.noise), read_history(cell.paths().model / "history.csv")) for cell in grid]
+    histories = [(run.method, float(run.noise), read_history(run.paths().model / "history.csv")) for run in grid]
     memorisation_figure(rows, histories, folder / f"memorisation-{name}.png")
     for kind in ("tsne", "proxies", "memorisation"):
         stamp(folder / f"{kind}-{name}.png", runs_digest(grid))

@@ -1,17 +1,17 @@
-"""evaluate <cell>: retrieval measures of a trained run into reports/runs/<study>/."""
+"""evaluate <run>: retrieval measures of a trained run into reports/runs/<study>/."""
 
 import sys
 
-from pfml.cells import ablation_cells, find_cell, grid_cells
-from pfml.config import run_stage
+from pfml.settings.runs import ablation_runs, find_run, grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.evaluation import evaluate_cell
+    from pfml.evaluation.runs import evaluate_run
 
-    cell = find_cell(grid_cells(params) + ablation_cells(params), sys.argv[1])
-    result = evaluate_cell(cell, params)
-    print(f"{cell.name:<34} R@1 {100 * result['recall@1']:.1f} %, MAP@R {100 * result['map@r']:.1f} %")
+    run = find_run(grid_runs(params) + ablation_runs(params), sys.argv[1])
+    result = evaluate_run(run, params)
+    print(f"{run.name:<34} R@1 {100 * result['recall@1']:.1f} %, MAP@R {100 * result['map@r']:.1f} %")
 
 
 run_stage(main, data=True)

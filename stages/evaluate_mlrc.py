@@ -2,14 +2,15 @@
 
 import sys
 
-from pfml.cells import by_repeat, mlrc_cells
-from pfml.config import ConfigError, run_stage
+from pfml.settings.runs import by_repeat, fold_runs
+from pfml.settings.validation import ConfigError
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.mlrc import evaluate_folds
+    from pfml.evaluation.folds import evaluate_folds
 
-    name, found = sys.argv[1], {name: folds for (_, name), folds in by_repeat(mlrc_cells(params)).items()}
+    name, found = sys.argv[1], {name: folds for (_, name), folds in by_repeat(fold_runs(params)).items()}
     if name not in found:
         raise ConfigError(f"{name!r} is no cross validation of params.yaml; mlrc has {', '.join(found) or 'none'}")
     result = evaluate_folds(found[name])

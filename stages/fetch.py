@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.cell import project_root
-    from pfml.data.catalogue import fetch
+    from pfml.datasets.catalogue import fetch
+    from pfml.settings.run import project_root
 
     name = sys.argv[1]
     meta = fetch(name, params.dataset[name], Path("data/raw", name), project_root())

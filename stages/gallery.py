@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from pfml.cells import grid_cells
-from pfml.config import run_stage
+from pfml.settings.runs import grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
@@ -13,7 +13,7 @@ def main(params):
     from pfml.views.gallery import gallery_of
 
     name, path = sys.argv[1], Path(f"reports/figures/gallery-{sys.argv[1]}.png")
-    grid = [cell for cell in grid_cells(params) if cell.dataset == name]
+    grid = [run for run in grid_runs(params) if run.dataset == name]
     retrieval_gallery(*gallery_of(grid, name), path)
     stamp(path, runs_digest(grid))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.stage import run_stage
 
 
 def main(params):

@@ -5,15 +5,15 @@ and <...>-classes.csv, what became of each class.
 import sys
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.stage import run_stage
 
 
 def main(params):
     import pandas as pd
 
-    from pfml.cell import project_root
-    from pfml.data.label_noise import noise_tables
-    from pfml.data.packed import open_images, read_items
+    from pfml.images.packed import open_images, read_items
+    from pfml.labels.tables import noise_tables
+    from pfml.settings.run import project_root
 
     name, fraction, seed = sys.argv[1:4]
     raw, split = (

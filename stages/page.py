@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.environment import environment
     from pfml.report.captions import captioned
     from pfml.report.page import render_page
     from pfml.report.stamps import runs_digest
     from pfml.report.studies import read_studies
     from pfml.report.tables import PREAMBLE, report_sections
+    from pfml.tracking.environment import environment
 
     studies = read_studies(params)
     runs = {name: runs_digest(c for c in studies.running.grid if c.dataset == name) for name in params.grid.dataset}

@@ -4,15 +4,15 @@ import json
 import sys
 from pathlib import Path
 
-from pfml.cells import validation_classes
-from pfml.config import run_stage
+from pfml.settings.runs import validation_classes
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.data import verify
-    from pfml.data.catalogue import train_classes
-    from pfml.data.packed import read_items
-    from pfml.data.split import content, zero_shot_split
+    from pfml.datasets.catalogue import train_classes
+    from pfml.images.packed import read_items
+    from pfml.labels import verify
+    from pfml.labels.split import content, zero_shot_split
 
     name, asked = sys.argv[1], params.split
     raw = Path("data/raw", name)

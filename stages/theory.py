@@ -1,11 +1,11 @@
 """theory: reports/theory.csv, reports/theory.md and reports/figures/field.png, from settings alone."""
 
-from pfml.config import run_stage
+from pfml.stage import run_stage
 
 
 def main(params):
     from pfml.figures.field import field_picture
-    from pfml.report.theory_tables import render_theory, write_theory_csv
+    from pfml.report.theory import render_theory, write_theory_csv
     from pfml.theory.survey import Case, survey
 
     asked = params.theory

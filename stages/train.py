@@ -1,15 +1,15 @@
-"""train <cell>: one run of the grid, or one fold of mlrc, into models/grid/."""
+"""train <run>: one run of the grid, or one fold of mlrc, into models/grid/."""
 
 import sys
 
-from pfml.cells import find_cell, grid_cells, mlrc_cells
-from pfml.config import run_stage
+from pfml.settings.runs import find_run, fold_runs, grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.run import run_cell
+    from pfml.training.run import execute
 
-    run_cell(find_cell(grid_cells(params) + mlrc_cells(params), sys.argv[1]), params)
+    execute(find_run(grid_runs(params) + fold_runs(params), sys.argv[1]), params)
 
 
 run_stage(main, data=True)

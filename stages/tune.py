@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from pfml.config import run_stage
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.tracking import log_search
+    from pfml.tracking.mlflow import log_search
     from pfml.tuning import best, tune_method
 
     method, dataset = sys.argv[1], params.grid.dataset[0]

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pfml.cells import grid_cells
-from pfml.config import run_stage
+from pfml.settings.runs import grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
     from pfml.report.studies import every_params
-    from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
+    from pfml.report.tuning import read_searches, render_tuning, settings_in_use
 
-    used = settings_in_use([cell for study in every_params(params) for cell in grid_cells(study)])
+    used = settings_in_use([run for study in every_params(params) for run in grid_runs(study)])
     Path("reports/tuning.md").write_text(render_tuning(read_searches("reports/tuning"), used))
 
 

@@ -3,15 +3,15 @@
 import sys
 from pathlib import Path
 
-from pfml.cells import grid_cells
-from pfml.config import run_stage
+from pfml.settings.runs import grid_runs
+from pfml.stage import run_stage
 
 
 def main(params):
-    from pfml.proxy_distance import measure_wasserstein, write_wasserstein
+    from pfml.evaluation.proxies import measure_wasserstein, write_wasserstein
 
     name = sys.argv[1]
-    rows = measure_wasserstein([cell for cell in grid_cells(params) if cell.dataset == name], params.wasserstein)
+    rows = measure_wasserstein([run for run in grid_runs(params) if run.dataset == name], params.wasserstein)
     write_wasserstein(rows, Path("reports/wasserstein", params.study, f"{name}.csv"))
 
 

@@ -74,7 +74,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def images(tmp_path, monkeypatch):
-    """A folder with 24 classes of 12 noisy images each in the pipeline's own format, in which cells run."""
+    """A folder with 24 classes of 12 noisy images each in the pipeline's own format, in which runs run."""
     raw, rng = tmp_path / "data/raw/glyphs", np.random.default_rng(0)
     raw.mkdir(parents=True)
     labels = np.repeat(np.arange(24), 12)

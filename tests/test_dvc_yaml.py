@@ -53,7 +53,7 @@ BASELINES = {
         "sampling",
     )
 }
-PROBED = BASELINES - {"pfml.losses.histogram", "pfml.losses.sampling"}  # those whose force is measured
+PROBED = BASELINES - {"pfml.losses.baselines.histogram", "pfml.losses.common.sampling"}  # those whose force is measured
 # Making a dataset: the split reads of it how many classes train.
 MAKING = {
     f"pfml.data.{name}" for name in ("archives", "copies", "glyph_codepoints", "glyphs", "layouts", "own", "pack")
@@ -62,38 +62,38 @@ SETTINGS = ("losses", "schema", "study")  # that decide a run's digest
 # Modules that act through something that every stage lists anyway: params, or the files of earlier stages.
 PLUMBING = {
     "pfml",
-    "pfml.cell",
-    "pfml.cells",
-    "pfml.config",
+    "pfml.settings.run",
+    "pfml.settings.runs",
+    "pfml.settings.load",
     "pfml.settings",
     *(f"pfml.settings.{name}" for name in (*SETTINGS, "cell_checks", "theory", "validation", "values")),
     "pfml.networks",
     "pfml.views",
-    "pfml.run",
-    "pfml.tracking",
+    "pfml.training.run",
+    "pfml.tracking.mlflow",
     "pfml.losses",
     "pfml.data",
-    "pfml.data.download",  # what it fetches is held to its checksum
-    "pfml.data.listing",
-    "pfml.data.ordered",
-    "pfml.data.transfer",
+    "pfml.datasets.download",  # what it fetches is held to its checksum
+    "pfml.datasets.listing",
+    "pfml.images.threads",
+    "pfml.datasets.transfer",
     "pfml.report",
     "pfml.theory",
 }
 
 # stage: (modules that its script uses, modules that those import but this stage does not use)
 STAGE_MODULES = {
-    "fetch": ({"pfml.data.catalogue"}, set()),
+    "fetch": ({"pfml.datasets.catalogue"}, set()),
     "split": (
-        {"pfml.data.catalogue", "pfml.data.packed", "pfml.data.split", "pfml.data.verify"},
-        MAKING | {"pfml.data.images"},
+        {"pfml.datasets.catalogue", "pfml.images.packed", "pfml.labels.split", "pfml.labels.verify"},
+        MAKING | {"pfml.images.decode"},
     ),
-    "noise": ({"pfml.data.label_noise", "pfml.data.packed"}, set()),
-    "train": ({"pfml.training", *FIELD}, set()),
-    "train_baseline": ({"pfml.training", *BASELINES}, set()),
-    "train_mlrc": ({"pfml.training", *FIELD}, set()),
-    "train_mlrc_baseline": ({"pfml.training", *BASELINES}, set()),
-    "wasserstein": ({"pfml.proxy_distance"}, {"pfml.retrieval", "pfml.retrieval_ranks"}),
+    "noise": ({"pfml.labels.tables", "pfml.images.packed"}, set()),
+    "train": ({"pfml.training.loop", *FIELD}, set()),
+    "train_baseline": ({"pfml.training.loop", *BASELINES}, set()),
+    "train_mlrc": ({"pfml.training.loop", *FIELD}, set()),
+    "train_mlrc_baseline": ({"pfml.training.loop", *BASELINES}, set()),
+    "wasserstein": ({"pfml.evaluation.proxies"}, {"pfml.retrieval", "pfml.retrieval.ranks"}),
     "tables": (
         {"pfml.report.tables", "pfml.report.studies", "pfml.report.study", "pfml.report.files"},
         set(),
@@ -123,23 +123,23 @@ STAGE_MODULES = {
         set(),
     ),
     "page": (
-        {"pfml.environment", "pfml.report.captions", "pfml.report.page", "pfml.report.studies", "pfml.report.tables"},
+        {"pfml.tracking.environment", *(f"pfml.report.{name}" for name in ("captions", "page", "studies", "tables"))},
         set(),
     ),
-    "complexity": ({"pfml.complexity", *FIELD, *BASELINES}, set()),
+    "complexity": ({"pfml.evaluation.timing", *FIELD, *BASELINES}, set()),
     "tune": ({"pfml.tuning", "pfml.settings.tune", *FIELD, *BASELINES}, set()),
     "tuning_table": (
-        {"pfml.report.tuning_table", "pfml.report.studies", "pfml.settings.tune"},
-        {"pfml.training", "pfml.data.loader"},
+        {"pfml.report.tuning", "pfml.report.studies", "pfml.settings.tune"},
+        {"pfml.training.loop", "pfml.training.batches.run_data"},
     ),
-    "theory": ({"pfml.theory.survey", "pfml.figures.field", "pfml.report.theory_tables"}, set()),
+    "theory": ({"pfml.theory.survey", "pfml.figures.field", "pfml.report.theory"}, set()),
 }  # fmt: skip
 for axis in AXES:
-    STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training", *FIELD}, {"pfml.losses.contrastive_field"})
+    STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training.loop", *FIELD}, {"pfml.losses.field.contrastive_field"})
 for suffix in ("", "_baseline", *(f"_{axis}" for axis in AXES)):
-    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation"}, set())
+    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation.runs"}, set())
 for suffix in ("", "_baseline"):
-    STAGE_MODULES[f"evaluate_mlrc{suffix}"] = ({"pfml.mlrc"}, set())
+    STAGE_MODULES[f"evaluate_mlrc{suffix}"] = ({"pfml.evaluation.folds"}, set())
 
 
 @cache
@@ -175,7 +175,7 @@ def test_every_imported_module_is_a_dependency(stage):
     needed = closure(used, PLUMBING | unused)
     paths = [dep for dep in STAGES[stage].get("do", STAGES[stage])["deps"] if dep.endswith(".py")]
     listed = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in paths}
-    decide_digests = {"pfml.cell", "pfml.cells", "pfml.config", *(f"pfml.settings.{x}" for x in SETTINGS)}
+    decide_digests = {f"pfml.settings.{name}" for name in ("run", "runs", "load", *SETTINGS)}
     front = decide_digests if stage in ("tables", "page", "tuning_table", "figures") else set()
     assert listed == needed | front
 

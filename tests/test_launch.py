@@ -154,13 +154,13 @@ def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
 
 
 def test_models_of_cells_that_left_the_grid_are_removed(tiny, write, tmp_path, monkeypatch):
-    from pfml.cells import ablation_cells, grid_cells, mlrc_cells
-    from pfml.config import load_params
+    from pfml.settings.load import load_params
+    from pfml.settings.runs import ablation_runs, fold_runs, grid_runs
 
     monkeypatch.chdir(tmp_path)
     tiny["mlrc"]["field"], tiny["train"]["hold_out"] = ["pfml"], True
     params = load_params(write(tiny))
-    kept = [cell.paths().model for cell in grid_cells(params) + ablation_cells(params) + mlrc_cells(params)]
+    kept = [run.paths().model for run in grid_runs(params) + ablation_runs(params) + fold_runs(params)]
     gone = [Path("models/grid/glyphs/pfml-0.0-7"), Path("models/ablation/alpha/9-0")]
     gone += [Path("models/grid/glyphs/mlrc/pfml-0/4"), Path("models/grid/glyphs/mlrc/cpml-0/0")]
     for folder in kept + gone:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from pfml.cells import grid_cells, trial_cell
-from pfml.config import ConfigError, load_params
-from pfml.report.tuning_table import read_searches, render_tuning, settings_in_use
+from pfml.report.tuning import read_searches, render_tuning, settings_in_use
+from pfml.settings.load import ConfigError, load_params
+from pfml.settings.runs import grid_runs, trial_run
 from pfml.settings.tune import Choice, Range
-from pfml.tracking import log_search, open_store
+from pfml.tracking.mlflow import log_search, open_store
 from pfml.tuning import Trial, best, code_of, propose, read_trials, run_trial, search, tune_method, write_trials
 from tests.conftest import merge
 
@@ -85,12 +85,12 @@ def test_of_equal_scores_the_first_is_the_best():
 
 def test_a_trial_trains_without_the_validation_classes_and_measures_them_alone(tuned):
     params = tuned()
-    cell = trial_cell(params, "contrastive", 0.2, {"train.lr": 0.004, "loss.neg_margin": 0.9})
-    assert cell.train["hold_out"] and cell.train["lr"] == 0.004 and cell.loss["neg_margin"] == 0.9
-    assert cell.train["eval_every"] == cell.train["epochs"] and cell.train["precision"] == "bfloat16"
-    assert (cell.dataset, cell.noise, cell.seed) == ("glyphs", 0.2, 0)
-    plain = next(c for c in grid_cells(params) if (c.method, c.noise) == ("contrastive", 0.2))
-    assert plain.digest != cell.digest and not plain.train["hold_out"]
+    run = trial_run(params, "contrastive", 0.2, {"train.lr": 0.004, "loss.neg_margin": 0.9})
+    assert run.train["hold_out"] and run.train["lr"] == 0.004 and run.loss["neg_margin"] == 0.9
+    assert run.train["eval_every"] == run.train["epochs"] and run.train["precision"] == "bfloat16"
+    assert (run.dataset, run.noise, run.seed) == ("glyphs", 0.2, 0)
+    plain = next(c for c in grid_runs(params) if (c.method, c.noise) == ("contrastive", 0.2))
+    assert plain.digest != run.digest and not plain.train["hold_out"]
 
 
 def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
@@ -118,11 +118,11 @@ def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
 
 def test_a_setting_that_diverges_scores_nothing_and_ends_nothing(tuned, images):
     params = tuned()
-    wild = trial_cell(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0})
+    wild = trial_run(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0})
     assert run_trial(wild) == (0.0, 0.0)
-    once = trial_cell(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0, "train.steps_per_epoch": 1})
+    once = trial_run(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0, "train.steps_per_epoch": 1})
     assert run_trial(replace(once, train={**once.train, "epochs": 1, "warmup": 0.0})) == (0.0, 0.0)  # in its last step
-    done = list(search(params, "pfml", measure=lambda cell: (0.0, 0.0) if cell.train["lr"] == 3e-3 else (0.5, 0.5)))
+    done = list(search(params, "pfml", measure=lambda run: (0.0, 0.0) if run.train["lr"] == 3e-3 else (0.5, 0.5)))
     assert [trial.score for trial in done] == [0.0, 0.5, 0.5] and best(done).number == 1
 
 
@@ -169,7 +169,7 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     params = tuned()
-    trials = list(search(params, "contrastive", measure=lambda cell: (cell.train["lr"], cell.loss["neg_margin"])))
+    trials = list(search(params, "contrastive", measure=lambda run: (run.train["lr"], run.loss["neg_margin"])))
     path = tmp_path / "contrastive.csv"
     write_trials(path, trials, "0" * 16)
     for _ in range(2):
@@ -219,5 +219,5 @@ def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
 
 
 def test_the_settings_in_use_are_those_of_the_cells(tuned):
-    used = settings_in_use(grid_cells(tuned()))
+    used = settings_in_use(grid_runs(tuned()))
     assert used["glyphs"]["contrastive"]["loss.neg_margin"] == 0.5 and "pfml" in used["glyphs"]

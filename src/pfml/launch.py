@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-from pfml.cells import ablation_cells, grid_cells, mlrc_cells
-from pfml.config import ConfigError, load_params
-from pfml.presets import use_preset
+from pfml.settings.load import ConfigError, load_params
+from pfml.settings.presets import use_preset
+from pfml.settings.runs import ablation_runs, fold_runs, grid_runs
 from pfml.settings.schema import Params
 
 DATA = ("check", "fetch", "split", "noise")
@@ -56,8 +56,8 @@ def main() -> int:
         await_predecessors()
         prune_models(params)
         if params.tracking.enabled and any(Path(".checkpoints").glob("*/mlflow_run")):
-            from pfml.register import close_interrupted
-            from pfml.tracking import store_may_fail
+            from pfml.tracking.mlflow import store_may_fail
+            from pfml.tracking.register import close_interrupted
 
             with store_may_fail("interrupted runs"):
                 close_interrupted(params.tracking.experiment, params.study)
@@ -121,9 +121,9 @@ def stage_group(name: str) -> str:
 
 
 def prune_models(params: Params) -> None:
-    """Remove trained models of cells that are no longer in the grid (DVC's cache keeps them): stages that read the
+    """Remove trained models of runs that are no longer in the grid (DVC's cache keeps them): stages that read the
     whole folder would take them for a change."""
-    expected = {cell.paths().model for cell in grid_cells(params) + ablation_cells(params) + mlrc_cells(params)}
+    expected = {run.paths().model for run in grid_runs(params) + ablation_runs(params) + fold_runs(params)}
     for place in ("models/grid/*/*", "models/grid/*/mlrc/*/*", "models/ablation/*/*"):
         for folder in list(Path().glob(place)):
             if folder not in expected and folder.name != "mlrc" and folder.is_dir():
@@ -192,7 +192,7 @@ def devices() -> list[str]:
 
 
 def several_processes() -> bool:
-    """Whether a run is to start several processes itself (pfml.run), each with a GPU where there are GPUs."""
+    """Whether a run is to start several processes itself (pfml.training.run), each with a GPU where there are GPUs."""
     return int(os.environ.get("PFML_PROCESSES", "1")) > 1
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from pfml.cell import Cell
-from pfml.cells import trial_cell
+from pfml.settings.run import Run
+from pfml.settings.runs import trial_run
 from pfml.settings.schema import Params
 from pfml.settings.tune import Choice, Dimension
 
@@ -88,13 +88,13 @@ def best(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: (trial.score, -trial.number))
 
 
-def run_trial(cell: Cell) -> tuple[float, float]:
+def run_trial(run: Run) -> tuple[float, float]:
     """MAP@R and R@1 on the validation classes after training, 0 where the loss became NaN or infinite."""
-    from pfml.data.loader import load_run_data
-    from pfml.training import train
+    from pfml.training.batches.run_data import load_run_data
+    from pfml.training.loop import train
 
     try:
-        last = train(cell, load_run_data(cell)).history[-1]
+        last = train(run, load_run_data(run)).history[-1]
     except FloatingPointError:  # a setting that diverges is a bad one, not an error of the search
         return 0.0, 0.0
     return last["val_map@r"], last["val_recall@1"]
@@ -106,7 +106,7 @@ def search(params: Params, method: str, measure: Callable = run_trial, trials: S
     name, space = f"{params.grid.dataset[0]}-{method}-{tune.seed}", tune.space_of(method)
     while len(done) < tune.trials:
         settings = propose(space, done, name)
-        scores = [measure(trial_cell(params, method, noise, settings)) for noise in tune.noise]
+        scores = [measure(trial_run(params, method, noise, settings)) for noise in tune.noise]
         map_at_r, recall = (tuple(round(score, 5) for score in column) for column in zip(*scores))
         done.append(Trial(len(done), settings, tuple(tune.noise), map_at_r, recall))
         yield done[-1]
@@ -117,7 +117,7 @@ def code_of(loss_name: str) -> list[Path]:
     further loss leaves the searches of the others as they are.
     """
     from pfml import losses as package
-    from pfml.run import numeric_code
+    from pfml.training.run import numeric_code
 
     losses, code = Path(package.__file__).parent, numeric_code()
     found = [path for path in code if path.parent != losses] + [Path(inspect.getfile(package.LOSSES[loss_name]))]
@@ -132,15 +132,15 @@ def fingerprint(params: Params, method: str) -> str:
     """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
     images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
     """
-    from pfml.run import work_fingerprint
+    from pfml.training.run import work_fingerprint
 
     space = params.tune.space_of(method)
-    cells = [
-        trial_cell(params, method, noise, {key: dimension.start for key, dimension in space.items()})
+    runs = [
+        trial_run(params, method, noise, {key: dimension.start for key, dimension in space.items()})
         for noise in params.tune.noise
     ]
-    parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [cell.config for cell in cells]]
-    parts.append([work_fingerprint(cell, code_of(cell.loss_name)) for cell in cells])
+    parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [run.config for run in runs]]
+    parts.append([work_fingerprint(run, code_of(run.loss_name)) for run in runs])
     parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -216,7 +216,7 @@ def main() -> None:
 
     import yaml
 
-    from pfml.config import load_params
+    from pfml.settings.load import load_params
 
     params, folder = load_params(), Path("reports/tuning")
     for path in sorted(Path(folder, params.grid.dataset[0]).glob("*.csv")):

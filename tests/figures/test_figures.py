@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pfml import paper
 from pfml.figures import training as training_figure
 from pfml.figures.ablation import ablation_panels
 from pfml.figures.field import field_picture
@@ -20,7 +19,8 @@ from pfml.figures.overview import overview_figure
 from pfml.figures.proxy import Shown, proxy_figure
 from pfml.figures.training import training_curves
 from pfml.report.ledger import Summary
-from pfml.report.words import NAMES
+from pfml.report.names import NAMES
+from pfml.report.published import paper
 from pfml.views.forces import DISTANCES, KINDS, Curve
 from pfml.views.overview import overview
 
@@ -152,6 +152,6 @@ def test_with_nothing_to_show_a_figure_says_so(tmp_path, draw):
 
 def test_the_report_does_not_import_matplotlib_before_it_draws():
     kinds = ("ablation", "field", "force", "gallery", "map", "memorisation", "overview", "proxy", "training")
-    modules = ", ".join(["pfml.report.tables", "pfml.report.theory_tables", *(f"pfml.figures.{k}" for k in kinds)])
+    modules = ", ".join(["pfml.report.tables", "pfml.report.theory", *(f"pfml.figures.{k}" for k in kinds)])
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

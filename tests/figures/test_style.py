@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pfml.figures import style
-from pfml.report.words import NAMES
+from pfml.report.names import NAMES
 
 LEAST_LIGHTNESS = 15  # of 100: clearly another grey
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pfml.losses.neighbours import Neighbours
+from pfml.losses.field.neighbours import Neighbours
 from tests.losses.ranks import Ranks
 
 

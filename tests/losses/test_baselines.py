@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pfml.losses import LOSSES, build_loss
-from pfml.training import build_optimizer
+from pfml.training.loop import build_optimizer
 
 CLASSES, DIM = 6, 8
 PROXIES = {

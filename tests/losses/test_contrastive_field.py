@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pfml.losses.contrastive_field import REPULSIONS, ContrastiveFieldLoss
+from pfml.losses.field.contrastive_field import REPULSIONS, ContrastiveFieldLoss
 from tests.losses.oracle import assert_agrees, quadratic_law
 from tests.losses.scenes import on_circle
 

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pfml.losses.distributed import own_range, shard_sizes
+from pfml.losses.common.distributed import own_range, shard_sizes
 from tests.losses.distributed_cases import D, N, assert_close, joined, make, parts
 
 SIZES = {2: [(5, 4), (0, 6), (1, 1)], 3: [(4, 1, 6), (0, 5, 0)]}  # embeddings of each rank

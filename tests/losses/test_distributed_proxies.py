@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pfml.losses import field_loss
-from pfml.losses.distributed import own_range, shard_sizes
+from pfml.losses.common.distributed import own_range, shard_sizes
+from pfml.losses.field import field_loss
 from tests.losses.distributed_cases import N, joined, make, outcome, parts
 
 

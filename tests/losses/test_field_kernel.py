@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pfml.losses import repulsion
-from pfml.losses.contrastive_field import ContrastiveFieldLoss
-from pfml.losses.field_kernel import field_energy
-from pfml.losses.pair_law import squared_radius
-from pfml.losses.potential_field import PotentialFieldLoss, PowerLaw
+from pfml.losses.field import repulsion
+from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
+from pfml.losses.field.energy import field_energy
+from pfml.losses.field.pair_law import squared_radius
+from pfml.losses.field.potential_field import PotentialFieldLoss, PowerLaw
 from tests.losses.oracle import assert_agrees, double_loop, power_law, quadratic_law
 from tests.losses.scenes import scene
 

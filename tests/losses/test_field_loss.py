@@ -7,8 +7,8 @@ import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 
-from pfml.losses.field_loss import PROXY_INITS
-from pfml.losses.potential_field import PotentialFieldLoss
+from pfml.losses.field.field_loss import PROXY_INITS
+from pfml.losses.field.potential_field import PotentialFieldLoss
 from tests.losses.oracle import double_loop, power_law, random_batch
 
 # --- precision and conventions

@@ -9,9 +9,10 @@ from collections import Counter
 import pytest
 import torch
 
-from pfml.losses import field_gpu, field_kernel
-from pfml.losses.field_kernel import Memory, attract
-from pfml.losses.repulsion import Repulsion
+from pfml.losses.field import energy as field_kernel
+from pfml.losses.field import field_gpu
+from pfml.losses.field.energy import Memory, attract
+from pfml.losses.field.repulsion import Repulsion
 from tests.conftest import ROOT
 
 triton = pytest.importorskip("triton", reason="Triton comes with torch for CUDA only")
@@ -37,7 +38,7 @@ def test_the_kernel_compiles_for_real_gpus(capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from pfml.losses.field_triton import BLOCK, FORMS, MOST_DIMENSIONS, _field
+    from pfml.losses.field.field_triton import BLOCK, FORMS, MOST_DIMENSIONS, _field
 
     doubles = dict.fromkeys("PGEK", "*fp64")
     signature = {"X": "*fp32", "C": "*i32", **doubles, "n": "i32", "heads": "i32"}
@@ -51,7 +52,7 @@ def test_the_kernel_compiles_for_real_gpus(capability):
 
 
 def test_the_cpu_does_not_take_it(monkeypatch):
-    monkeypatch.setattr("pfml.losses.field_triton.add_field", None)  # called, it would raise
+    monkeypatch.setattr("pfml.losses.field.field_triton.add_field", None)  # called, it would raise
     loss, _ = cases.build("alpha 3", 4, 8, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -64,8 +65,8 @@ def kernel(monkeypatch):
 
     def put(add_field):
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-        monkeypatch.setattr("pfml.losses.field_triton.INTERPRETED", True)
-        monkeypatch.setattr("pfml.losses.field_triton.add_field", add_field)
+        monkeypatch.setattr("pfml.losses.field.field_triton.INTERPRETED", True)
+        monkeypatch.setattr("pfml.losses.field.field_triton.add_field", add_field)
         monkeypatch.setattr(field_gpu, "_given_up", False)
         monkeypatch.setattr(field_gpu, "_uses", Counter())
 

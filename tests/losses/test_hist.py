@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pfml.losses.hist import propagation
-from pfml.losses.relative_rate import learn_at
+from pfml.losses.baselines.hist import propagation
+from pfml.losses.common.relative_rate import learn_at
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, make, random_batch
 
 SETTINGS = {"tau": 4.0, "alpha": 0.9, "hidden": 5, "lambda_s": 0.7}

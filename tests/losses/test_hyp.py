@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from pfml.losses.hyp import rows_of_classes
-from pfml.losses.poincare import ball_distances, to_ball
+from pfml.losses.baselines.hyp import rows_of_classes
+from pfml.losses.common.poincare import ball_distances, to_ball
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
 
 

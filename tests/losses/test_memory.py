@@ -13,7 +13,7 @@ import torch
 from torch.autograd.profiler import profile
 from torch.nn.functional import normalize
 
-from pfml.losses.potential_field import PotentialFieldLoss
+from pfml.losses.field.potential_field import PotentialFieldLoss
 
 CLASSES, PROXIES, DIM, BATCH = 4000, 2, 512, 100
 UNIT = (BATCH + CLASSES * PROXIES) * DIM * 4

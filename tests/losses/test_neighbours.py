@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfml.losses.neighbours import Neighbours
-from pfml.losses.scratch import Scratch
+from pfml.losses.common.scratch import Scratch
+from pfml.losses.field.neighbours import Neighbours
 
 pytestmark = pytest.mark.usefixtures("small_lists")
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from pfml.losses.neighbours import Neighbours
-from pfml.losses.potential_field import PotentialFieldLoss
+from pfml.losses.field.neighbours import Neighbours
+from pfml.losses.field.potential_field import PotentialFieldLoss
 from tests.losses.oracle import assert_agrees, power_law
 
 pytestmark = pytest.mark.usefixtures("small_lists")

@@ -8,8 +8,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pfml.losses import repulsion
-from pfml.losses.potential_field import PotentialFieldLoss, inverse_powers
+from pfml.losses.field import repulsion
+from pfml.losses.field.potential_field import PotentialFieldLoss, inverse_powers
 from tests.losses.oracle import assert_agrees, power_law, random_batch, zero_law
 from tests.losses.scenes import on_circle
 

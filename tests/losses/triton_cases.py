@@ -7,9 +7,9 @@ import warnings
 
 import torch
 
-from pfml.losses import field_triton
-from pfml.losses.contrastive_field import ContrastiveFieldLoss
-from pfml.losses.potential_field import PotentialFieldLoss
+from pfml.losses.field import field_triton
+from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
+from pfml.losses.field.potential_field import PotentialFieldLoss
 from tests.losses.oracle import assert_agrees, power_law, quadratic_law, random_batch, zero_law
 from tests.losses.scenes import scene
 

@@ -17,23 +17,23 @@ import torch
 import yaml
 from torch.utils._pytree import tree_map
 
-from pfml.cell import Cell
-from pfml.cells import find_cell, grid_cells
-from pfml.config import params_from
-from pfml.data.crops import batched_crops, resized_crops
-from pfml.data.loader import RunData
-from pfml.data.pack import pack
-from pfml.data.pictures import PackedPictures
+from pfml.datasets.pack import pack
 from pfml.losses import LOSSES
-from pfml.ranks import Ranks
 from pfml.retrieval import nearest_neighbours, retrieval_metrics
-from pfml.training import Interrupted, train
+from pfml.settings.load import params_from
+from pfml.settings.run import Run
+from pfml.settings.runs import find_run, grid_runs
+from pfml.training.batches.crops import batched_crops, resized_crops
+from pfml.training.batches.pictures import PackedPictures
+from pfml.training.batches.run_data import RunData
+from pfml.training.loop import Interrupted, train
+from pfml.training.processes import Ranks
 from tests.conftest import ROOT, TINY, merge
-from tests.data.test_pictures import IMAGES, listing
-from tests.data.test_pictures import TINY as CROPS_OF_24
 from tests.losses.baseline_cases import FITTING
 from tests.other_device.device import NAME, Generator, OtherTensor
 from tests.training.scenes import bits, half, same, with_wrong_labels
+from tests.training.test_pictures import IMAGES, listing
+from tests.training.test_pictures import TINY as CROPS_OF_24
 
 EVERYTHING = {
     "ema": 0.8, "frozen_epochs": 1, "freeze_bn": "statistics", "schedule": "step", "step_epochs": 2, "clip_value": 0.1,
@@ -42,23 +42,23 @@ EVERYTHING = {
 THERE = torch.device(NAME, 0)
 
 
-def cell_of(**recipe) -> Cell:
+def run_of(**recipe) -> Run:
     params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), TINY)
     params["train"] |= {"epochs": 2, "batch": 20, "images_per_class": 4} | recipe
-    return find_cell(grid_cells(params_from(params, "params.yaml")), "glyphs-pfml-0.0-0")
+    return find_run(grid_runs(params_from(params, "params.yaml")), "glyphs-pfml-0.0-0")
 
 
 def data() -> RunData:
     return with_wrong_labels(RunData(half(12, 8, 0), half(6, 8, 1), None, 12))
 
 
-def run(cell: Cell, device: torch.device, data: RunData, **options):
-    return train(cell, data, ranks=Ranks(device), label_fit_every=1, **options)
+def run(run: Run, device: torch.device, data: RunData, **options):
+    return train(run, data, ranks=Ranks(device), label_fit_every=1, **options)
 
 
-def assert_same(cell: Cell, data: RunData, **options) -> None:
+def assert_same(run: Run, data: RunData, **options) -> None:
     """Two trainings, one on each device, are one."""
-    here, there = run(cell, torch.device("cpu"), data), run(cell, THERE, data, **options)
+    here, there = run(run, torch.device("cpu"), data), run(run, THERE, data, **options)
     for name in ("model", "loss"):
         states = [bits(getattr(trained, name)) for trained in (here, there)]
         assert all(tensor.device in (THERE, torch.device("cpu")) for tensor in states[1].values())
@@ -69,26 +69,26 @@ def assert_same(cell: Cell, data: RunData, **options) -> None:
 
 
 def loss_case(name: str) -> None:
-    cell = cell_of(sampler="m_per_class", epochs=1)
-    own = cell.loss if name == "pfml" else FITTING.get(name, {})
-    assert_same(replace(cell, loss_name=name, method=name, loss=own), data())
+    run = run_of(sampler="m_per_class", epochs=1)
+    own = run.loss if name == "pfml" else FITTING.get(name, {})
+    assert_same(replace(run, loss_name=name, method=name, loss=own), data())
 
 
 def resumed_case(where: str) -> None:
     """From inside the second epoch; a checkpoint's tensors are on the CPU, those of a state in memory where it was."""
-    cell, states, steps = cell_of(checkpoint_steps=1, **EVERYTHING), [], iter(range(10**6))
+    run, states, steps = run_of(checkpoint_steps=1, **EVERYTHING), [], iter(range(10**6))
     with contextlib.suppress(Interrupted):
-        run(cell, THERE, data(), save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(steps) == 5)
+        run(run, THERE, data(), save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(steps) == 5)
     state = states[-1]
     assert state["unfinished"][0] == 2 and any(tensor.device == THERE for tensor in state["model"].values())
     if where == "cpu":
         state = tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, state)
-    assert_same(cell, data(), state=state)
+    assert_same(run, data(), state=state)
 
 
 def validation_case() -> None:
     whole = data()
-    assert_same(cell_of(hold_out=True, select="best_validation"), replace(whole, validation=half(6, 8, 2)))
+    assert_same(run_of(hold_out=True, select="best_validation"), replace(whole, validation=half(6, 8, 2)))
 
 
 def crops_case() -> None:
@@ -129,7 +129,7 @@ def retrieval_case() -> None:
 
 CASES: dict[str, Callable[[], None]] = {
     **{f"loss {name}": (lambda name=name: loss_case(name)) for name in LOSSES},
-    "everything": lambda: assert_same(cell_of(**EVERYTHING), data()),
+    "everything": lambda: assert_same(run_of(**EVERYTHING), data()),
     "resumed from memory": lambda: resumed_case("memory"),
     "resumed from a file": lambda: resumed_case("cpu"),
     "validation classes": validation_case,

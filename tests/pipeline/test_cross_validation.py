@@ -62,7 +62,7 @@ def test_two_folds_of_two_methods_become_two_rows_of_tables_6_and_7(project):
 
 def test_every_fold_has_a_finished_run_in_mlflow(project):
     code = (
-        "from pfml.tracking import open_store; from pfml.register import all_runs; import json\n"
+        "from pfml.tracking.mlflow import open_store; from pfml.tracking.register import all_runs; import json\n"
         "c, e = open_store('pfml-mlrc-tiny')\n"
         "print('RUNS' + json.dumps([(r.info.status, r.data.tags['config_digest'], r.data.metrics)"
         " for r in all_runs(c, e)]))"

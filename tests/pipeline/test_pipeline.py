@@ -43,7 +43,7 @@ def project(tmp_path_factory):
 
 def mlflow_runs(folder):
     code = (
-        "from pfml.tracking import open_store; from pfml.register import all_runs; import json\n"
+        "from pfml.tracking.mlflow import open_store; from pfml.tracking.register import all_runs; import json\n"
         "c, e = open_store('pfml-tiny')\n"
         "print('RUNS' + json.dumps([(r.info.status, r.data.tags['config_digest'], r.data.params.get('loss.alpha'),"
         "'final/recall_at_1' in r.data.metrics) for r in all_runs(c, e)]))"

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from report_cells import write
+from report_runs import write
 
-from pfml.config import params_from
 from pfml.report import ledger
 from pfml.report.cross_validations import read_results
 from pfml.report.markdown import document
@@ -16,6 +15,7 @@ from pfml.report.study import Study, study_of
 from pfml.report.table import Entry, Section, Table
 from pfml.report.tables import PREAMBLE, report_sections
 from pfml.report.timings import read_timings
+from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
 from pfml.settings.validation import Loader
 from tests.conftest import ROOT
@@ -46,27 +46,27 @@ def preset(name: str, **changes) -> Study:
 
 def together(reports: Path, *studies: Study) -> Studies:
     """The studies with what is on disk of them, the first one being run."""
-    found = ledger.read_ledger(reports, [cell for study in studies for cell in study.cells])
+    found = ledger.read_ledger(reports, [run for study in studies for run in study.runs])
     return Studies(tuple(replace(s, ledger=found) for s in studies), found, read_timings(Path(reports, "complexity")),
                    read_results(Path(reports, "runs")))  # fmt: skip
 
 
 def pick(study: Study, method: str, noise: float = 0.0, seed: int | None = None, **point) -> list:
     """Cells of a study; axis="alpha", value=1 for ablation points, else of the grid."""
-    cells = study.cells if point else study.grid
+    runs = study.runs if point else study.grid
     return [
-        c for c in cells
+        c for c in runs
         if (c.method, c.noise) == (method, noise) and seed in (None, c.seed)
         and all(getattr(c, key) == value for key, value in point.items())
     ]  # fmt: skip
 
 
 def write_all(reports: Path, study: Study, recall: dict[str, float], **numbers) -> None:
-    """A result for every cell of the methods in `recall`: R@1, 0.02 more a seed, less half the noise."""
-    for cell in study.cells:
-        if cell.method in recall:
-            value = recall[cell.method] + 0.02 * cell.seed - 0.5 * cell.noise
-            write(reports, cell, value, folder="ablation" if cell.axis else "", **numbers)
+    """A result for every run of the methods in `recall`: R@1, 0.02 more a seed, less half the noise."""
+    for run in study.runs:
+        if run.method in recall:
+            value = recall[run.method] + 0.02 * run.seed - 0.5 * run.noise
+            write(reports, run, value, folder="ablation" if run.axis else "", **numbers)
 
 
 def sections_of(*parts) -> dict[str, Section]:
@@ -82,6 +82,6 @@ def text_of(*parts) -> str:
     return document(PREAMBLE, report_sections(together(*parts)))
 
 
-def cells_of(table: Table, label: int = 0) -> dict[str, dict[str, Entry]]:
+def runs_of(table: Table, label: int = 0) -> dict[str, dict[str, Entry]]:
     """Rows by the text of the column `label`, entries by heading."""
     return {row[label].text: dict(zip(table.header, row)) for row in table.rows}

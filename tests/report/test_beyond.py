@@ -1,8 +1,8 @@
-"""What the paper does not have, and Table 8: from the cells of all studies, and never of two settings at once."""
+"""What the paper does not have, and Table 8: from the runs of all studies, and never of two settings at once."""
 
 import pytest
-from report_cells import write
-from report_studies import cells_of, pick, preset, tables_of, together, toy, write_all
+from report_runs import write
+from report_studies import pick, preset, runs_of, tables_of, together, toy, write_all
 
 from pfml.report.pools import condition, pools_of
 
@@ -13,7 +13,7 @@ def test_noise_rates_of_all_studies_are_one_table(tmp_path):
     write_all(tmp_path, wider, {"pfml": 0.7, "triplet": 0.5})
     table = tables_of(tmp_path, study, wider)["beyond-noise-uniform-glyphs-conv4-64"]
     assert table.header == ("Method", "0 %", "10 %", "20 %", "40 %", "n")
-    rows = cells_of(table)
+    rows = runs_of(table)
     assert set(rows) == {"PFML", "SoftTriple", "Triplet"}  # CPML and Proxy Anchor were not run
     assert [rows["PFML"][level].value for level in table.header[1:5]] == pytest.approx([71.0, 65.0, 61.0, 50.0])
     assert rows["PFML"]["n"].text == "1 to 2" and rows["SoftTriple"]["10 %"].empty and rows["Triplet"]["20 %"].empty
@@ -25,23 +25,23 @@ def test_another_kind_of_noise_has_a_table_of_its_own(tmp_path):
     write_all(tmp_path, other, {"pfml": 0.5})
     tables = tables_of(tmp_path, study, other)
     values = [
-        cells_of(tables[f"beyond-noise-{kind}-glyphs-conv4-64"])["PFML"]["20 %"].value
+        runs_of(tables[f"beyond-noise-{kind}-glyphs-conv4-64"])["PFML"]["20 %"].value
         for kind in ("uniform", "pairflip")
     ]
     assert values == pytest.approx([61.0, 41.0])
-    assert cells_of(tables["beyond-noise-pairflip-glyphs-conv4-64"])["PFML"]["0 %"].value == pytest.approx(71.0)
+    assert runs_of(tables["beyond-noise-pairflip-glyphs-conv4-64"])["PFML"]["0 %"].value == pytest.approx(71.0)
 
 
 def test_seen_and_unseen_classes_stand_side_by_side_for_what_measured_them(tmp_path):
     study = toy()
     write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6}, few_shot_1=0.8, few_shot_5=0.9)
-    for cell in pick(study, "cpml"):
-        write(tmp_path, cell, 0.6, few_shot_1=0.85, few_shot_5=0.88, **{"seen_recall@1": 0.9, "seen_map@r": 0.5})
+    for run in pick(study, "cpml"):
+        write(tmp_path, run, 0.6, few_shot_1=0.85, few_shot_5=0.88, **{"seen_recall@1": 0.9, "seen_map@r": 0.5})
     write_all(tmp_path, study, {"soft_triple": 0.5})  # of a time before these measures
     tables = tables_of(tmp_path, study)
     clean, noisy = (tables[f"beyond-generalisation-{noise}-glyphs-conv4-64"] for noise in ("0", "0.2"))
-    rows = cells_of(clean)
-    assert list(rows) == ["CPML", "PFML"] == list(cells_of(noisy))[::-1]
+    rows = runs_of(clean)
+    assert list(rows) == ["CPML", "PFML"] == list(runs_of(noisy))[::-1]
     assert [rows["CPML"][key].value for key in clean.header[3:7]] == pytest.approx([90, 50, 85, 88])
     assert rows["PFML"]["R@1, seen classes"].empty and rows["PFML"]["5-way 5-shot"].value == pytest.approx(90)
 
@@ -88,7 +88,7 @@ def test_alpha_against_noise_takes_ablations_of_every_noise(tmp_path):
     for study in (clean, noisy, other):
         write_all(tmp_path, study, {"pfml": 0.7})
     table = tables_of(tmp_path, clean, noisy, other)["beyond-alpha-glyphs-conv4-64"]
-    rows = cells_of(table)
+    rows = runs_of(table)
     assert list(rows) == ["0", "1", "3", "6"]  # 5 belongs to another delta
     assert rows["1"]["20 %"].value == pytest.approx(61.0) and rows["0"]["20 %"].empty and rows["6"]["0 %"].empty
     assert "at 20 % noise" in tables_of(tmp_path, clean, noisy)["ablation-alpha-noisy"].title
@@ -99,7 +99,7 @@ def test_alpha_against_noise_compares_the_same_seeds(tmp_path):
     more = toy(study="more", grid={"seed": [0, 1, 2]}, ablation={"alpha": []})
     write_all(tmp_path, more, {"pfml": 0.7})
     write_all(tmp_path, one, {"pfml": 0.7})
-    rows = cells_of(tables_of(tmp_path, one, more)["beyond-alpha-glyphs-conv4-64"])
+    rows = runs_of(tables_of(tmp_path, one, more)["beyond-alpha-glyphs-conv4-64"])
     assert rows["1"]["20 %"].value == rows["3"]["20 %"].value == pytest.approx(60.0)  # seed 0; 62 over all
     assert rows["3"]["0 %"].value == pytest.approx(72.0)
 
@@ -107,9 +107,9 @@ def test_alpha_against_noise_compares_the_same_seeds(tmp_path):
 def test_m_against_cost_has_seconds_of_every_number_of_proxies(tmp_path):
     study = toy(ablation={"proxies_per_class": [0, 5]})
     write_all(tmp_path, study, {"pfml": 0.7}, seconds=24.0, epochs=12)
-    for cell in pick(study, "pfml", axis="proxies_per_class", value=5):
-        write(tmp_path, cell, 0.8, folder="ablation", seconds=36.0, epochs=12)
-    rows = cells_of(tables_of(tmp_path, study)["beyond-cost-glyphs-conv4-64"])
+    for run in pick(study, "pfml", axis="proxies_per_class", value=5):
+        write(tmp_path, run, 0.8, folder="ablation", seconds=36.0, epochs=12)
+    rows = runs_of(tables_of(tmp_path, study)["beyond-cost-glyphs-conv4-64"])
     assert [(m, row["s per epoch"].value) for m, row in rows.items()] == [("0", 2.0), ("5", 3.0), ("15", 2.0)]
     assert rows["5"]["R@1"].value == pytest.approx(80.0)
 
@@ -120,11 +120,11 @@ def test_table_8_has_the_settings_that_training_sees(tmp_path):
     tables = tables_of(tmp_path, toy(), study)
     rows = {row["Study"].text: row for row in map(dict, _rows(tables["table-8-ours"]))}
     ours = rows["`cub200-resnet50`"]
-    cell = pick(study, "pfml", axis="")[0]
+    run = pick(study, "pfml", axis="")[0]
     assert (ours["batch"].text, ours["lr"].text, ours["M"].text) == ("60", "0.0001", "15")
-    assert ours["δ_rep"].text == f"{cell.config['loss']['delta_rep']:g}" == "0.2" and ours["n"].value == 2
+    assert ours["δ_rep"].text == f"{run.config['loss']['delta_rep']:g}" == "0.2" and ours["n"].value == 2
     assert rows["`toy`"]["n"].value == 0 and rows["`toy`"]["lr"].text == f"{pick(toy(), 'pfml')[0].train['lr']:g}"
-    beside = cells_of(tables["table-8-published"])
+    beside = runs_of(tables["table-8-published"])
     assert (beside["batch"]["CUB-200 resnet50"].text, beside["batch"]["ours, CUB-200 resnet50"].text) == ("100", "60")
     assert beside["lr"]["CUB-200 resnet50"].mark == "third-party"
     assert "Ours have 6 of the 7 that are known." in tables["table-8-published"].readings

@@ -1,8 +1,8 @@
 """The paper's claims: intervals checked by hand, and a verdict that follows the numbers both ways."""
 
 import pytest
-from report_cells import write, write_wasserstein
-from report_studies import cells_of, pick, tables_of, together, toy, write_all
+from report_runs import write, write_wasserstein
+from report_studies import pick, runs_of, tables_of, together, toy, write_all
 
 from pfml.report import claims
 from pfml.report.intervals import FAILS, HOLDS, NOT_RUN, ONE_SEED, OPEN, above, below, both, effect, paired
@@ -64,8 +64,8 @@ def judged(reports, *studies):
 
 
 def put(reports, study, method, noise, recalls):
-    for cell, recall in zip(pick(study, method, noise, axis=""), recalls, strict=True):
-        write(reports, cell, recall)
+    for run, recall in zip(pick(study, method, noise, axis=""), recalls, strict=True):
+        write(reports, run, recall)
 
 
 def test_best_on_clean_labels_is_judged_against_the_best_other(tmp_path, study):
@@ -111,7 +111,7 @@ def test_w2_of_two_readings_is_not_compared(tmp_path, study):
     write_wasserstein(tmp_path, [(c, 0.2, 1.0) for c in pfml], measure="sum")
     write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere", measure="sum")
     assert judged(tmp_path, study)["w2"].verdict == HOLDS  # one reading, be it not the usual one
-    assert measures_of(read_ledger(tmp_path, study.cells).find_all(study.cells)) == ["sum"]
+    assert measures_of(read_ledger(tmp_path, study.runs).find_all(study.runs)) == ["sum"]
     write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere")
     found = judged(tmp_path, study)
     assert found["w2"].verdict == found["w2_relative"].verdict == "undecided: two readings of W2"
@@ -129,8 +129,8 @@ def test_decay_is_judged_clean_and_noisy(tmp_path, study):
 def ablate(reports, study, recalls):
     """R@1 of seed 0 by (axis, value); the others are 0.001 and 0.002 higher."""
     for (axis, value), recall in recalls.items():
-        for cell in pick(study, "pfml", axis=axis, value=value):
-            write(reports, cell, recall + 0.001 * cell.seed, folder="ablation")
+        for run in pick(study, "pfml", axis=axis, value=value):
+            write(reports, run, recall + 0.001 * run.seed, folder="ablation")
 
 
 def test_insensitivity_is_a_fall_no_greater_than_the_published_one(tmp_path, study):
@@ -177,13 +177,13 @@ def test_time_is_judged_where_it_is_measured(tmp_path, study):
     found = together(tmp_path, study)
     (pool,) = pools_of(found)
     cost = claims.Evidence("overhead", pool, "pfml", HOLDS, effect({0: 1.0, 1: 1.2}), "ProxyNCA")
-    table = cells_of(summary_section(found, [cost]).tables[0])
+    table = runs_of(summary_section(found, [cost]).tables[0])
     assert table[claims.CLAIMS["overhead"]][pool.name].text == HOLDS
 
 
 def test_the_summary_has_every_claim_and_each_dataset(tmp_path, study):
     write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6, "proxy_anchor": 0.8})
-    rows = cells_of(tables_of(tmp_path, study)["summary-claims"])
+    rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
     assert list(rows) == list(claims.CLAIMS.values())
     assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == FAILS
     assert {row[dataset].text for row in rows.values() for dataset in ("CUB-200", "Cars-196", "SOP")} == {NOT_RUN}
@@ -192,7 +192,7 @@ def test_the_summary_has_every_claim_and_each_dataset(tmp_path, study):
 def test_a_tuned_setting_is_a_subject_and_no_rival(tmp_path):
     study = toy(grid={"field": ["pfml", "pfml_tuned", "cpml"], "seed": [0, 1]})
     write_all(tmp_path, study, {"pfml": 0.7, "pfml_tuned": 0.9, "cpml": 0.8})
-    rows = cells_of(tables_of(tmp_path, study)["summary-claims"])
+    rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
     assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{FAILS}; tuned: {HOLDS}"
 
 
@@ -200,7 +200,7 @@ def test_the_field_with_another_alpha_is_no_rival(tmp_path):
     further = {"pfml_alpha_2": {"potential": "pfml", "loss": {"alpha": 2.0}, "train": {}}}
     study = toy(grid={"field": ["pfml", "pfml_alpha_2", "cpml"], "seed": [0, 1]}, field=further)
     write_all(tmp_path, study, {"pfml": 0.8, "pfml_alpha_2": 0.9, "cpml": 0.7})
-    rows = cells_of(tables_of(tmp_path, study)["summary-claims"])
+    rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
     assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == HOLDS
 
 

@@ -1,12 +1,12 @@
 """Ours beside the published: the rule of the verdict, what may be compared, and the paper's own order."""
 
 import pytest
-from report_cells import write
-from report_studies import cells_of, pick, preset, sections_of, tables_of, together, toy, write_all
+from report_runs import write
+from report_studies import pick, preset, runs_of, sections_of, tables_of, together, toy, write_all
 
-from pfml import paper
 from pfml.report.comparison import rows_of, verdict_counts
 from pfml.report.ledger import Summary
+from pfml.report.published import paper
 from pfml.report.verdicts import WORDS, verdict, why_not
 
 PFML = paper.published(1, key="pfml", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 73.4 ± 0.3
@@ -111,7 +111,7 @@ def test_every_published_row_has_its_line_in_the_papers_order(tmp_path, table):
 def test_a_compared_row_has_both_epochs_difference_verdict_and_runs(tmp_path):
     study = preset("cub200-noise")
     write_all(tmp_path, study, {"hist": 0.697}, mlflow_run="0123456789abcdef" * 2)
-    found = cells_of(tables_of(tmp_path, toy(), study)["table-2-cub200"], label=1)
+    found = runs_of(tables_of(tmp_path, toy(), study)["table-2-cub200"], label=1)
     row = found["HIST"]
     assert row["last epoch"].value == pytest.approx(60.7) and row["last epoch"].std == pytest.approx(2**0.5)
     assert row["best epoch"].value == pytest.approx(61.7) and row["published"].value == 59.7
@@ -125,7 +125,7 @@ def test_further_measures_are_compared_where_there_is_a_run(tmp_path):
     assert "table-2-cub200-further" not in tables_of(tmp_path, toy(), study)
     write_all(tmp_path, study, {"hist": 0.697})
     table = tables_of(tmp_path, toy(), study)["table-2-cub200-further"]
-    (row,) = cells_of(table, label=1).values()
+    (row,) = runs_of(table, label=1).values()
     assert (row["measure"].text, row["published"].value, row["verdict"].text) == ("R@2", 74.6, "below")
 
 
@@ -152,14 +152,14 @@ def test_verdicts_are_counted_once_for_every_published_number(tmp_path):
 
 def test_figure_3_is_judged_where_the_images_and_the_network_are_the_papers(tmp_path):
     study = preset("cub200-resnet50")
-    for cell in study.cells:
-        if cell.axis == "alpha" and cell.value == 0:
-            write(tmp_path, cell, 0.682 + 0.001 * cell.seed, folder="ablation")
-    rows = cells_of(tables_of(tmp_path, toy(), study)["ablation-alpha-cub200-resnet50"])
+    for run in study.runs:
+        if run.axis == "alpha" and run.value == 0:
+            write(tmp_path, run, 0.682 + 0.001 * run.seed, folder="ablation")
+    rows = runs_of(tables_of(tmp_path, toy(), study)["ablation-alpha-cub200-resnet50"])
     assert rows["0"]["verdict"].text == "reproduced" and rows["1"]["verdict"].text == "not run"
-    assert "verdict" not in cells_of(tables_of(tmp_path, toy(), study)["ablation-alpha-toy"])["0"]
+    assert "verdict" not in runs_of(tables_of(tmp_path, toy(), study)["ablation-alpha-toy"])["0"]
     assert "not comparable: glyphs" in tables_of(tmp_path, toy(), study)["ablation-alpha-toy"].title
-    counts = cells_of(tables_of(tmp_path, toy(), study)["summary-verdicts"])["Figure 3"]
+    counts = runs_of(tables_of(tmp_path, toy(), study)["summary-verdicts"])["Figure 3"]
     assert (counts["reproduced"].value, counts["not run"].value) == (1, 53)
 
 

@@ -4,9 +4,9 @@ import csv
 from dataclasses import replace
 
 import pytest
-from report_studies import cells_of, pick, preset, tables_of, toy, write_all
+from report_studies import pick, preset, runs_of, tables_of, toy, write_all
 
-from pfml.complexity import Timing, time_cells, write_timings
+from pfml.evaluation.timing import Timing, time_runs, write_timings
 from pfml.report.timings import read_timings
 
 TIMED = {"complexity": {"proxies_per_class": [0, 30], "baseline": ["proxy_anchor", "proxy_nca"]}}
@@ -16,10 +16,8 @@ SECONDS = {"proxy_anchor": (11, 22, 11), "proxy_nca": (10, 20, 10), 0: (10, 20, 
 
 
 def timings_of(study):
-    rows = [(cell, cell.value if cell.axis else cell.method) for cell in study.timed]
-    return [
-        Timing(cell, cell.value if cell.axis else None, [ms / 1000 for ms in SECONDS[row]], 40) for cell, row in rows
-    ]
+    rows = [(run, run.value if run.axis else run.method) for run in study.timed]
+    return [Timing(run, run.value if run.axis else None, [ms / 1000 for ms in SECONDS[row]], 40) for run, row in rows]
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def reports(tmp_path):
 
 def test_ratios_are_of_each_round_and_their_median_is_shown(reports):
     table = tables_of(reports, STUDY)["table-9-toy"]
-    rows = cells_of(table)
+    rows = runs_of(table)
     assert list(rows) == ["Proxy Anchor", "ProxyNCA", "PFML M=0", "PFML M=30"]
     thirty = rows["PFML M=30"]
     assert thirty["s per epoch"].value == pytest.approx(0.48) and thirty["ms per step"].value == pytest.approx(12)
@@ -45,7 +43,7 @@ def test_an_epoch_of_more_steps_takes_longer(reports):
     timings = timings_of(STUDY)
     timings[0] = replace(timings[0], seconds=[ms / 2 for ms in timings[1].seconds], steps_per_epoch=80)
     write_timings(timings, 5, reports / "complexity/toy.csv")
-    anchor = cells_of(tables_of(reports, STUDY)["table-9-toy"])["Proxy Anchor"]
+    anchor = runs_of(tables_of(reports, STUDY)["table-9-toy"])["Proxy Anchor"]
     assert anchor["ratio to ProxyNCA"].value == pytest.approx(1) and anchor["s per epoch"].value == pytest.approx(0.4)
 
 
@@ -81,7 +79,7 @@ def test_a_broken_file_is_named(tmp_path):
 def test_a_study_that_times_nothing_leaves_a_file_without_rows(tmp_path, reports):
     none = toy(study="untimed", complexity={"proxies_per_class": [], "baseline": []})
     assert none.timed == []
-    write_timings(time_cells(none.timed, 5, 3), 5, reports / "complexity/untimed.csv")
+    write_timings(time_runs(none.timed, 5, 3), 5, reports / "complexity/untimed.csv")
     assert {timed.study for timed in read_timings(reports / "complexity")} == {"toy"}
     tables = tables_of(reports, STUDY, none)
     assert "table-9-toy" in tables and "table-9-untimed" not in tables
@@ -102,9 +100,9 @@ def compare(reports, percents, processor=A4000, study=None, drop=()):
         30: [BASE * (1 + p / 100) for p in percents],
     }
     timings = [
-        Timing(cell, cell.value if cell.axis else None, [ms / 1000 for ms in rows[name]], 58)
-        for cell in study.timed
-        if (name := cell.value if cell.axis else cell.method) not in drop
+        Timing(run, run.value if run.axis else None, [ms / 1000 for ms in rows[name]], 58)
+        for run in study.timed
+        if (name := run.value if run.axis else run.method) not in drop
     ]
     path = reports / f"complexity/{study.name}.csv"
     write_timings(timings, 5, path)
@@ -117,7 +115,7 @@ def compare(reports, percents, processor=A4000, study=None, drop=()):
     tables = tables_of(reports, study)
     counts = tables["summary-verdicts"]
     nine = {row[0].text: dict(zip(counts.header, (e.value for e in row))) for row in counts.rows}["Table 9"]
-    return cells_of(tables["table-9-compared"]), nine
+    return runs_of(tables["table-9-compared"]), nine
 
 
 @pytest.mark.parametrize(
@@ -174,7 +172,7 @@ def test_a_row_that_was_not_timed_is_empty_and_so_is_all_without_proxynca(tmp_pa
 
 
 def test_without_timings_published_seconds_stand_alone(tmp_path):
-    rows = cells_of(tables_of(tmp_path, STUDY)["table-9-compared"])
+    rows = runs_of(tables_of(tmp_path, STUDY)["table-9-compared"])
     assert [row["published s per epoch"].value for row in rows.values()] == [14.2, 14.2, 14.3, 14.5, 14.8]
     assert all(row[key].empty for row in rows.values() for key in ("Study", "s per epoch", "ours %", "difference", "n"))
     assert [row["verdict"].text for row in rows.values()] == ["", *["not run"] * 4]

@@ -1,7 +1,7 @@
-"""A cell without a run is empty: taking one result away empties its cells, in every table and file, and no other."""
+"""A run without a run is empty: taking one result away empties its runs, in every table and file, and no other."""
 
 import pytest
-from report_cells import write, write_wasserstein
+from report_runs import write, write_wasserstein
 from report_studies import pick, preset, tables_of, together, toy, write_all
 
 from pfml.report.files import write_tables
@@ -29,10 +29,10 @@ def victim(request, tmp_path):
     """Every run of two studies on disk, one of them with numbers of its own: (folder, its file, names of its rows)."""
     for name in ("toy", "cub200-noise"):
         write_all(tmp_path, study(name), RECALL)
-    write_wasserstein(tmp_path, [(cell, 0.25, 1.5) for cell in study("toy").grid])
+    write_wasserstein(tmp_path, [(run, 0.25, 1.5) for run in study("toy").grid])
     name, method, noise, point, rows = VICTIMS[request.param]
-    (cell,) = pick(study(name), method, noise, 0, **point)
-    return tmp_path, write(tmp_path, cell, 0.6, folder="ablation" if point else "", **UNIQUE), rows
+    (run,) = pick(study(name), method, noise, 0, **point)
+    return tmp_path, write(tmp_path, run, 0.6, folder="ablation" if point else "", **UNIQUE), rows
 
 
 def shown(reports):

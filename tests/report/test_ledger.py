@@ -6,13 +6,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from report_cells import Cell, write, write_wasserstein
+from report_runs import Run, write, write_wasserstein
 
 from pfml.report import ledger
 
 
 def test_a_result_is_taken_by_its_digest_and_never_by_its_name(tmp_path):
-    wanted = Cell("pfml")
+    wanted = Run("pfml")
     older = replace(wanted, alpha=5.0)
     assert older.name == wanted.name and older.digest != wanted.digest
     write(tmp_path, older, 0.9)
@@ -22,57 +22,57 @@ def test_a_result_is_taken_by_its_digest_and_never_by_its_name(tmp_path):
 
 
 def test_one_digest_serves_a_grid_cell_and_an_ablation_point(tmp_path):
-    cell = Cell("pfml")
-    write(tmp_path, cell, 0.7)
+    run = Run("pfml")
+    write(tmp_path, run, 0.7)
 
-    class Point(Cell):
-        digest = cell.digest
+    class Point(Run):
+        digest = run.digest
 
     point = Point("pfml", axis="alpha", value=3)
-    found = ledger.read_ledger(tmp_path, [cell, point])
-    assert found.find(point).numbers["recall@1"] == found.find(cell).numbers["recall@1"] == 0.7
+    found = ledger.read_ledger(tmp_path, [run, point])
+    assert found.find(point).numbers["recall@1"] == found.find(run).numbers["recall@1"] == 0.7
 
 
 def test_of_two_files_with_one_digest_the_cells_own_comes_first(tmp_path):
-    cell = Cell("pfml")
-    write(tmp_path, cell, 0.7)
-    write(tmp_path, replace(cell, study="another"), 0.6)
-    found = ledger.read_ledger(tmp_path, [cell])
-    assert found.find(cell).numbers["recall@1"] == 0.7
-    assert found.find(replace(cell, study="another")).numbers["recall@1"] == 0.6
+    run = Run("pfml")
+    write(tmp_path, run, 0.7)
+    write(tmp_path, replace(run, study="another"), 0.6)
+    found = ledger.read_ledger(tmp_path, [run])
+    assert found.find(run).numbers["recall@1"] == 0.7
+    assert found.find(replace(run, study="another")).numbers["recall@1"] == 0.6
 
 
 def test_w2_is_joined_by_digest(tmp_path):
-    cell, other = Cell("pfml"), Cell("triplet")
-    write(tmp_path, cell, 0.7)
+    run, other = Run("pfml"), Run("triplet")
+    write(tmp_path, run, 0.7)
     write(tmp_path, other, 0.6)
-    write_wasserstein(tmp_path, [(cell, 0.25, 1.5)])
-    found = ledger.read_ledger(tmp_path, [cell, other])
-    assert (found.find(cell).numbers["w2"], found.find(cell).numbers["w2_relative"]) == (0.25, 1.5)
+    write_wasserstein(tmp_path, [(run, 0.25, 1.5)])
+    found = ledger.read_ledger(tmp_path, [run, other])
+    assert (found.find(run).numbers["w2"], found.find(run).numbers["w2_relative"]) == (0.25, 1.5)
     assert found.find(other).numbers["w2"] is None
 
 
 def test_w2_of_a_run_that_two_studies_share_is_that_of_its_own_study(tmp_path):
     """One digest, but each study may have another reading of the measure."""
-    first, second, third = (replace(Cell("pfml"), study=study) for study in ("toy", "toy-sum", "unmeasured"))
-    for cell, w2 in ((first, 0.25), (second, 0.97), (third, None)):
-        write(tmp_path, cell, 0.7)
+    first, second, third = (replace(Run("pfml"), study=study) for study in ("toy", "toy-sum", "unmeasured"))
+    for run, w2 in ((first, 0.25), (second, 0.97), (third, None)):
+        write(tmp_path, run, 0.7)
         if w2:
-            write_wasserstein(tmp_path, [(cell, w2, 1.5)], cell.study)
+            write_wasserstein(tmp_path, [(run, w2, 1.5)], run.study)
     found = ledger.read_ledger(tmp_path, [first, second, third])
-    assert [found.find(cell).numbers["w2"] for cell in (first, second, third)] == [0.25, 0.97, 0.25]
+    assert [found.find(run).numbers["w2"] for run in (first, second, third)] == [0.25, 0.97, 0.25]
 
 
 def test_mean_and_sample_deviation_over_seeds(tmp_path):
-    cells = [Cell("pfml", seed=seed) for seed in range(4)]
-    for cell, recall in zip(cells, (0.6, 0.7, 0.8)):
-        write(tmp_path, cell, recall)
-    found = ledger.read_ledger(tmp_path, cells)
-    summary = ledger.summarise(found, cells, "recall@1")
+    runs = [Run("pfml", seed=seed) for seed in range(4)]
+    for run, recall in zip(runs, (0.6, 0.7, 0.8)):
+        write(tmp_path, run, recall)
+    found = ledger.read_ledger(tmp_path, runs)
+    summary = ledger.summarise(found, runs, "recall@1")
     assert summary.mean == pytest.approx(0.7) and summary.std == pytest.approx(0.1)
     assert (summary.n, summary.expected) == (3, 4)
-    assert ledger.summarise(found, cells[:1], "recall@1").std is None
-    assert ledger.summarise(found, cells, "nmi") == ledger.Summary(None, None, 0, 4)
+    assert ledger.summarise(found, runs[:1], "recall@1").std is None
+    assert ledger.summarise(found, runs, "nmi") == ledger.Summary(None, None, 0, 4)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path):
     ],
 )
 def test_a_bad_file_is_named_with_its_key(tmp_path, change, words):
-    path = write(tmp_path, Cell("pfml"), 0.7)
+    path = write(tmp_path, Run("pfml"), 0.7)
     raw = {k: v for k, v in (json.loads(path.read_text()) | change).items() if v != "drop"}
     path.write_text(json.dumps(raw))
     with pytest.raises(ValueError, match=rf"{path.name}: {words}"):
@@ -98,14 +98,14 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, change, words):
 
 @pytest.mark.parametrize("text", ['{"study": "toy"', "[1, 2]"])
 def test_a_broken_file_is_named(tmp_path, text):
-    path = write(tmp_path, Cell("pfml"), 0.7)
+    path = write(tmp_path, Run("pfml"), 0.7)
     path.write_text(text)
     with pytest.raises(ValueError, match=path.name):
         ledger.read_runs(tmp_path / "runs")
 
 
 def test_a_w2_file_without_its_column_is_named(tmp_path):
-    write(tmp_path, Cell("pfml"), 0.7)
+    write(tmp_path, Run("pfml"), 0.7)
     write_wasserstein(tmp_path, [])
     path = tmp_path / "wasserstein" / "toy" / "glyphs.csv"
     path.write_text("cell,digest,w2\na,b,0.1\n")
@@ -114,15 +114,15 @@ def test_a_w2_file_without_its_column_is_named(tmp_path):
 
 
 def test_nothing_on_disk_is_an_empty_ledger(tmp_path):
-    assert ledger.read_ledger(tmp_path, [Cell("pfml")]) == ledger.Ledger((), ())
+    assert ledger.read_ledger(tmp_path, [Run("pfml")]) == ledger.Ledger((), ())
 
 
 def test_results_csv_has_a_line_per_run_of_every_study_whatever_the_order_of_files(tmp_path):
-    cells = [Cell("pfml", seed=1), Cell("pfml", seed=0), Cell("cpml", noise=0.2), Cell("pfml", axis="alpha", value=2)]
-    for cell in cells:
-        write(tmp_path, cell, 0.123456789, folder="ablation" if cell.axis else "")
-    write(tmp_path, Cell("pfml", study="cars", dataset="cars196", alpha=9.0), 0.5)
-    found = ledger.read_ledger(tmp_path, cells)
+    runs = [Run("pfml", seed=1), Run("pfml", seed=0), Run("cpml", noise=0.2), Run("pfml", axis="alpha", value=2)]
+    for run in runs:
+        write(tmp_path, run, 0.123456789, folder="ablation" if run.axis else "")
+    write(tmp_path, Run("pfml", study="cars", dataset="cars196", alpha=9.0), 0.5)
+    found = ledger.read_ledger(tmp_path, runs)
     ledger.write_results_csv(found, tmp_path / "results.csv")
     text = (tmp_path / "results.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
@@ -140,18 +140,18 @@ def test_results_csv_has_a_line_per_run_of_every_study_whatever_the_order_of_fil
 
 
 def test_histories_come_with_empty_cells_as_none(tmp_path):
-    cell = Cell("pfml", noise=0.2)
-    path = write(tmp_path, cell, 0.7)
+    run = Run("pfml", noise=0.2)
+    path = write(tmp_path, run, 0.7)
     path.with_suffix(".csv").write_text("epoch,loss,lr,recall@1,map@r,seconds\n1,9.5,0.1,,,1\n2,3,0.1,0.5,0.2,2\n")
-    ((method, noise, rows),) = ledger.histories(ledger.read_ledger(tmp_path, [cell]), [cell])
+    ((method, noise, rows),) = ledger.histories(ledger.read_ledger(tmp_path, [run]), [run])
     assert (method, noise) == ("pfml", 0.2)
     assert [r["recall@1"] for r in rows] == [None, 0.5] and rows[0]["loss"] == 9.5
 
 
 def test_a_sweep_puts_the_default_between_the_other_points():
-    base = [Cell("pfml", seed=s) for s in (0, 1)]
-    cells = [Cell("pfml", seed=s, axis="alpha", value=v) for v in (5, 1) for s in (0, 1)]
-    points = ledger.Sweep("alpha", 3.0, base, cells).points()
+    base = [Run("pfml", seed=s) for s in (0, 1)]
+    runs = [Run("pfml", seed=s, axis="alpha", value=v) for v in (5, 1) for s in (0, 1)]
+    points = ledger.Sweep("alpha", 3.0, base, runs).points()
     assert [value for value, _ in points] == [1, 3, 5]
     assert points[1][1] == base and [c.seed for c in points[0][1]] == [0, 1]
 
@@ -165,4 +165,4 @@ def test_a_swept_point_that_equals_the_default_is_one_run_and_counts_once():
         value: float | None = None
 
     sweep = ledger.Sweep("alpha", 4.0, [Point("a")], [Point("a", 4), Point("b", 1)])
-    assert [(value, [c.digest for c in cells]) for value, cells in sweep.points()] == [(1.0, ["b"]), (4.0, ["a"])]
+    assert [(value, [c.digest for c in runs]) for value, runs in sweep.points()] == [(1.0, ["b"]), (4.0, ["a"])]

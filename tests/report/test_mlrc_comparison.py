@@ -7,11 +7,11 @@ import pytest
 from report_studies import tables_of
 from test_mlrc_tables import write
 
-from pfml import paper
-from pfml.config import params_from
-from pfml.presets import read_preset
+from pfml.report.published import paper
 from pfml.report.study import study_of
+from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
+from pfml.settings.presets import read_preset
 from tests.conftest import ROOT
 
 SMALL = {"grid": {"seed": [0, 1]}, "mlrc": {"field": ["pfml"], "baseline": ["contrastive", "arcface"]}}

@@ -5,17 +5,17 @@ import json
 import re
 
 import pytest
-from report_cells import table_after
+from report_runs import table_after
 
-from pfml.cells import by_repeat, mlrc_cells
-from pfml.config import params_from
-from pfml.presets import read_preset
 from pfml.report import cross_validations, ledger, mlrc
 from pfml.report.markdown import document
 from pfml.report.studies import Studies, every_params
 from pfml.report.study import Study, study_of
 from pfml.report.tables import PREAMBLE, report_sections
+from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
+from pfml.settings.presets import read_preset
+from pfml.settings.runs import by_repeat, fold_runs
 from tests.conftest import ROOT
 
 SMALL = {
@@ -40,16 +40,16 @@ def params(raw):
     return _params
 
 
-def write(reports, cells, shift=0.0, name=None, **changes):
-    """A result for every cross validation of `cells`: separated MAP@R 0.2 + shift of the repeat's seed / 100."""
-    for (study, repeat), folds in by_repeat(cells).items():
+def write(reports, runs, shift=0.0, name=None, **changes):
+    """A result for every cross validation of `runs`: separated MAP@R 0.2 + shift of the repeat's seed / 100."""
+    for (study, repeat), folds in by_repeat(runs).items():
         value = 0.2 + shift + folds[0].seed / 100
         found = {"study": study, "dataset": folds[0].dataset, "method": folds[0].method, "folds": len(folds)}
         for i, (kind, measure) in enumerate(cross_validations.MEASURES):
             found[f"{kind}_{measure}"] = round(value + i / 10, 6)
-        for k, cell in enumerate(folds):
+        for k, run in enumerate(folds):
             found |= {
-                f"fold{k}_digest": cell.digest,
+                f"fold{k}_digest": run.digest,
                 f"fold{k}_map@r": value + k / 10,
                 f"fold{k}_mlflow_run": f"run{k}",
             }
@@ -61,10 +61,10 @@ def write(reports, cells, shift=0.0, name=None, **changes):
         path.with_suffix(".csv").write_text("\n".join(lines) + "\n")
 
 
-def rendered(reports, cells):
+def rendered(reports, runs):
     """The report of one study that asks for these folds and nothing else."""
     found = ledger.read_ledger(reports, [])
-    study = Study([], [], found, cells[0].study, "pfml", folds=cells)
+    study = Study([], [], found, runs[0].study, "pfml", folds=runs)
     results = cross_validations.read_results(reports / "runs")
     return document(PREAMBLE, report_sections(Studies((study,), found, (), results)))
 
@@ -85,10 +85,10 @@ def test_the_interval_is_students():
 
 
 def test_rows_of_ours_have_intervals_and_n(params, tmp_path):
-    cells = mlrc_cells(params())
-    write(tmp_path, [cell for cell in cells if cell.method == "pfml"], 0.1)
-    write(tmp_path, [cell for cell in cells if (cell.method, cell.seed) == ("contrastive", 0)])
-    text = rendered(tmp_path, cells)
+    runs = fold_runs(params())
+    write(tmp_path, [run for run in runs if run.method == "pfml"], 0.1)
+    write(tmp_path, [run for run in runs if (run.method, run.seed) == ("contrastive", 0)])
+    text = rendered(tmp_path, runs)
     rows = ours(text, "Table 6")
     assert rows["PFML"]["separated R@1"] == "**30.50 ± 6.35**" and rows["PFML"]["n"] == "2"
     assert rows["PFML"]["concatenated MAP@R"] == "**80.50 ± 6.35**"
@@ -102,9 +102,9 @@ def test_rows_of_ours_have_intervals_and_n(params, tmp_path):
 
 
 def test_another_dataset_stands_in_both_tables_without_published_columns(params, tmp_path):
-    cells = mlrc_cells(params("mlrc-glyphs", mlrc={"baseline": ["contrastive"]}))
-    write(tmp_path, cells)
-    text = rendered(tmp_path, cells)
+    runs = fold_runs(params("mlrc-glyphs", mlrc={"baseline": ["contrastive"]}))
+    write(tmp_path, runs)
+    text = rendered(tmp_path, runs)
     for table in ("Table 6", "Table 7"):
         rows = ours(text, table)
         assert list(rows) == ["PFML", "Contrastive"] and not [key for key in rows["PFML"] if "published" in key]
@@ -115,13 +115,13 @@ def test_another_dataset_stands_in_both_tables_without_published_columns(params,
 
 
 def test_a_result_is_taken_by_the_digests_of_all_its_folds_and_never_by_its_name(params, tmp_path):
-    cells, moved = mlrc_cells(params()), mlrc_cells(params(loss={"absent_proxies": False}))
-    pfml, older = ([c for c in found if c.method == "pfml"] for found in (cells, moved))
+    runs, moved = fold_runs(params()), fold_runs(params(loss={"absent_proxies": False}))
+    pfml, older = ([c for c in found if c.method == "pfml"] for found in (runs, moved))
     write(tmp_path, older)
-    assert "Outside the present configuration, in no row: `mlrc-cub200/cub200-pfml-0`" in rendered(tmp_path, cells)
-    assert "| PFML |" not in rendered(tmp_path, cells).split("## Table 6\n")[1].split("\n## ")[0]
+    assert "Outside the present configuration, in no row: `mlrc-cub200/cub200-pfml-0`" in rendered(tmp_path, runs)
+    assert "| PFML |" not in rendered(tmp_path, runs).split("## Table 6\n")[1].split("\n## ")[0]
     write(tmp_path, [c for c in pfml if c.seed == 0], name="whatever")
-    rows = ours(rendered(tmp_path, cells), "Table 6")
+    rows = ours(rendered(tmp_path, runs), "Table 6")
     assert rows["PFML"]["n"] == "1 of 2" and rows["PFML"]["separated R@1"] == "20.00"
     half = [pfml[0], older[1]]  # one fold of each configuration
     found = mlrc.blocks(cross_validations.read_results(tmp_path / "runs"), half)
@@ -129,7 +129,7 @@ def test_a_result_is_taken_by_the_digests_of_all_its_folds_and_never_by_its_name
 
 
 def test_single_runs_and_cross_validations_do_not_read_each_others_files(params, tmp_path):
-    write(tmp_path, mlrc_cells(params()))
+    write(tmp_path, fold_runs(params()))
     assert ledger.read_runs(tmp_path / "runs") == []
     (tmp_path / "runs/mlrc").mkdir()  # a study of that name
     (tmp_path / "runs/mlrc/cell.json").write_text("{}")
@@ -146,7 +146,7 @@ def test_single_runs_and_cross_validations_do_not_read_each_others_files(params,
     ({"concatenated_recall@1": None}, "concatenated_recall@1: expected a fraction"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_used_is_named_with_its_key(params, tmp_path, change, message):
-    write(tmp_path, mlrc_cells(params())[:2], **change)
+    write(tmp_path, fold_runs(params())[:2], **change)
     with pytest.raises(ValueError, match=re.escape("cub200-pfml-0.json: ") + message):
         cross_validations.read_results(tmp_path / "runs")
     (tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.json").write_text("{")
@@ -156,22 +156,22 @@ def test_a_file_that_cannot_be_used_is_named_with_its_key(params, tmp_path, chan
 
 def test_every_preset_of_the_protocol_is_asked_for_once(params, raw):
     def folds(running):
-        return [cell for found in every_params(running) for cell in study_of(found).folds]
+        return [run for found in every_params(running) for run in study_of(found).folds]
 
     plain = folds(params_from(raw, "params.yaml"))
-    assert {cell.study for cell in plain} == {"mlrc-cub200", "mlrc-cars196", "mlrc-glyphs"}
+    assert {run.study for run in plain} == {"mlrc-cub200", "mlrc-cars196", "mlrc-glyphs"}
     present = folds(params())  # a preset laid over, and changed
-    own = [cell for cell in present if cell.study == "mlrc-cub200"]
+    own = [run for run in present if run.study == "mlrc-cub200"]
     assert len(own) == 12 and present[:12] == own
-    others = {cell.digest for cell in plain if cell.study != "mlrc-cub200"}
-    assert {cell.digest for cell in present[12:]} == others, "what is laid over does not move the other presets"
+    others = {run.digest for run in plain if run.study != "mlrc-cub200"}
+    assert {run.digest for run in present[12:]} == others, "what is laid over does not move the other presets"
 
 
 def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
-    cells = mlrc_cells(params())
-    write(tmp_path, cells[:4])  # pfml, both seeds
-    found = cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), cells)
-    assert [cell for cell, *_ in found] == cells[:4]
+    runs = fold_runs(params())
+    write(tmp_path, runs[:4])  # pfml, both seeds
+    found = cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), runs)
+    assert [run for run, *_ in found] == runs[:4]
     _, numbers, history = found[1]
     assert (numbers["map@r"], numbers["mlflow_run"]) == (pytest.approx(0.3), "run1")
     assert (
@@ -184,4 +184,4 @@ def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
     path = tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.csv"
     path.write_text("fold,epoch\n0,one\n")
     with pytest.raises(ValueError, match=r"cub200-pfml-0\.csv: expected numbers"):
-        cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), cells)
+        cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), runs)

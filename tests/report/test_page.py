@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from report_studies import together, toy, write_all
 
-from pfml.environment import environment
 from pfml.report.captions import OTHER_RUNS, captioned, sections
 from pfml.report.page import render_page
 from pfml.report.stamps import runs_digest, stamp, stamp_of
 from pfml.report.table import Column, Entry, Section, table_of, words
 from pfml.report.tables import PREAMBLE, report_sections
+from pfml.tracking.environment import environment
 from tests.conftest import ROOT
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -100,7 +100,7 @@ def dom(path, script):
 
 SORTED = """() => {
   const [words, numbers] = document.querySelectorAll("#demo th button");
-  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.cells[0].textContent);
+  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.runs[0].textContent);
   const found = [order()];
   for (const button of [numbers, numbers, words, words]) { button.click(); found.push(order()); }
   const image = document.querySelector("img");
@@ -170,7 +170,7 @@ def test_a_figure_of_other_runs_says_so(tmp_path):
 
 
 def test_the_environment_names_versions_hardware_code_and_data(raw, write, tmp_path):
-    from pfml.config import load_params
+    from pfml.settings.load import load_params
 
     (tmp_path / "requirements.lock").write_text("")
     results = [

@@ -1,11 +1,11 @@
-"""The published numbers: cells copied by hand from the paper's text, and what must stay unknown."""
+"""The published numbers: runs copied by hand from the paper's text, and what must stay unknown."""
 
 from collections import Counter
 
 import pytest
 
-from pfml import paper
-from pfml.paper import published, published_value
+from pfml.report.published import paper
+from pfml.report.published.paper import published, published_value
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Table 3's ratio of W2 beside the published one: paired by seed, judged on the paper's own images alone."""
 
 import pytest
-from report_cells import write, write_wasserstein
+from report_runs import write, write_wasserstein
 from report_studies import pick, preset, tables_of, toy
 
 PAPER = "cub200-resnet50"
@@ -12,9 +12,9 @@ def measure(reports, study, values):
     """Runs and W2 of (method, seed) -> W2, clean labels."""
     rows = []
     for (method, seed), w2 in values.items():
-        (cell,) = pick(study, method, 0.0, seed)
-        write(reports, cell, 0.5, mlflow_run=f"{method[0]}{seed}".ljust(32, "0"))
-        rows.append((cell, w2, 1.0))
+        (run,) = pick(study, method, 0.0, seed)
+        write(reports, run, 0.5, mlflow_run=f"{method[0]}{seed}".ljust(32, "0"))
+        rows.append((run, w2, 1.0))
     write_wasserstein(reports, rows)
 
 
@@ -110,8 +110,8 @@ def test_a_removed_run_empties_its_ratio_and_no_other(tmp_path):
     study = preset(PAPER)
     measure(tmp_path, study, dict(zip(((m, 0) for m in METHODS), (0.6, 1.0, 2.0))))
     before = ratios(tmp_path, study)
-    (cell,) = pick(study, "soft_triple", 0.0, 0)
-    (tmp_path / "runs" / PAPER / f"{cell.name}.json").unlink()
+    (run,) = pick(study, "soft_triple", 0.0, 0)
+    (tmp_path / "runs" / PAPER / f"{run.name}.json").unlink()
     after = ratios(tmp_path, study)
     assert before[PAPER, "SoftTriple"]["ours"].value == pytest.approx(0.6)
     gone = after[PAPER, "SoftTriple"]

@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 import yaml
-from report_cells import table_after, write
-from report_studies import cells_of, pick, preset, sections_of, tables_of, text_of, toy, write_all
+from report_runs import table_after, write
+from report_studies import pick, preset, runs_of, sections_of, tables_of, text_of, toy, write_all
 
-from pfml.config import load_params
 from pfml.report.studies import every_params, read_studies
+from pfml.settings.load import load_params
 from pfml.settings.validation import ConfigError
 from tests.conftest import ROOT, put
 
@@ -37,7 +37,7 @@ def project(tmp_path, monkeypatch, raw):
 
 
 def digests(studies):
-    return {study.name: [cell.digest for cell in study.cells] for study in studies.every}
+    return {study.name: [run.digest for run in study.runs] for study in studies.every}
 
 
 def test_the_study_being_run_comes_first_then_the_presets(project):
@@ -53,14 +53,14 @@ def test_an_experiment_moves_the_study_being_run_and_no_other(project):
 
 def test_with_a_preset_laid_over_params_the_default_study_is_still_there(project):
     default = digests(read_studies(project()))["glyphs"]
-    from pfml.presets import use_preset
+    from pfml.settings.presets import use_preset
 
     use_preset("cub200-noise")
     running = load_params()
     assert [study.name for study in read_studies(running).every] == ["cub200-noise", "glyphs", "sop-vit"]
     assert digests(read_studies(running))["glyphs"] == default
     changed = running.model_copy(update={"grid": running.grid.model_copy(update={"seed": [7]})})
-    assert {cell.seed for cell in read_studies(changed).running.cells} == {7}  # params.yaml wins over the preset
+    assert {run.seed for run in read_studies(changed).running.runs} == {7}  # params.yaml wins over the preset
 
 
 def test_outside_git_params_as_it_stands_takes_the_place_of_the_committed_one(project, tmp_path, capsys):
@@ -109,15 +109,15 @@ def test_every_committed_preset_is_a_study(monkeypatch, raw):
 
 def test_outdated_results_are_listed_with_why_and_fill_no_cell(tmp_path):
     old, gone = toy(loss={"alpha": 4.0}), toy(study="abandoned")
-    cell = pick(old, "pfml", 0.0, 0)[0]
-    write(tmp_path, cell, 0.999)
+    run = pick(old, "pfml", 0.0, 0)[0]
+    write(tmp_path, run, 0.999)
     write(tmp_path, pick(toy(grid={"seed": [5]}), "cpml", 0.0)[0], 0.997)
     write(tmp_path, pick(gone, "pfml", 0.2, 0, axis="")[0], 0.995, digest="0" * 16)
     text = text_of(tmp_path, toy())
     tables, outside = text.split("## Results outside the present configuration")
     assert not [value for value in ("99.9", "99.7", "99.5") if value in tables]
     rows = table_after(f"\n## x\n{outside}", "x")
-    assert rows["`toy`"]["R@1"] in ("99.9", "99.7") and cell.digest in outside
+    assert rows["`toy`"]["R@1"] in ("99.9", "99.7") and run.digest in outside
     why = {row["Run"].text: row["Why"].text for row in _outside_rows(tmp_path)}
     assert why["glyphs-pfml-0.0-0"] == "outdated: its configuration has changed"
     assert why["glyphs-cpml-0.0-5"] == "the study no longer asks for it"
@@ -153,5 +153,5 @@ def test_seeds_of_two_studies_are_one_row_where_their_settings_are_the_same(tmp_
     write_all(tmp_path, large, {"pfml": 0.7})
     write_all(tmp_path, other, {"pfml": 0.1})
     table = tables_of(tmp_path, small, other, large)["beyond-noise-uniform-glyphs-conv4-64"]
-    row = cells_of(table)["PFML"]
+    row = runs_of(table)["PFML"]
     assert row["0 %"].value == pytest.approx(71.0) and row["n"].text == "2"

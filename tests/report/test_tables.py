@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from report_cells import table_after, write, write_wasserstein
-from report_studies import cells_of, pick, sections_of, tables_of, text_of, toy, write_all
+from report_runs import table_after, write, write_wasserstein
+from report_studies import pick, runs_of, sections_of, tables_of, text_of, toy, write_all
 
 from pfml.report import ledger, readings
 
@@ -15,9 +15,9 @@ RECALL = {"pfml": 0.70, "cpml": 0.60, "proxy_anchor": 0.80, "soft_triple": 0.75}
 def reports(tmp_path):
     study = toy()
     write_all(tmp_path, study, RECALL)
-    for cell in study.cells:
-        if cell.axis:
-            write(tmp_path, cell, 0.5 + 0.1 * cell.value, folder="ablation")
+    for run in study.runs:
+        if run.axis:
+            write(tmp_path, run, 0.5 + 0.1 * run.value, folder="ablation")
     write_wasserstein(tmp_path, [(c, 0.1 * (1 + c.seed), 1.0 + c.noise) for c in study.grid])
     return tmp_path
 
@@ -50,8 +50,8 @@ def test_table_1_has_mean_and_deviation_and_the_best_in_bold(reports):
 
 
 def test_table_2_has_clean_noisy_and_drop_with_the_published_columns_beside(reports):
-    for cell in pick(toy(), "pfml", 0.2):
-        write(reports, cell, 0.70 + 0.02 * cell.seed)
+    for run in pick(toy(), "pfml", 0.2):
+        write(reports, run, 0.70 + 0.02 * run.seed)
     rows = own(reports, "Table 2")
     assert (rows["PFML"]["clean R@1"], rows["PFML"]["R@1 at 20 %"]) == ("71.0 ± 1.4", "**71.0 ± 1.4**")
     assert rows["Proxy Anchor"]["R@1 at 20 %"] == "**71.0 ± 1.4**"  # a tie in print: both bold
@@ -85,19 +85,19 @@ def test_tables_of_small_embeddings_show_their_own_rows_of_a_small_study(tmp_pat
     assert four.header == ("Method", "R@1", "R@2", "R@4", "R@8", "n") and five.header[1:5] == (
         "R@1", "R@10", "R@100", "R@1000",
     )  # fmt: skip
-    rows = cells_of(four)
+    rows = runs_of(four)
     assert set(rows) == {"PFML", "SoftTriple", "Proxy Anchor"}, "CPML is in neither"
     assert rows["PFML"]["R@1"].value == pytest.approx(71.0) and rows["Proxy Anchor"]["R@1"].empty
-    assert cells_of(five)["PFML"]["R@10"].empty and "R@10, R@100, R@1000" in five.readings[0] and four.readings == ()
+    assert runs_of(five)["PFML"]["R@10"].empty and "R@10, R@100, R@1000" in five.readings[0] and four.readings == ()
     assert "Not comparable" in four.title
     assert "table-4-study-wide-glyphs" not in tables and "table-1-study-wide-glyphs" in tables
 
 
 def test_rows_of_ours_name_their_mlflow_runs(tmp_path):
     study = toy(grid={"seed": [0, 1]})
-    for cell in study.grid:
-        write(tmp_path, cell, 0.5, mlflow_run=f"{cell.seed}{cell.method}".ljust(32, "a"))
-    rows = cells_of(tables_of(tmp_path, study)["table-1-study-toy-glyphs"])
+    for run in study.grid:
+        write(tmp_path, run, 0.5, mlflow_run=f"{run.seed}{run.method}".ljust(32, "a"))
+    rows = runs_of(tables_of(tmp_path, study)["table-1-study-toy-glyphs"])
     assert rows["CPML"]["MLflow runs"].text == "`0cpmlaaa` `1cpmlaaa`"
 
 
@@ -146,15 +146,15 @@ def test_the_reading_follows_the_numbers_both_ways(reports):
     section = text_of(reports, toy()).split("## Table 1\n")[1].split("\n## ")[0]
     assert "PFML is 3rd of 4 in R@1 (71.0 %), 10.0 points behind the best baseline, Proxy Anchor." in section
     assert "has the same sign here (+10.0 points, n 2; the Summary has its interval)" in section
-    for cell in pick(toy(), "cpml"):
-        write(reports, cell, 0.95)
+    for run in pick(toy(), "cpml"):
+        write(reports, run, 0.95)
     section = text_of(reports, toy()).split("## Table 1\n")[1].split("\n## ")[0]
     assert "PFML is 4th of 4" in section and "has the other sign here (-24.0 points, n 2;" in section
 
 
 def test_the_noise_reading_ranks_the_drop(reports):
-    for cell in pick(toy(), "pfml", 0.2):
-        write(reports, cell, 0.65 + 0.02 * cell.seed)
+    for run in pick(toy(), "pfml", 0.2):
+        write(reports, run, 0.65 + 0.02 * run.seed)
     section = text_of(reports, toy()).split("## Table 2\n")[1].split("\n## ")[0]
     assert "PFML loses 5.0 points to noise, the smallest of 4." in section
     assert "CUB-200 6.7 (the smallest of 3), Cars-196 8.2 (the smallest of 3)" in section

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pfml import theory
-from pfml.report import theory_tables
+from pfml.report import theory as theory_tables
 from tests.conftest import ROOT, merge
 from tests.theory.cases import rows_of
 

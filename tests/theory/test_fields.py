@@ -51,7 +51,7 @@ def test_the_attraction_of_many_sets_is_that_of_each():
 def test_the_law_at_alpha_zero_is_that_of_the_loss():
     import torch
 
-    from pfml.losses.potential_field import PowerLaw
+    from pfml.losses.field.potential_field import PowerLaw
 
     d = np.array([0.25, 0.5, 1.0])
     height, slope = LAWS[1].attraction(d)

@@ -1,8 +1,8 @@
 import pytest
 
-from pfml.cells import find_cell, grid_cells
-from pfml.config import load_params
-from pfml.data.loader import RunData
+from pfml.settings.load import load_params
+from pfml.settings.runs import find_run, grid_runs
+from pfml.training.batches.run_data import RunData
 from tests.training.scenes import half
 
 
@@ -12,11 +12,11 @@ def data():
 
 
 @pytest.fixture
-def cell(tiny, write):
+def run(tiny, write):
     tiny["train"] |= {"epochs": 4, "batch": 20}
 
-    def _cell(method="pfml", **train):
+    def _run(method="pfml", **train):
         tiny["train"] |= train
-        return find_cell(grid_cells(load_params(write(tiny))), f"glyphs-{method}-0.0-0")
+        return find_run(grid_runs(load_params(write(tiny))), f"glyphs-{method}-0.0-0")
 
-    return _cell
+    return _run

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pfml.data.loader import Half
-from pfml.data.pictures import TensorPictures
-from pfml.data.transforms import TRANSFORMS
+from pfml.training.batches.pictures import TensorPictures
+from pfml.training.batches.run_data import Half
+from pfml.training.batches.transforms import TRANSFORMS
 
 
 def half(classes, per_class, seed):
@@ -25,8 +25,8 @@ def with_wrong_labels(data):
     return replace(data, train=replace(data.train, labels=given), true_labels=true)
 
 
-def with_recipe(cell, **changes):
-    return replace(cell, train=dict(cell.train, **changes))
+def with_recipe(run, **changes):
+    return replace(run, train=dict(run.train, **changes))
 
 
 def bits(module):

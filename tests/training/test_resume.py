@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from pfml.models import build_model
-from pfml.training import Interrupted, train
+from pfml.training.loop import Interrupted, train
+from pfml.training.networks.model import build_model
 from tests.training.scenes import bits, same, with_recipe, with_wrong_labels
 
 EVERYTHING = {
@@ -16,17 +16,17 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("method, changes", [("pfml", {}), ("proxy_nca", {}), ("pfml", EVERYTHING)])
-def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, method, changes):
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(run, data, method, changes):
     data = with_wrong_labels(data)
-    states, whole = [], train(with_recipe(cell(method), **changes), data, label_fit_every=2)
+    states, whole = [], train(with_recipe(run(method), **changes), data, label_fit_every=2)
     calls = iter(range(10**6))
     with pytest.raises(Interrupted):  # in the third epoch of three steps
         train(
-            with_recipe(cell(method), **changes), data, label_fit_every=2,
+            with_recipe(run(method), **changes), data, label_fit_every=2,
             save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 7,
         )  # fmt: skip
     assert len(states) == 2
-    resumed = train(with_recipe(cell(method), **changes), data, state=states[-1], label_fit_every=2)
+    resumed = train(with_recipe(run(method), **changes), data, state=states[-1], label_fit_every=2)
     assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
     assert whole.epoch == resumed.epoch and torch.equal(whole.passed, resumed.passed)
     for a, b in zip(whole.history, resumed.history):
@@ -34,31 +34,31 @@ def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(cell, data, metho
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING | {"sampler": "balanced"}])
-def test_a_run_resumed_inside_an_epoch_equals_the_uninterrupted_one_to_the_bit(cell, data, changes):
+def test_a_run_resumed_inside_an_epoch_equals_the_uninterrupted_one_to_the_bit(run, data, changes):
     changes = changes | {"steps_per_epoch": 5, "checkpoint_steps": 2}
-    states, whole = [], train(with_recipe(cell("pfml"), **changes), data)
+    states, whole = [], train(with_recipe(run("pfml"), **changes), data)
     calls = iter(range(10**6))
     with pytest.raises(Interrupted):
         train(
-            with_recipe(cell("pfml"), **changes), data,
+            with_recipe(run("pfml"), **changes), data,
             save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(calls) == 9,
         )  # fmt: skip
     assert [state["unfinished"][0] for state in states] == [2, 4, 0, 2, 4]
     for state in states[-2:]:
-        resumed = train(with_recipe(cell("pfml"), **changes), data, state=state)
+        resumed = train(with_recipe(run("pfml"), **changes), data, state=state)
         assert same(bits(whole.model), bits(resumed.model)) and same(bits(whole.loss), bits(resumed.loss))
         assert [row["loss"] for row in whole.history] == [row["loss"] for row in resumed.history]
         assert torch.equal(whole.passed, resumed.passed) and torch.equal(whole.passed_labels, resumed.passed_labels)
 
 
-def test_a_run_stopped_after_its_last_step_still_has_what_passed(cell, data):
-    states, whole = [], train(cell("pfml"), data)
-    train(cell("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
-    assert torch.equal(whole.passed, train(cell("pfml"), data, state=states[-1]).passed)
+def test_a_run_stopped_after_its_last_step_still_has_what_passed(run, data):
+    states, whole = [], train(run("pfml"), data)
+    train(run("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
+    assert torch.equal(whole.passed, train(run("pfml"), data, state=states[-1]).passed)
 
 
-def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(cell, data, monkeypatch):
-    import pfml.training as training
+def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(run, data, monkeypatch):
+    import pfml.training.loop as training
 
     def dropping(**settings):
         model = build_model(**settings)
@@ -66,8 +66,8 @@ def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(cell,
         return model
 
     monkeypatch.setattr(training, "build_model", dropping)
-    states, whole = [], train(cell("pfml"), data)
-    train(cell("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
+    states, whole = [], train(run("pfml"), data)
+    train(run("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
     torch.manual_seed(99)
-    resumed = train(cell("pfml"), data, state=states[1])
+    resumed = train(run("pfml"), data, state=states[1])
     assert same(bits(whole.model), bits(resumed.model))

@@ -5,30 +5,30 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pfml.data.pictures import TensorPictures
-from pfml.data.transforms import TRANSFORMS
 from pfml.losses import build_loss
-from pfml.models import build_model
-from pfml.training import embed, measure, train
+from pfml.training.batches.pictures import TensorPictures
+from pfml.training.batches.transforms import TRANSFORMS
+from pfml.training.loop import embed, measure, train
+from pfml.training.networks.model import build_model
 from tests.training.scenes import bits, half, same, with_recipe
 
 
 @pytest.mark.parametrize("method", ["pfml", "cpml", "proxy_nca", "contrastive"])
-def test_training_learns_and_is_reproducible_to_the_bit(cell, data, method):
-    first, second = train(cell(method, epochs=6), data), train(cell(method, epochs=6), data)
+def test_training_learns_and_is_reproducible_to_the_bit(run, data, method):
+    first, second = train(run(method, epochs=6), data), train(run(method, epochs=6), data)
     assert same(bits(first.model), bits(second.model)) and same(bits(first.loss), bits(second.loss))
     losses = [row["loss"] for row in first.history]
     assert losses[-1] < losses[0]
 
 
-def test_the_backbone_stays_while_it_is_frozen_and_head_and_proxies_train(cell, data):
+def test_the_backbone_stays_while_it_is_frozen_and_head_and_proxies_train(run, data):
     torch.manual_seed(0)
-    start = bits(build_model(**cell().model))
-    frozen = bits(train(with_recipe(cell("pfml"), frozen_epochs=2, epochs=2), data).model)
+    start = bits(build_model(**run().model))
+    frozen = bits(train(with_recipe(run("pfml"), frozen_epochs=2, epochs=2), data).model)
     learnt = {name for name in frozen if not torch.equal(frozen[name], start[name])}
     assert {"head.weight", "head.bias"} <= learnt
     assert all("running" in name or "tracked" in name for name in learnt - {"head.weight", "head.bias"})
-    later = bits(train(with_recipe(cell("pfml"), frozen_epochs=2, epochs=3), data).model)
+    later = bits(train(with_recipe(run("pfml"), frozen_epochs=2, epochs=3), data).model)
     assert not torch.equal(later["backbone.blocks.0.weight"], start["backbone.blocks.0.weight"])
 
 
@@ -39,10 +39,10 @@ STATISTICS = {"running_mean", "running_var"}
     "mode, stays",
     [("none", set()), ("statistics", STATISTICS), ("statistics+affine", STATISTICS | {"weight", "bias"})],
 )
-def test_what_freezing_batchnorm_freezes(cell, data, mode, stays):
+def test_what_freezing_batchnorm_freezes(run, data, mode, stays):
     torch.manual_seed(0)
-    start = bits(build_model(**cell().model))
-    trained = bits(train(with_recipe(cell("pfml"), freeze_bn=mode, epochs=2), data).model)
+    start = bits(build_model(**run().model))
+    trained = bits(train(with_recipe(run("pfml"), freeze_bn=mode, epochs=2), data).model)
     parts = ("running_mean", "running_var", "weight", "bias")
     same_as_before = {
         part for part in parts if torch.equal(trained[f"backbone.blocks.1.{part}"], start[f"backbone.blocks.1.{part}"])
@@ -50,54 +50,54 @@ def test_what_freezing_batchnorm_freezes(cell, data, mode, stays):
     assert same_as_before == stays
 
 
-def test_an_average_of_the_weights_is_what_is_measured_and_kept(cell, data):
-    plain, averaged = (train(with_recipe(cell("pfml"), ema=decay), data) for decay in (0.0, 0.9))
+def test_an_average_of_the_weights_is_what_is_measured_and_kept(run, data):
+    plain, averaged = (train(with_recipe(run("pfml"), ema=decay), data) for decay in (0.0, 0.9))
     assert [row["loss"] for row in plain.history] == [row["loss"] for row in averaged.history]  # it steers nothing
     assert not same(bits(plain.model), bits(averaged.model))
     assert averaged.history[-1]["map@r"] == measure(averaged.model, data)["map@r"]
 
 
-def test_the_best_epoch_is_kept_where_it_is_asked_for(cell, data):
-    trained = train(with_recipe(cell("pfml"), select="best_test", epochs=6, lr=0.03), data)
+def test_the_best_epoch_is_kept_where_it_is_asked_for(run, data):
+    trained = train(with_recipe(run("pfml"), select="best_test", epochs=6, lr=0.03), data)
     recalls = [row["recall@1"] for row in trained.history]
     assert trained.epoch == 1 + recalls.index(max(recalls)) and measure(trained.model, data)["recall@1"] == max(recalls)
-    last = train(with_recipe(cell("pfml"), epochs=6, lr=0.03), data)
+    last = train(with_recipe(run("pfml"), epochs=6, lr=0.03), data)
     assert last.epoch == 6 and measure(last.model, data)["recall@1"] == recalls[-1]
 
 
-def test_a_run_ends_when_validation_classes_have_had_no_better_result_for_long(cell, data):
+def test_a_run_ends_when_validation_classes_have_had_no_better_result_for_long(run, data):
     held = replace(data, validation=half(4, 8, 2))
     settings = {"epochs": 40, "hold_out": True, "select": "best_validation", "patience": 3, "lr": 0.05}
-    trained = train(with_recipe(cell("pfml"), **settings), held)
+    trained = train(with_recipe(run("pfml"), **settings), held)
     scores = [row["val_map@r"] for row in trained.history]
     assert len(scores) < 40 and trained.epoch == 1 + scores.index(max(scores)) == len(scores) - 3
     assert measure(trained.model, held)["val_map@r"] == max(scores)
     states = []
-    train(with_recipe(cell("pfml"), **settings), held, save=lambda state: states.append(copy.deepcopy(state)))
-    again = train(with_recipe(cell("pfml"), **settings), held, state=states[-1])
+    train(with_recipe(run("pfml"), **settings), held, save=lambda state: states.append(copy.deepcopy(state)))
+    again = train(with_recipe(run("pfml"), **settings), held, state=states[-1])
     assert len(again.history) == len(scores) and again.epoch == trained.epoch  # an ended run stays ended
 
 
-def test_the_network_runs_in_the_precision_asked_for_and_the_loss_in_float32(cell, data):
-    plain, short = (train(with_recipe(cell("pfml"), precision=kind), data) for kind in ("float32", "bfloat16"))
+def test_the_network_runs_in_the_precision_asked_for_and_the_loss_in_float32(run, data):
+    plain, short = (train(with_recipe(run("pfml"), precision=kind), data) for kind in ("float32", "bfloat16"))
     assert not same(bits(plain.model), bits(short.model))
     assert all(value.dtype == torch.float32 for value in short.loss.state_dict().values() if value.is_floating_point())
     assert short.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=0.2)
 
 
-def test_clipping_of_proxies_moves_runs_that_have_proxies_and_no_other(cell, data):
+def test_clipping_of_proxies_moves_runs_that_have_proxies_and_no_other(run, data):
     for method, moved in (("pfml", True), ("contrastive", False)):
-        on, off = (train(with_recipe(cell(method), clip_proxies=clip), data) for clip in (True, False))
+        on, off = (train(with_recipe(run(method), clip_proxies=clip), data) for clip in (True, False))
         assert same(bits(on.model), bits(off.model)) != moved
 
 
-def test_clipped_proxies_end_near_the_data_that_they_stand_for(cell, data):
+def test_clipped_proxies_end_near_the_data_that_they_stand_for(run, data):
     """Unclipped, the large gradients of the first steps slow Adam down and the network leaves the proxies behind."""
     from pfml.wasserstein import proxy_wasserstein
 
     def distance(clip):
         recipe = {"clip_proxies": clip, "epochs": 15, "sampler": "random", "lr": 3e-3, "proxy_lr": 0.1}
-        trained = train(with_recipe(cell("pfml"), **recipe), data)
+        trained = train(with_recipe(run("pfml"), **recipe), data)
         unit = torch.nn.functional.normalize
         embeddings = unit(embed(trained.model, data.train.pictures), dim=1).numpy()
         return proxy_wasserstein(
@@ -107,29 +107,29 @@ def test_clipped_proxies_end_near_the_data_that_they_stand_for(cell, data):
     assert distance(True) < 0.8 * distance(False)
 
 
-def test_batches_without_pairs_are_refused_for_a_loss_that_learns_from_pairs(cell, data):
+def test_batches_without_pairs_are_refused_for_a_loss_that_learns_from_pairs(run, data):
     with pytest.raises(ValueError, match=r"train\.images_per_class: 'contrastive' learns from pairs of one class"):
-        train(with_recipe(cell("contrastive"), sampler="balanced", images_per_class=1, batch=10), data)
+        train(with_recipe(run("contrastive"), sampler="balanced", images_per_class=1, batch=10), data)
 
 
-def test_the_seed_matters(cell, data):
-    first = train(cell(), data)
-    assert not same(bits(first.model), bits(train(replace(cell(), seed=1), data).model))
+def test_the_seed_matters(run, data):
+    first = train(run(), data)
+    assert not same(bits(first.model), bits(train(replace(run(), seed=1), data).model))
 
 
-def test_held_out_classes_are_measured_and_the_test_half_is_not(cell, data):
+def test_held_out_classes_are_measured_and_the_test_half_is_not(run, data):
     held = replace(data, validation=half(4, 8, 2))
-    row = train(cell(hold_out=True), held).history[-1]
+    row = train(run(hold_out=True), held).history[-1]
     assert "val_recall@1" in row and "recall@1" not in row
 
 
-def test_eval_every_leaves_epochs_out_but_never_the_last(cell, data):
-    history = train(cell(eval_every=3), data).history
+def test_eval_every_leaves_epochs_out_but_never_the_last(run, data):
+    history = train(run(eval_every=3), data).history
     assert [row["epoch"] for row in history if "recall@1" in row] == [3, 4]
 
 
-def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
-    import pfml.training as training
+def test_a_diverging_run_stops_and_says_where(run, data, monkeypatch):
+    import pfml.training.loop as training
 
     def poisoned(*args, **kwargs):
         loss = build_loss(*args, **kwargs)
@@ -138,9 +138,9 @@ def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
 
     monkeypatch.setattr(training, "build_loss", poisoned)
     with pytest.raises(FloatingPointError, match=r"glyphs-proxy_nca-0\.0-0: the loss became nan in epoch 1, step 1"):
-        train(cell("proxy_nca"), data)
+        train(run("proxy_nca"), data)
     monkeypatch.undo()
-    wild = with_recipe(cell("pfml"), lr=1e30, warmup=0.0, clip_norm=0.0)
+    wild = with_recipe(run("pfml"), lr=1e30, warmup=0.0, clip_norm=0.0)
     with pytest.raises(
         FloatingPointError, match=r"pfml-0\.0-0: the embeddings became NaN or infinite in epoch 1, step"
     ):
@@ -148,33 +148,33 @@ def test_a_diverging_run_stops_and_says_where(cell, data, monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
-def test_a_compiled_network_trains_alike(cell, data):
+def test_a_compiled_network_trains_alike(run, data):
     settings = {"epochs": 1, "steps_per_epoch": 2}
-    plain, compiled = (train(with_recipe(cell("pfml"), compile=on, **settings), data) for on in (False, True))
+    plain, compiled = (train(with_recipe(run("pfml"), compile=on, **settings), data) for on in (False, True))
     assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-3)
     assert bits(compiled.model).keys() == bits(plain.model).keys()
     weights = [trained.model.head.weight.detach() for trained in (plain, compiled)]
     assert torch.allclose(*weights, atol=1e-3)
 
 
-def test_float16_trains_with_a_scaled_loss(cell, data):
-    trained = train(with_recipe(cell("pfml"), precision="float16", epochs=6), data)
+def test_float16_trains_with_a_scaled_loss(run, data):
+    trained = train(with_recipe(run("pfml"), precision="float16", epochs=6), data)
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
-def test_without_a_number_of_steps_an_epoch_is_one_pass_of_whole_batches(cell, data):
+def test_without_a_number_of_steps_an_epoch_is_one_pass_of_whole_batches(run, data):
     def bits(trained):
         return [row["loss"] for row in trained.history], trained.model.head.weight.detach().numpy().tobytes()
 
-    passed = train(with_recipe(cell("pfml"), steps_per_epoch=None, epochs=2), data)
-    counted = train(with_recipe(cell("pfml"), steps_per_epoch=4, epochs=2), data)  # 96 images, batches of 20
+    passed = train(with_recipe(run("pfml"), steps_per_epoch=None, epochs=2), data)
+    counted = train(with_recipe(run("pfml"), steps_per_epoch=4, epochs=2), data)  # 96 images, batches of 20
     assert bits(passed) == bits(counted)
-    short = train(with_recipe(cell("pfml"), steps_per_epoch=None, epochs=1, batch=200, sampler="random"), data)
+    short = train(with_recipe(run("pfml"), steps_per_epoch=None, epochs=1, batch=200, sampler="random"), data)
     assert len(short.history) == 1  # fewer images than a batch: one step
 
 
 def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
-    from pfml.models import build_model
+    from pfml.training.networks.model import build_model
 
     torch.manual_seed(0)
     model, images = build_model("conv4", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)

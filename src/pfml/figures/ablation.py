@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pfml import paper
 from pfml.figures.style import QUIET, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.report.ledger import Summary
-from pfml.report.words import dataset_name
+from pfml.report.names import dataset_name
+from pfml.report.published import paper
 
 LEAST_RANGE = 6.0  # points of R@1 that the axes of our row span at least
 SYMBOLS = {"proxies_per_class": "M", "delta": "δ", "alpha": "α", "delta_gap": "$\\delta_{rep}$ − δ"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
-from pfml.report.words import method_name
+from pfml.report.names import method_name
 
 SIDE, EDGE = 0.85, 0.04  # inches: a picture's place, and what it leaves free on each side
 GAP, HEAD = 0.25, 0.55  # inches: between query and blocks, above the pictures

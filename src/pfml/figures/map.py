@@ -8,7 +8,7 @@ import numpy as np
 from pfml.figures.proxy import components
 from pfml.figures.style import figure_style, heading, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
-from pfml.report.words import method_name
+from pfml.report.names import method_name
 
 WIDTH, HEIGHT, THUMB = 9.6, 8.4, 0.23  # inches: of the map at most, and of a picture
 PIXELS = 32  # of a picture; at THUMB that is print quality

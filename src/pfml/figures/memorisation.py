@@ -6,7 +6,7 @@ from statistics import fmean
 
 from pfml.figures.style import BLUE, QUIET, VERMILION, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.figures.training import History, ends_labelled, mean_curve
-from pfml.report.words import method_name, share
+from pfml.report.names import method_name, share
 
 PLACES = (
     "resisted: lies in its true class", "neither", "fitted: lies in the wrong one",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pfml.figures.style import CLASS_LOOKS, QUIET, figure_style, new_figure, nothing, save_figure
-from pfml.report.words import method_name, share
+from pfml.report.names import method_name, share
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}  # the markers in words
 NAME = 40  # letters of a class name in the legend

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from pfml.report.words import NAMES
+from pfml.report.names import NAMES
 
 # Okabe and Ito's colours, which colour-blind people tell apart. Several are equally light, so that dash and marker say
 # in grey what colour says: no two methods share both.

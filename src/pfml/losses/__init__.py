@@ -2,28 +2,28 @@
 `loss(embeddings, labels)` -> scalar; modules with proxies have them as `loss.proxies` (classes, M, D).
 
 To add one: a module or builder here, its settings in pfml.settings.losses.LOSS_SETTINGS, its section in params.yaml,
-its row in docs/baselines.md; its name in pfml.losses.sampling.NEEDS_POSITIVES if it learns from pairs of one class.
+its row in docs/baselines.md; its name in common.sampling.NEEDS_POSITIVES if it learns from pairs of one class.
 """
 
 import difflib
 import inspect
 
-from pfml.losses import baselines
-from pfml.losses.clustering import Clustering
-from pfml.losses.contrastive_field import ContrastiveFieldLoss
-from pfml.losses.das import MultiSimilarityDAS
-from pfml.losses.esphn import EasyPositive
-from pfml.losses.hier import HIER
-from pfml.losses.hist import HIST
-from pfml.losses.histogram import Histogram
-from pfml.losses.hyp import Hyp
-from pfml.losses.library import LIBRARY
-from pfml.losses.non_isotropy import NonIsotropic
-from pfml.losses.potential_field import PotentialFieldLoss
-from pfml.losses.prism import Prism
-from pfml.losses.proxy_gml import ProxyGML
-from pfml.losses.proxy_nca_pp import ProxyNCAPlusPlus
-from pfml.losses.sampling import NEEDS_POSITIVES, check_sampler
+from pfml.losses.baselines import six as baselines
+from pfml.losses.baselines.clustering import Clustering
+from pfml.losses.baselines.esphn import EasyPositive
+from pfml.losses.baselines.hier import HIER
+from pfml.losses.baselines.hist import HIST
+from pfml.losses.baselines.histogram import Histogram
+from pfml.losses.baselines.hyp import Hyp
+from pfml.losses.baselines.library import LIBRARY
+from pfml.losses.baselines.ms_das import MultiSimilarityDAS
+from pfml.losses.baselines.pa_niv import NonIsotropic
+from pfml.losses.baselines.prism import Prism
+from pfml.losses.baselines.proxy_gml import ProxyGML
+from pfml.losses.baselines.proxy_nca_pp import ProxyNCAPlusPlus
+from pfml.losses.common.sampling import NEEDS_POSITIVES, check_sampler
+from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
+from pfml.losses.field.potential_field import PotentialFieldLoss
 
 LOSSES = {
     "pfml": PotentialFieldLoss,

@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pfml import paper
-from pfml.paper import AXIS_NAMES, Published
 from pfml.report import readings
 from pfml.report.blocks import Block, without_repeats
 from pfml.report.ledger import Summary, Sweep, summarise
-from pfml.report.printed import footnotes, printed
+from pfml.report.names import dataset_name, share
+from pfml.report.published import paper
+from pfml.report.published.paper import AXIS_NAMES, Published
+from pfml.report.published.printed import footnotes, printed
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Section, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import Verdict, answers, verdict, why_not
-from pfml.report.words import dataset_name, share
 
 LEAD = (
     "R@1 (%) of PFML along one setting, the others at their default; Figure 3 was measured from its plot (digitised)."
@@ -38,13 +38,13 @@ def shown_sweeps(studies: Studies) -> list[tuple]:
         (study, sweep)
         for study in studies.every
         for sweep in study.sweeps
-        if study is studies.running or studies.ledger.find_all(sweep.cells)
+        if study is studies.running or studies.ledger.find_all(sweep.runs)
     ]
     shown = []
     for axis in AXIS_NAMES:
         same = [pair for pair in found if pair[1].axis == axis]
-        blocks = [Block(study.name, "", "", 0, tuple(sweep.cells)) for study, sweep in same]
-        left, _ = without_repeats(blocks, lambda block: block.cells, studies.running.name)
+        blocks = [Block(study.name, "", "", 0, tuple(sweep.runs)) for study, sweep in same]
+        left, _ = without_repeats(blocks, lambda block: block.runs, studies.running.name)
         kept = {block.study for block in left}
         shown += [(study, sweep) for study, sweep in same if study.name in kept]
     return shown
@@ -52,10 +52,10 @@ def shown_sweeps(studies: Studies) -> list[tuple]:
 
 def sweep_table(name: str, sweep: Sweep, studies: Studies) -> Table:
     """Ours by value, the published curves beside it; with verdicts where both are of the same images and network."""
-    cells = {round(value, 6): found for value, found in sweep.points()}
+    runs = {round(value, 6): found for value, found in sweep.points()}
     theirs = {(p.dataset, round(float(p.at), 6)): p for p in paper.figure3(sweep.axis)}
-    values = sorted({*cells, *(at for _, at in theirs)})
-    last, best = (_row(cells, key, studies) for key in ("recall@1", "best_recall@1"))
+    values = sorted({*runs, *(at for _, at in theirs)})
+    last, best = (_row(runs, key, studies) for key in ("recall@1", "best_recall@1"))
     base = sweep.base[0]
     compared = next((p.dataset for p in theirs.values() if answers(base, p)), "")
     labels = [f"{value:g}" + " (default)" * (value == round(float(sweep.default), 6)) for value in values]
@@ -78,7 +78,7 @@ def sweep_table(name: str, sweep: Sweep, studies: Studies) -> Table:
         f"**{AXIS_NAMES[sweep.axis]}** (Figure {paper.figure3(sweep.axis)[0].table}); ours on "
         f"{dataset_name(base.dataset)}{noise}, study `{name}`{reason}."
     )
-    points = [(value, last[value]) for value in cells]
+    points = [(value, last[value]) for value in runs]
     reading = readings.sweep_reading(points, float(sweep.default), sweep.axis)
     return table_of(f"ablation-{sweep.axis}-{name}", title, columns, [reading])
 
@@ -94,8 +94,8 @@ def published_curve(axis: str) -> Table:
     return table_of(f"ablation-{axis}-published", title, columns)
 
 
-def _row(cells: dict, key: str, studies: Studies) -> dict[float, Summary]:
-    return {value: summarise(studies.ledger, found, key) for value, found in cells.items()}
+def _row(runs: dict, key: str, studies: Studies) -> dict[float, Summary]:
+    return {value: summarise(studies.ledger, found, key) for value, found in runs.items()}
 
 
 def figure_verdicts(studies: Studies) -> Counter:
@@ -110,6 +110,6 @@ def _ours(p: Published, studies: Studies) -> Summary | None:
     found = []
     for sweep in sweeps:
         if sweep.base and answers(sweep.base[0], p):
-            cells = {round(value, 6): at for value, at in sweep.points()}.get(round(float(p.at), 6))
-            found += [summarise(studies.ledger, cells, "recall@1")] if cells else []
+            runs = {round(value, 6): at for value, at in sweep.points()}.get(round(float(p.at), 6))
+            found += [summarise(studies.ledger, runs, "recall@1")] if runs else []
     return next((summary for summary in found if summary.n), found[0] if found else None)

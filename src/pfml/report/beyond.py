@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pfml.report.blocks import PAPER_NOISE
 from pfml.report.ledger import summarise
+from pfml.report.names import method_name, metric_name, share
 from pfml.report.pools import Pool, condition, pools_of
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
-from pfml.report.words import method_name, metric_name, share
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
 LEAD = (
@@ -49,7 +49,7 @@ def noise_tables(pool: Pool, studies: Studies) -> list[Table]:
 
 
 def _has_noise(pool: Pool, kind: str) -> bool:
-    return any(pool.ledger.find_all(cells) for (_, _, k), cells in pool.rows.items() if k == kind)
+    return any(pool.ledger.find_all(runs) for (_, _, k), runs in pool.rows.items() if k == kind)
 
 
 def _counts(found: Sequence[int]) -> str:
@@ -62,9 +62,9 @@ def alpha_tables(pool: Pool, studies: Studies) -> list[Table]:
     """α down, noise across, in a column the seeds that every α has; the other settings are the pool's own PFML's."""
     found = _varied(pool, studies, ("loss.alpha", "noise", "noise_kind"), lambda c: (c.loss["alpha"], float(c.noise)))
     for noise in {noise for _, noise in found}:
-        column = {place: cells for place, cells in found.items() if place[1] == noise}
-        shared = set.intersection(*({cell.seed for cell in cells} for cells in column.values()))
-        found |= {place: [cell for cell in cells if cell.seed in shared] for place, cells in column.items()}
+        column = {place: runs for place, runs in found.items() if place[1] == noise}
+        shared = set.intersection(*({run.seed for run in runs} for runs in column.values()))
+        found |= {place: [run for run in runs if run.seed in shared] for place, runs in column.items()}
     alphas, levels = sorted({alpha for alpha, _ in found}), sorted({noise for _, noise in found})
     if len(alphas) < 2:
         return []
@@ -78,7 +78,7 @@ def alpha_tables(pool: Pool, studies: Studies) -> list[Table]:
 
 def cost_tables(pool: Pool, studies: Studies) -> list[Table]:
     """M down: R@1 and seconds of training on clean labels. Runs beside one another slow each other down."""
-    found = _varied(pool, studies, ("loss.proxies_per_class",), lambda cell: (cell.loss["proxies_per_class"],))
+    found = _varied(pool, studies, ("loss.proxies_per_class",), lambda run: (run.loss["proxies_per_class"],))
     counts = sorted(found)
     if len(counts) < 2:
         return []
@@ -123,16 +123,16 @@ def generalisation_tables(pool: Pool, studies: Studies) -> list[Table]:
 
 def _varied(pool: Pool, studies: Studies, settings: tuple[str, ...], place) -> dict[tuple, list]:
     """place(cell) -> cells with a finished run that differ from the pool's clean PFML in `settings` alone."""
-    base = pool.cells("pfml")
+    base = pool.runs("pfml")
     if not base:
         return {}
     same = condition(base[0], settings)
     found: dict[tuple, dict] = {}
-    for cell in studies.cells:
-        uniform = cell.noise_kind.get("kind", "uniform") == "uniform"
-        if cell.loss_name == "pfml" and uniform and condition(cell, settings) == same and studies.ledger.find(cell):
-            found.setdefault(place(cell), {})[cell.digest] = cell
-    return {key: list(cells.values()) for key, cells in found.items()}
+    for run in studies.runs:
+        uniform = run.noise_kind.get("kind", "uniform") == "uniform"
+        if run.loss_name == "pfml" and uniform and condition(run, settings) == same and studies.ledger.find(run):
+            found.setdefault(place(run), {})[run.digest] = run
+    return {key: list(runs.values()) for key, runs in found.items()}
 
 
 def _summary(found: dict, key: tuple, studies: Studies):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pfml.report.words import dataset_name
+from pfml.report.names import dataset_name
 
 SELECTED = {  # train.select in words
     "best_test": "best on the TEST classes (the published numbers' style)",
@@ -20,18 +20,18 @@ class Block:
     dataset: str
     backbone: str
     dim: int
-    cells: tuple
+    runs: tuple
 
     def row(self, method: str, noise: float) -> list:
-        return [c for c in self.cells if c.method == method and float(c.noise) == noise]
+        return [c for c in self.runs if c.method == method and float(c.noise) == noise]
 
     @property
     def methods(self) -> list[str]:
-        return list(dict.fromkeys(c.method for c in self.cells))
+        return list(dict.fromkeys(c.method for c in self.runs))
 
     @property
     def noises(self) -> list[float]:
-        return sorted({float(c.noise) for c in self.cells})
+        return sorted({float(c.noise) for c in self.runs})
 
     @property
     def noisy(self) -> float | None:
@@ -41,13 +41,13 @@ class Block:
 
     @property
     def noise_kind(self) -> str:
-        """uniform, as the paper's, or another of pfml.data.noise_kinds."""
-        return next((c.noise_kind["kind"] for c in self.cells if c.noise_kind), "uniform")
+        """uniform, as the paper's, or another of pfml.labels.noise_kinds."""
+        return next((c.noise_kind["kind"] for c in self.runs if c.noise_kind), "uniform")
 
     @property
     def title(self) -> str:
-        held_out = any(cell.train["hold_out"] for cell in self.cells)
-        chosen = {cell.train["select"] for cell in self.cells} - {"last"}
+        held_out = any(run.train["hold_out"] for run in self.runs)
+        chosen = {run.train["select"] for run in self.runs} - {"last"}
         notes = ["; measured on held-out validation classes, NOT on the test half"] * held_out
         notes += [f"; not the last epoch's network but the {SELECTED[select]}" for select in sorted(chosen)]
         where = f"{dataset_name(self.dataset)}, {self.backbone}, {self.dim} dimensions"
@@ -70,12 +70,12 @@ class Block:
 def blocks_of(grid: Sequence) -> list[Block]:
     """Grid cells grouped by study, dataset and network, in the order in which they come."""
     groups: dict = {}
-    for cell in grid:
-        groups.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim), []).append(cell)
-    return [Block(*key, tuple(cells)) for key, cells in groups.items()]
+    for run in grid:
+        groups.setdefault((run.study, run.dataset, run.backbone, run.dim), []).append(run)
+    return [Block(*key, tuple(runs)) for key, runs in groups.items()]
 
 
-def without_repeats(blocks: Sequence[Block], cells_of: Callable, keep: str) -> tuple[list[Block], dict[str, str]]:
+def without_repeats(blocks: Sequence[Block], runs_of: Callable, keep: str) -> tuple[list[Block], dict[str, str]]:
     """Blocks less those whose every cell (`cells_of(block)`), told by digest, is one of another block's.
 
     Of two with the same cells the first stays, and the study `keep` always does.
@@ -83,7 +83,7 @@ def without_repeats(blocks: Sequence[Block], cells_of: Callable, keep: str) -> t
     Returns:
         what is left, and for each study that is not: the name of one that holds its cells.
     """
-    digests = [{cell.digest for cell in cells_of(block)} for block in blocks]
+    digests = [{run.digest for run in runs_of(block)} for block in blocks]
     left, holders = [], {}
     for i, (block, own) in enumerate(zip(blocks, digests)):
         holding = (j for j, other in enumerate(digests) if own < other or (own == other and j < i))

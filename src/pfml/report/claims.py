@@ -6,14 +6,14 @@ docs/reports.md has the rules. R@1 and its differences are in percent points, of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pfml import paper
 from pfml.report.blocks import PAPER_NOISE
 from pfml.report.intervals import NOT_RUN, Effect, above, below, both, effect, paired
 from pfml.report.ledger import Sweep
+from pfml.report.names import method_name
 from pfml.report.pools import Pool, by_seed, condition, measures_of
+from pfml.report.published import paper
 from pfml.report.studies import Studies
 from pfml.report.verdicts import TOLERANCE
-from pfml.report.words import method_name
 
 SUBJECTS = ("pfml", "pfml_tuned")  # the paper's setting and the one that suits the dataset; no rivals of each other
 RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figure 3; M = 0 is another claim
@@ -50,7 +50,7 @@ class Evidence:
 def claims_of(pool: Pool, studies: Studies, costs: Sequence[Evidence] = ()) -> list[Evidence]:
     """Every claim on one pool, in the order of CLAIMS; `costs` are those on time, from the stage that measures it."""
     found = []
-    for own in [own for own in SUBJECTS if own == SUBJECTS[0] or pool.cells(own)]:
+    for own in [own for own in SUBJECTS if own == SUBJECTS[0] or pool.runs(own)]:
         found += [best_clean(pool, own), margin(pool, own)]
         found += [nearest(pool, own, key) for key in ("w2", "w2_relative")]
         found += [decay(pool, own, claim, noise) for claim, noise in (("decay", 0.0), ("decay_noise", PAPER_NOISE))]
@@ -83,7 +83,7 @@ def nearest(pool: Pool, own: str, key: str) -> Evidence:
     """W2 less that of the rival whose proxies are nearest; lower is better."""
     other = rival(pool, own, 0.0, key, highest=False)
     gaps = paired(pool.by_seed(own, 0.0, key), pool.by_seed(other, 0.0, key)) if other else {}
-    measures = measures_of(pool.ledger.find_all([*pool.cells(own), *pool.cells(other)]))
+    measures = measures_of(pool.ledger.find_all([*pool.runs(own), *pool.runs(other)]))
     if len(measures) > 1:  # such distances are not to be compared, nor taken for seeds of one
         return Evidence(key, pool, own, MIXED)
     found, counts = effect(gaps), [pool.summary(m, 0.0, "proxies_per_class").mean for m in (own, other)]
@@ -128,7 +128,7 @@ def rival(pool: Pool, own: str, noise: float, key: str, highest: bool = True) ->
     mine, means = pool.by_seed(own, noise, key), {}
     for method in pool.methods:
         shared = [v for seed, v in pool.by_seed(method, noise, key).items() if seed in mine]
-        if shared and pool.cells(method, noise)[0].loss_name != "pfml":
+        if shared and pool.runs(method, noise)[0].loss_name != "pfml":
             means[method] = sum(shared) / len(shared)
     return (max if highest else min)(means, key=means.get, default="")
 
@@ -139,14 +139,14 @@ def series(pool: Pool, axis: str, studies: Studies) -> dict[float, dict]:
     Of the first study that has finished points, with the seeds that others have of the same configuration.
     """
     sweeps = [s for study in studies.every for s in study.sweeps if s.axis == axis and _same_place(pool, s)]
-    first = next((s for s in sweeps if studies.ledger.find_all(s.cells)), None)
+    first = next((s for s in sweeps if studies.ledger.find_all(s.runs)), None)
     if first is None:
         return {}
     points: dict[float, dict] = {float(first.default): {}}
     for sweep in sweeps:
         if condition(sweep.base[0]) == condition(first.base[0]):
-            for value, cells in sweep.points():
-                points.setdefault(value, {}).update(by_seed(studies.ledger, cells, "recall@1"))
+            for value, runs in sweep.points():
+                points.setdefault(value, {}).update(by_seed(studies.ledger, runs, "recall@1"))
     return {value: {seed: 100 * recall for seed, recall in found.items()} for value, found in points.items()}
 
 
@@ -155,10 +155,10 @@ def _default(points: Mapping[float, dict]) -> float | None:
 
 
 def _same_place(pool: Pool, sweep: Sweep) -> bool:
-    cell = sweep.base[0]
-    place = (cell.dataset, cell.backbone, cell.dim, cell.model["weights"])
+    run = sweep.base[0]
+    place = (run.dataset, run.backbone, run.dim, run.model["weights"])
     same = place == (pool.dataset, pool.backbone, pool.dim, pool.weights)
-    return same and not cell.train["hold_out"] and not cell.noise
+    return same and not run.train["hold_out"] and not run.noise
 
 
 def _gap(pool: Pool, own: str, other: str, noise: float) -> dict[int, float]:
@@ -171,8 +171,8 @@ def unlike(pool: Pool, *rows: tuple[str, float]) -> str:
     """What differs in the length of the trainings that are compared, as studies of different recipes may: `epochs 12
     and 100`; nothing where they are alike.
     """
-    runs = [cell for method, noise in rows for cell in pool.cells(method, noise)[:1]]
-    values = {key: list(dict.fromkeys(str(cell.train[key]) for cell in runs)) for key in LENGTH}
+    runs = [run for method, noise in rows for run in pool.runs(method, noise)[:1]]
+    values = {key: list(dict.fromkeys(str(run.train[key]) for run in runs)) for key in LENGTH}
     return ", ".join(f"{key} {' and '.join(found)}" for key, found in values.items() if len(found) > 1)
 
 

@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pfml import paper
-from pfml.paper import Published
 from pfml.report.ledger import Ledger, Summary, summarise
+from pfml.report.names import dataset_name, metric_name
 from pfml.report.pools import condition, same_condition
-from pfml.report.printed import network_name, printed
+from pfml.report.published import paper
+from pfml.report.published.paper import Published
+from pfml.report.published.printed import network_name, printed
 from pfml.report.rows import run_ids
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import WORDS, Verdict, answers, verdict, verdicts_once
-from pfml.report.words import dataset_name, metric_name
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Row:
 
     theirs: Published
     studies: Sequence[str]
-    cells: Sequence
+    runs: Sequence
     ledger: Ledger
 
     def summary(self, key: str) -> Summary | None:
-        return summarise(self.ledger, self.cells, key) if self.cells else None
+        return summarise(self.ledger, self.runs, key) if self.runs else None
 
     @property
     def verdict(self) -> Verdict:
@@ -37,10 +37,10 @@ def rows_of(theirs: Iterable[Published], studies: Studies) -> list[Row]:
     """A row for every published number; two where studies answer it with different configurations."""
     rows = []
     for p in theirs:
-        cells = [cell for cell in studies.cells_of(p.dataset, p.key) if answers(cell, p)]
-        groups = same_condition(cells) or [[]]
+        runs = [run for run in studies.runs_of(p.dataset, p.key) if answers(run, p)]
+        groups = same_condition(runs) or [[]]
         for group in groups:
-            names = dict.fromkeys(cell.study for cell in cells if condition(cell) == condition(group[0]))
+            names = dict.fromkeys(run.study for run in runs if condition(run) == condition(group[0]))
             rows.append(Row(p, tuple(names), group, studies.ledger))
     return rows
 
@@ -58,7 +58,7 @@ def comparison_parts(table: int, studies: Studies) -> list[Table | str]:
 
 
 def _ran(row: Row) -> bool:
-    return bool(row.ledger.find_all(row.cells))
+    return bool(row.ledger.find_all(row.runs))
 
 
 def _first_measure(table: int, dataset: str, rows: Sequence[Row]) -> Table:
@@ -71,7 +71,7 @@ def _first_measure(table: int, dataset: str, rows: Sequence[Row]) -> Table:
         numbers("difference", [row.verdict.difference for row in rows]),
         words("verdict", [row.verdict.text for row in rows]),
         Column("n", [seeds(s) for s in last]),
-        words("MLflow runs", [run_ids(row.ledger, row.cells) for row in rows]),
+        words("MLflow runs", [run_ids(row.ledger, row.runs) for row in rows]),
     ]
     title = f"**{dataset_name(dataset)}, R@1**: ours beside the published."
     return table_of(f"table-{table}-{dataset}", title, columns, [counted(Counter(r.verdict.word for r in rows))])

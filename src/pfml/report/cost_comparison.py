@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pfml import paper
-from pfml.paper import Published
 from pfml.report.ledger import Summary
-from pfml.report.printed import printed
+from pfml.report.published import paper
+from pfml.report.published.paper import Published
+from pfml.report.published.printed import printed
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Entry, Table, numbers, plain, seeds, table_of, words
 from pfml.report.timings import Timed

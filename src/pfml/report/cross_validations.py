@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pfml.cell import Cell
-from pfml.cells import by_repeat
+from pfml.settings.run import Run
+from pfml.settings.runs import by_repeat
 
 MEASURES = [(kind, name) for kind in ("separated", "concatenated") for name in ("recall@1", "r_precision", "map@r")]
 
@@ -61,21 +61,21 @@ def _result(path: Path) -> Result:
     return Result(tuple(raw[key] for key in digests), raw, path)
 
 
-def fold_results(results: Iterable[Result], cells: Sequence[Cell]) -> list[tuple[Cell, dict, list[dict]]]:
+def fold_results(results: Iterable[Result], runs: Sequence[Run]) -> list[tuple[Run, dict, list[dict]]]:
     """(cell, its measures and origin, its history) of every fold on disk that a study's `cells` ask for: what
-    `pfml.register` keeps in MLflow. Each fold's run has the measures of the joined networks too.
+    `pfml.tracking.register` keeps in MLflow. Each fold's run has the measures of the joined networks too.
     """
     found, rows = {result.digests: result for result in results}, []
-    for folds in by_repeat(cells).values():
-        result = found.get(tuple(cell.digest for cell in folds))
+    for folds in by_repeat(runs).values():
+        result = found.get(tuple(run.digest for run in folds))
         if result is None:
             continue
         names = [f"{kind}_{name}" for kind, name in MEASURES if kind == "concatenated"] + ["dataset_digest"]
         shared = {name: result.numbers[name] for name in names}
         history = _histories(result.path.with_suffix(".csv"))
-        for k, cell in enumerate(folds):
+        for k, run in enumerate(folds):
             own = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
-            rows.append((cell, result.fold(k) | shared, own))
+            rows.append((run, result.fold(k) | shared, own))
     return rows
 
 

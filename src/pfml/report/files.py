@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pfml.report.names import MISSING
 from pfml.report.table import Entry, Table
-from pfml.report.words import MISSING
 
 ENDINGS = (".csv", ".tex")
 CHARACTERS = {

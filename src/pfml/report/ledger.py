@@ -38,7 +38,7 @@ class Record:
     """One finished run: who it is, and `numbers` (recall@K, map@r, w2, seconds, ...), None where not measured."""
 
     study: str
-    cell: str
+    run: str
     dataset: str
     backbone: str
     dim: int
@@ -56,7 +56,7 @@ class Record:
         """Sort key: study, dataset, network, grid before ablations, method, point, seed."""
         value = -math.inf if self.value is None else self.value
         return (self.study, self.dataset, self.backbone, self.dim, self.axis, value, self.method, self.noise,
-                self.seed, self.digest, self.cell)  # fmt: skip
+                self.seed, self.digest, self.run)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Ledger:
     current: tuple[Record, ...]
     others: tuple[Record, ...]
 
-    def find(self, cell) -> Record | None:
+    def find(self, run) -> Record | None:
         """The run of a cell, None where it is not finished. Of runs with one digest the cell's own file comes first."""
-        same = self._by_digest.get(cell.digest, ())
-        return min(same, key=lambda r: ((r.study, r.cell) != (cell.study, cell.name), r.order), default=None)
+        same = self._by_digest.get(run.digest, ())
+        return min(same, key=lambda r: ((r.study, r.run) != (run.study, run.name), r.order), default=None)
 
     @cached_property
     def _by_digest(self) -> dict[str, list[Record]]:
@@ -78,8 +78,8 @@ class Ledger:
             found.setdefault(record.digest, []).append(record)
         return found
 
-    def find_all(self, cells: Iterable) -> list[Record]:
-        return [record for record in map(self.find, cells) if record is not None]
+    def find_all(self, runs: Iterable) -> list[Record]:
+        return [record for record in map(self.find, runs) if record is not None]
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ class Sweep:
     axis: str
     default: float
     base: Sequence
-    cells: Sequence
+    runs: Sequence
 
     def points(self) -> list[tuple[float, list]]:
         """(value, its cells), by rising value; a swept point that equals the default is one run and counts once."""
-        by_value = {float(self.default): {cell.digest: cell for cell in self.base}}
-        for cell in self.cells:
-            by_value.setdefault(float(cell.value), {}).setdefault(cell.digest, cell)
-        return sorted((value, list(cells.values())) for value, cells in by_value.items())
+        by_value = {float(self.default): {run.digest: run for run in self.base}}
+        for run in self.runs:
+            by_value.setdefault(float(run.value), {}).setdefault(run.digest, run)
+        return sorted((value, list(runs.values())) for value, runs in by_value.items())
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ def join_wasserstein(records: Sequence[Record], folder: str | Path) -> list[Reco
         ValueError: a missing column or a cell that is not a number; names file, line and column.
     """
 
-    def keys(study: str, digest: str, cell: str) -> list[tuple]:
-        return [(study, digest, cell), (study, digest), (digest,)]
+    def keys(study: str, digest: str, run: str) -> list[tuple]:
+        return [(study, digest, run), (study, digest), (digest,)]
 
     found = {}
     for path in sorted(Path(folder).rglob("*.csv")):
@@ -179,7 +179,7 @@ def join_wasserstein(records: Sequence[Record], folder: str | Path) -> list[Reco
                 found.setdefault(key, measured)
 
     def joined(record: Record) -> Record:
-        measured = next((found[key] for key in keys(record.study, record.digest, record.cell) if key in found), {})
+        measured = next((found[key] for key in keys(record.study, record.digest, record.run) if key in found), {})
         return replace(record, numbers={"w2": None, "w2_relative": None, **record.numbers, **measured})
 
     return [joined(record) for record in records]
@@ -213,7 +213,7 @@ def _number(path, line: int, key: str, text: str | None) -> float | None:
 
 def split(records: Iterable[Record], expected: Iterable) -> Ledger:
     """Records whose digest one of the expected cells (anything with .digest) has, and the rest."""
-    digests = {cell.digest for cell in expected}
+    digests = {run.digest for run in expected}
     records = sorted(records, key=lambda r: r.order)
     return Ledger(
         current=tuple(r for r in records if r.digest in digests),
@@ -221,23 +221,23 @@ def split(records: Iterable[Record], expected: Iterable) -> Ledger:
     )
 
 
-def summarise(ledger: Ledger, cells: Sequence, key: str) -> Summary:
+def summarise(ledger: Ledger, runs: Sequence, key: str) -> Summary:
     """A measured number over the seeds of one table row; runs that did not measure it do not count."""
-    values = [record.numbers.get(key) for record in ledger.find_all(cells)]
+    values = [record.numbers.get(key) for record in ledger.find_all(runs)]
     values = [value for value in values if value is not None]
     return Summary(
         mean=statistics.fmean(values) if values else None,
         std=statistics.stdev(values) if len(values) > 1 else None,
         n=len(values),
-        expected=len(cells),
+        expected=len(runs),
     )
 
 
-def histories(ledger: Ledger, cells: Iterable) -> list[tuple[str, float, list[dict]]]:
+def histories(ledger: Ledger, runs: Iterable) -> list[tuple[str, float, list[dict]]]:
     """(method, noise, history rows) of every finished cell that has its history file beside its result."""
-    found = [(cell, ledger.find(cell)) for cell in cells]
-    paths = [(cell, r.path.with_suffix(".csv")) for cell, r in found if r and r.path]
-    return [(cell.method, float(cell.noise), read_history(path)) for cell, path in paths if path.exists()]
+    found = [(run, ledger.find(run)) for run in runs]
+    paths = [(run, r.path.with_suffix(".csv")) for run, r in found if r and r.path]
+    return [(run.method, float(run.noise), read_history(path)) for run, path in paths if path.exists()]
 
 
 def recall_levels(records: Iterable[Record]) -> list[int]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from pfml.report.names import MISSING, markdown_table, number
 from pfml.report.table import Entry, Section, Table
-from pfml.report.words import MISSING, markdown_table, number
 
 
 def document(preamble: str, sections: Sequence[Section]) -> str:

@@ -5,14 +5,14 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pfml.cell import Cell
-from pfml.cells import by_repeat
 from pfml.report.cross_validations import MEASURES, Result
 from pfml.report.ledger import Summary
 from pfml.report.mlrc_comparison import TABLES, unlike
+from pfml.report.names import dataset_name, method_name, metric_name
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Entry, Table, seeds, table_of, words
-from pfml.report.words import dataset_name, method_name, metric_name
+from pfml.settings.run import Run
+from pfml.settings.runs import by_repeat
 
 
 @dataclass(frozen=True)
@@ -47,29 +47,27 @@ class Block:
     rows: dict[str, Row]
 
 
-def blocks(results: Iterable[Result], cells: Iterable[Cell]) -> list[Block]:
+def blocks(results: Iterable[Result], runs: Iterable[Run]) -> list[Block]:
     """What the configuration asks for, with what is there of it, by study, dataset and network."""
     found = {result.digests: result for result in results}
-    places: dict[tuple, list[Cell]] = {}
-    for cell in cells:
-        places.setdefault((cell.study, cell.dataset, cell.backbone, cell.dim, cell.folds, unlike(cell)), []).append(
-            cell
-        )
+    places: dict[tuple, list[Run]] = {}
+    for run in runs:
+        places.setdefault((run.study, run.dataset, run.backbone, run.dim, run.folds, unlike(run)), []).append(run)
 
-    def row(method: str, cells: list[Cell]) -> Row:
-        repeats = by_repeat([cell for cell in cells if cell.method == method]).values()
+    def row(method: str, runs: list[Run]) -> Row:
+        repeats = by_repeat([run for run in runs if run.method == method]).values()
         there = [found[key] for key in map(_digests, repeats) if key in found]
         measures = {(kind, name): interval([r.numbers[f"{kind}_{name}"] for r in there]) for kind, name in MEASURES}
         return Row(measures, len(there), len(repeats))
 
     return [
-        Block(*place, {method: row(method, cells) for method in dict.fromkeys(cell.method for cell in cells)})
-        for place, cells in places.items()
+        Block(*place, {method: row(method, runs) for method in dict.fromkeys(run.method for run in runs)})
+        for place, runs in places.items()
     ]
 
 
-def _digests(folds: Sequence[Cell]) -> tuple[str, ...]:
-    return tuple(cell.digest for cell in folds)
+def _digests(folds: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(run.digest for run in folds)
 
 
 def interval(fractions: Sequence[float]) -> Interval:
@@ -87,17 +85,17 @@ def mlrc_tables(table: int, studies: Studies) -> list[Table | str]:
     """Our part of a table: studies of its own dataset, and of datasets that the paper does not have, of which anything
     was run. Results that no study asks for are named below, in no row.
     """
-    cells = [cell for study in studies.every for cell in study.folds]
+    runs = [run for study in studies.every for run in study.folds]
     shown = [
         block
-        for block in blocks(studies.cross_validations, cells)
+        for block in blocks(studies.cross_validations, runs)
         if _mine(block.dataset, table) and any(row.n for row in block.rows.values())
     ]
-    asked = set(map(_digests, by_repeat(cells).values()))
+    asked = set(map(_digests, by_repeat(runs).values()))
     others = [r for r in studies.cross_validations if r.digests not in asked and _mine(r.numbers["dataset"], table)]
     named = ", ".join(f"`{r.numbers['study']}/{r.path.stem}`" for r in others)
     below = [f"Outside the present configuration, in no row: {named}."] if others else []
-    names = ", ".join(dict.fromkeys(f"`{cell.study}`" for cell in cells if cell.dataset == TABLES[table]))
+    names = ", ".join(dict.fromkeys(f"`{run.study}`" for run in runs if run.dataset == TABLES[table]))
     why = names or f"`{studies.running.name}` does not measure this"
     waiting = [] if shown else [f"Ours: not run ({why})."]
     return [*(own_table(table, block, studies) for block in shown), *waiting, *below]
@@ -112,10 +110,8 @@ def own_table(table: int, block: Block, studies: Studies) -> Table:
     methods = list(block.rows)
     columns = [words("Method", list(map(method_name, methods)))]
     for kind, name in MEASURES:
-        cells = [block.rows[m].measures[kind, name] for m in methods]
-        columns.append(
-            Column(f"{kind} {metric_name(name)}", [Entry(cell.mean, cell.half, 2) for cell in cells], "high")
-        )
+        runs = [block.rows[m].measures[kind, name] for m in methods]
+        columns.append(Column(f"{kind} {metric_name(name)}", [Entry(run.mean, run.half, 2) for run in runs], "high"))
     columns.append(Column("n", [seeds(Summary(None, None, row.n, row.expected)) for row in block.rows.values()]))
     note = f" Not comparable with any published number: {block.reason}." if block.reason else ""
     title = (

@@ -8,18 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pfml import paper
-from pfml.cell import Cell
-from pfml.cells import by_repeat
-from pfml.paper import Published
 from pfml.report.comparison import counted
 from pfml.report.ledger import Summary
+from pfml.report.names import dataset_name, metric_name
 from pfml.report.pools import condition
-from pfml.report.printed import printed
+from pfml.report.published import paper
+from pfml.report.published.paper import Published
+from pfml.report.published.printed import printed
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Entry, Table, numbers, percent, seeds, table_of, words
 from pfml.report.verdicts import NETWORKS, Verdict, verdict, verdicts_once
-from pfml.report.words import dataset_name, metric_name
+from pfml.settings.run import Run
+from pfml.settings.runs import by_repeat
 
 TABLES = {6: "cub200", 7: "cars196"}
 KINDS = {128: "separated", 512: "concatenated"}  # dimensions of a network and of four side by side
@@ -48,39 +48,39 @@ class Row:
         return verdict(self.theirs, self.ours)
 
 
-def unlike(cell: Cell) -> str:
+def unlike(run: Run) -> str:
     """Why a cross validation may not be set beside the published numbers of its dataset; "" where it may."""
-    if cell.dataset not in TABLES.values():
-        return f"{dataset_name(cell.dataset)} is no dataset of Tables 6 and 7"
-    if NETWORKS.get(cell.backbone) != "bninception" or cell.model["weights"] != "pretrained":
+    if run.dataset not in TABLES.values():
+        return f"{dataset_name(run.dataset)} is no dataset of Tables 6 and 7"
+    if NETWORKS.get(run.backbone) != "bninception" or run.model["weights"] != "pretrained":
         return "Tables 6 and 7 are of BN-Inception with published weights"
-    if (cell.dim, cell.folds) != (min(KINDS), FOLDS):
+    if (run.dim, run.folds) != (min(KINDS), FOLDS):
         return f"Tables 6 and 7 are of {FOLDS} networks of {min(KINDS)} dimensions"
     return ""
 
 
 def rows_of(table: int, studies: Studies) -> list[Row]:
     """A row for every published number of a table; two where studies answer it with different configurations."""
-    cells: dict[str, list[Cell]] = {}
+    runs: dict[str, list[Run]] = {}
     for study in studies.every:
-        for cell in study.folds:
-            if cell.dataset == TABLES[table] and not unlike(cell):
-                cells.setdefault(cell.method, []).append(cell)
+        for run in study.folds:
+            if run.dataset == TABLES[table] and not unlike(run):
+                runs.setdefault(run.method, []).append(run)
     found = {result.digests: result.numbers for result in studies.cross_validations}
     rows = []
     for p in paper.published(table):
-        groups: dict[str, list[Cell]] = {}
-        for cell in cells.get(p.key, []):
-            groups.setdefault(condition(cell, ("fold",)), []).append(cell)
+        groups: dict[str, list[Run]] = {}
+        for run in runs.get(p.key, []):
+            groups.setdefault(condition(run, ("fold",)), []).append(run)
         rows += [_row(p, group, found, studies) for group in groups.values()] or [Row(p)]
     return rows
 
 
-def _row(p: Published, cells: Sequence[Cell], found: dict, studies: Studies) -> Row:
-    repeats = {tuple(cell.digest for cell in folds) for folds in by_repeat(cells).values()}
+def _row(p: Published, runs: Sequence[Run], found: dict, studies: Studies) -> Row:
+    repeats = {tuple(run.digest for run in folds) for folds in by_repeat(runs).values()}
     values = [found[key][f"{KINDS[p.dim]}_{p.metric}"] for key in sorted(repeats & set(found))]
     mean, std = statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
-    names = tuple(dict.fromkeys(cell.study for cell in cells))
+    names = tuple(dict.fromkeys(run.study for run in runs))
     places = tuple(studies.find(name).experiment for name in names) if values else ()
     return Row(p, names, Summary(mean, std, len(values), len(repeats)), places)
 

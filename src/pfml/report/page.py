@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from pfml.report.markdown import entry_text
+from pfml.report.names import MISSING
 from pfml.report.table import Entry, Section, Table
-from pfml.report.words import MISSING
 
 
 def render_page(

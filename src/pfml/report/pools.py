@@ -12,16 +12,16 @@ from functools import cache
 from pathlib import Path
 
 from pfml.report.ledger import Ledger, Summary, summarise
+from pfml.report.names import dataset_name
 from pfml.report.studies import Studies
-from pfml.report.words import dataset_name
 
 USUAL = "reconstruction"  # the measure of W2 that is the default of params.yaml
 
 
 @cache
-def condition(cell, without: tuple[str, ...] = ()) -> str:
+def condition(run, without: tuple[str, ...] = ()) -> str:
     """All that decides a cell's numbers but its seed, and but the settings `without` ("noise", "loss.alpha")."""
-    config = {key: value for key, value in cell.config.items() if key not in ("seed", *without)}
+    config = {key: value for key, value in run.config.items() if key not in ("seed", *without)}
     for name in without:
         section, _, key = name.partition(".")
         if key:
@@ -29,11 +29,11 @@ def condition(cell, without: tuple[str, ...] = ()) -> str:
     return json.dumps(config, sort_keys=True, default=str)
 
 
-def same_condition(cells: Iterable) -> list[list]:
+def same_condition(runs: Iterable) -> list[list]:
     """Cells grouped by all but their seed, each digest once, groups in the order in which they come."""
     groups: dict[str, dict] = {}
-    for cell in cells:
-        groups.setdefault(condition(cell), {}).setdefault(cell.digest, cell)
+    for run in runs:
+        groups.setdefault(condition(run), {}).setdefault(run.digest, run)
     return [list(group.values()) for group in groups.values()]
 
 
@@ -68,21 +68,21 @@ class Pool:
 
     def levels(self, kind: str = "uniform") -> list[float]:
         """Rates of one kind of noise, 0 among them, at which a method has a finished run."""
-        return sorted({n for (m, n, k), cells in self.rows.items() if k in ("", kind) and self.ledger.find_all(cells)})
+        return sorted({n for (m, n, k), runs in self.rows.items() if k in ("", kind) and self.ledger.find_all(runs)})
 
-    def cells(self, method: str, noise: float = 0.0, kind: str = "uniform") -> Sequence:
+    def runs(self, method: str, noise: float = 0.0, kind: str = "uniform") -> Sequence:
         return self.rows.get((method, noise, kind if noise else ""), ())
 
     def summary(self, method: str, noise: float, key: str, kind: str = "uniform") -> Summary:
-        return summarise(self.ledger, self.cells(method, noise, kind), key)
+        return summarise(self.ledger, self.runs(method, noise, kind), key)
 
     def by_seed(self, method: str, noise: float, key: str) -> dict[int, float]:
         """A measure of each finished seed."""
-        return by_seed(self.ledger, self.cells(method, noise), key)
+        return by_seed(self.ledger, self.runs(method, noise), key)
 
 
-def by_seed(ledger: Ledger, cells: Sequence, key: str) -> dict[int, float]:
-    found = ((cell.seed, ledger.find(cell)) for cell in cells)
+def by_seed(ledger: Ledger, runs: Sequence, key: str) -> dict[int, float]:
+    found = ((run.seed, ledger.find(run)) for run in runs)
     return {seed: r.numbers[key] for seed, r in found if r is not None and r.numbers.get(key) is not None}
 
 
@@ -93,20 +93,20 @@ def pools_of(studies: Studies) -> list[Pool]:
     """
     groups: dict = {}
     for study in studies.every:
-        for cell in study.grid:
-            if not cell.train["hold_out"]:
-                network = (cell.dataset, cell.backbone, cell.dim, cell.model["weights"])
-                row = (cell.method, float(cell.noise), cell.noise_kind.get("kind", "uniform") if cell.noise else "")
-                groups.setdefault(network, {}).setdefault(row, []).append(cell)
+        for run in study.grid:
+            if not run.train["hold_out"]:
+                network = (run.dataset, run.backbone, run.dim, run.model["weights"])
+                row = (run.method, float(run.noise), run.noise_kind.get("kind", "uniform") if run.noise else "")
+                groups.setdefault(network, {}).setdefault(row, []).append(run)
     pools = [
-        Pool(*network, {row: _first_run(cells, studies.ledger) for row, cells in rows.items()}, studies.ledger)
+        Pool(*network, {row: _first_run(runs, studies.ledger) for row, runs in rows.items()}, studies.ledger)
         for network, rows in groups.items()
     ]
-    return [pool for pool in pools if any(pool.ledger.find_all(cells) for cells in pool.rows.values())]
+    return [pool for pool in pools if any(pool.ledger.find_all(runs) for runs in pool.rows.values())]
 
 
-def _first_run(cells: Sequence, ledger: Ledger) -> list:
-    groups = same_condition(cells)
+def _first_run(runs: Sequence, ledger: Ledger) -> list:
+    groups = same_condition(runs)
     return next((group for group in groups if ledger.find_all(group)), groups[0])
 
 

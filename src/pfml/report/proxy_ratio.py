@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pfml import paper
 from pfml.report.blocks import Block
 from pfml.report.ledger import Summary
+from pfml.report.names import dataset_name, method_name
 from pfml.report.pools import by_seed, measures_of
+from pfml.report.published import paper
 from pfml.report.rows import run_ids
 from pfml.report.studies import Studies
 from pfml.report.table import EMPTY, Column, Entry, Table, numbers, plain, seeds, table_of, words
 from pfml.report.verdicts import Verdict, answers, judged, verdicts_once, why_not
-from pfml.report.words import dataset_name, method_name
 
 STATEMENT = paper.statements(3)[0]
 OWN, OTHERS = STATEMENT.method, (STATEMENT.other, "cpml")  # CPML's value is lost: the text says that it is higher
@@ -65,24 +65,24 @@ def ratio_rows(studies: Studies, shown: Sequence[Block], blocks: Sequence[Block]
 
 
 def _row(studies: Studies, block: Block, other: str) -> Row | None:
-    cells, theirs = block.row(OWN, 0.0), block.row(other, 0.0)
-    if not cells or not theirs:
+    runs, theirs = block.row(OWN, 0.0), block.row(other, 0.0)
+    if not runs or not theirs:
         return None
-    first, second = by_seed(studies.ledger, cells, "w2"), by_seed(studies.ledger, theirs, "w2")
+    first, second = by_seed(studies.ledger, runs, "w2"), by_seed(studies.ledger, theirs, "w2")
     ratios = {seed: first[seed] / second[seed] for seed in first if second.get(seed)}
-    seeds = {cell.seed for cell in cells} & {cell.seed for cell in theirs}
-    records = studies.ledger.find_all([*cells, *theirs])
-    reason = _reason(cells) or ("W2 of two readings of the measure" if len(measures_of(records)) > 1 else "")
-    m = [by_seed(studies.ledger, same, "proxies_per_class") for same in (cells, theirs)]
+    seeds = {run.seed for run in runs} & {run.seed for run in theirs}
+    records = studies.ledger.find_all([*runs, *theirs])
+    reason = _reason(runs) or ("W2 of two readings of the measure" if len(measures_of(records)) > 1 else "")
+    m = [by_seed(studies.ledger, same, "proxies_per_class") for same in (runs, theirs)]
     counts = [int(next(iter(found.values()))) for found in m if found] if ratios else []
     return Row(other, block, ratios, len(seeds), reason, counts)
 
 
-def _reason(cells: Sequence) -> str:
+def _reason(runs: Sequence) -> str:
     lost = paper.published(3, key=OWN)[0]
-    if why := why_not(cells):
+    if why := why_not(runs):
         return why
-    if answers(cells[0], lost):
+    if answers(runs[0], lost):
         return ""
     return f"Table 3 is of {dataset_name(lost.dataset)} with a {lost.backbone} of {lost.dim} dimensions"
 
@@ -114,8 +114,8 @@ def ratio_table(table: int, studies: Studies, rows: Sequence[Row]) -> Table:
 def _runs(studies: Studies, row: Row) -> str:
     if row.block is None or not row.ratios:
         return ""
-    cells = [c for method in (OWN, row.other) for c in row.block.row(method, 0.0) if c.seed in row.ratios]
-    return run_ids(studies.ledger, cells)
+    runs = [c for method in (OWN, row.other) for c in row.block.row(method, 0.0) if c.seed in row.ratios]
+    return run_ids(studies.ledger, runs)
 
 
 def ratio_verdicts(studies: Studies, blocks: Sequence[Block]) -> Counter:

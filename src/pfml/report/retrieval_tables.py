@@ -1,15 +1,15 @@
 """Tables 1, 2, 4 and 5: retrieval on clean and on noisy labels, the published rows first, then ours beside them."""
 
-from pfml import paper
 from pfml.report import readings
 from pfml.report.blocks import PAPER_NOISE, Block
 from pfml.report.comparison import comparison_parts
 from pfml.report.ledger import recall_levels
-from pfml.report.printed import footnotes, published_pair, published_parts
+from pfml.report.names import dataset_name, metric_name, share
+from pfml.report.published import paper
+from pfml.report.published.printed import footnotes, published_pair, published_parts
 from pfml.report.rows import column, method_column, nothing_run, own_blocks, row_of, run_ids, titled
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Table, numbers, plain, seeds, seeds_of, table_of, words
-from pfml.report.words import dataset_name, metric_name, share
 
 OWN = "**Our own studies.**"
 SMALL, DIM = (4, 5), 64  # the paper's tables of small embeddings
@@ -44,13 +44,13 @@ def small_table(table: int, studies: Studies, block: Block) -> Table:
 
 
 def _clean(block: Block) -> list:
-    return [cell for cell in block.cells if float(cell.noise) == 0]
+    return [run for run in block.runs if float(run.noise) == 0]
 
 
 def clean_table(table: int, studies: Studies, block: Block) -> Table:
     """Every measure of every method of one study at the last epoch, and R@1 of the best."""
     ledger = studies.ledger
-    levels = recall_levels(ledger.find_all(block.cells))
+    levels = recall_levels(ledger.find_all(block.runs))
     keys = [*(f"recall@{k}" for k in levels), "map@r", "r_precision", "nmi", "best_recall@1"]
     rows = {key: row_of(ledger, block, 0.0, key) for key in [*keys, "best_epoch", "seconds"]}
     recall = rows["recall@1"]
@@ -76,7 +76,7 @@ def noise_table(table: int, studies: Studies, blocks: list[Block]) -> list[Table
 
 
 def _clean_and_noisy(block: Block) -> list:
-    return [cell for cell in block.cells if float(cell.noise) in (0.0, block.noisy)]
+    return [run for run in block.runs if float(run.noise) in (0.0, block.noisy)]
 
 
 def drop_table(table: int, studies: Studies, block: Block) -> Table:

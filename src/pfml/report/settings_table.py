@@ -2,33 +2,33 @@
 
 from collections.abc import Sequence
 
-from pfml import paper
-from pfml.cell import Cell
-from pfml.paper import Published
-from pfml.report.printed import footnotes, printed
+from pfml.report.names import dataset_name, method_name
+from pfml.report.published import paper
+from pfml.report.published.paper import Published
+from pfml.report.published.printed import footnotes, printed
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
 from pfml.report.verdicts import NETWORKS
-from pfml.report.words import dataset_name, method_name
+from pfml.settings.run import Run
 
 SETTINGS = ("optimizer", "lr", "proxy_lr", "weight_decay", "batch", "epochs", "frozen_epochs", "freeze_bn", "schedule",
             "sampler", "transform")  # fmt: skip
 FURTHER = ("images_per_class", "clip_norm", "clip_value", "clip_proxies", "precision", "select")  # in the file only
 OURS = {  # the published word, and how ours says the same
-    "optimizer": lambda cell: cell.train["optimizer"].capitalize(),
-    "batch": lambda cell: cell.train["batch"],
-    "bn_freeze": lambda cell: "no" if cell.train["freeze_bn"] == "none" else "yes",
-    "warmup_epochs": lambda cell: cell.train["frozen_epochs"],
-    "proxy_lr": lambda cell: cell.train["proxy_lr"],
-    "lr": lambda cell: cell.train["lr"],
-    "weight_decay": lambda cell: cell.train["weight_decay"],
+    "optimizer": lambda run: run.train["optimizer"].capitalize(),
+    "batch": lambda run: run.train["batch"],
+    "bn_freeze": lambda run: "no" if run.train["freeze_bn"] == "none" else "yes",
+    "warmup_epochs": lambda run: run.train["frozen_epochs"],
+    "proxy_lr": lambda run: run.train["proxy_lr"],
+    "lr": lambda run: run.train["lr"],
+    "weight_decay": lambda run: run.train["weight_decay"],
 }
 FIELD = ("pfml", "pfml_tuned")  # the methods that tables.md shows; the file beside it has all
 
 
 def settings_tables(table: int, studies: Studies) -> list[Table | str]:
-    shown = [(study.name, cells) for study in studies.every for cells in _configurations(study.grid)]
-    field = [(name, cells) for name, cells in shown if cells[0].method in FIELD]
+    shown = [(study.name, runs) for study in studies.every for runs in _configurations(study.grid)]
+    field = [(name, runs) for name, runs in shown if runs[0].method in FIELD]
     title = "**Ours**, of PFML in every study, resolved as training sees them; n is the number of finished runs."
     every = "As Table 8's, of every method and with its loss settings."
     return [
@@ -42,11 +42,11 @@ def settings_tables(table: int, studies: Studies) -> list[Table | str]:
     ]
 
 
-def _configurations(grid: Sequence[Cell]) -> list[list[Cell]]:
+def _configurations(grid: Sequence[Run]) -> list[list[Run]]:
     """Cells of one method on one dataset; noise and seed change no setting that is shown."""
     groups: dict = {}
-    for cell in grid:
-        groups.setdefault((cell.dataset, cell.method), []).append(cell)
+    for run in grid:
+        groups.setdefault((run.dataset, run.method), []).append(run)
     return list(groups.values())
 
 
@@ -58,12 +58,12 @@ def published_settings(table: int, studies: Studies) -> list[Table | str]:
     metrics = list(dict.fromkeys(p.metric for p in theirs))
     columns, compared = [words("Setting", [metric.replace("_", " ") for metric in metrics])], []
     for backbone, dataset, dim in places:
-        cell = next((c for c in studies.cells_of(dataset, "pfml") if _place(c) == (backbone, dim)), None)
+        run = next((c for c in studies.runs_of(dataset, "pfml") if _place(c) == (backbone, dim)), None)
         heading = f"{dataset_name(dataset)} {backbone}"
         rows = [found.get((metric, backbone, dataset)) for metric in metrics]
         columns.append(Column(heading, [printed(p) for p in rows]))
-        if cell:
-            values = [OURS[metric](cell) for metric in metrics]
+        if run:
+            values = [OURS[metric](run) for metric in metrics]
             columns.append(Column(f"ours, {heading}", [_setting(value) for value in values]))
             compared += [(p, value) for p, value in zip(rows, values) if p and p.value is not None]
     counts = [sum(p.source == s for p in theirs) for s in ("paper", "third-party", "not found")]
@@ -75,8 +75,8 @@ def published_settings(table: int, studies: Studies) -> list[Table | str]:
     return [table_of(f"table-{table}-published", title, columns, said)]
 
 
-def _place(cell: Cell) -> tuple:
-    return NETWORKS.get(cell.backbone), cell.dim
+def _place(run: Run) -> tuple:
+    return NETWORKS.get(run.backbone), run.dim
 
 
 def _equal(theirs: Published, ours) -> bool:
@@ -96,22 +96,22 @@ def used_table(name: str, title: str, shown: Sequence[tuple], studies: Studies, 
         shown: (study, cells of one method on one dataset).
         loss: all settings of the loss as one text and further ones of training, in the files only; else the field's.
     """
-    first = [cells[0] for _, cells in shown]
+    first = [runs[0] for _, runs in shown]
     columns = [
         words("Study", [f"`{study}`" for study, _ in shown]),
-        words("Dataset", [dataset_name(cell.dataset) for cell in first]),
-        words("Method", [method_name(cell.method) for cell in first]),
-        words("Network", [f"{cell.backbone} {cell.dim}-d" for cell in first]),
-        numbers("n", [len(studies.ledger.find_all(cells)) for _, cells in shown], digits=0),
+        words("Dataset", [dataset_name(run.dataset) for run in first]),
+        words("Method", [method_name(run.method) for run in first]),
+        words("Network", [f"{run.backbone} {run.dim}-d" for run in first]),
+        numbers("n", [len(studies.ledger.find_all(runs)) for _, runs in shown], digits=0),
     ]
     if loss:
-        texts = ["; ".join(f"{key} {_setting(value).text}" for key, value in cell.loss.items()) for cell in first]
+        texts = ["; ".join(f"{key} {_setting(value).text}" for key, value in run.loss.items()) for run in first]
         columns.append(words("loss", texts))
     else:
         for key, heading in (("proxies_per_class", "M"), ("alpha", "α"), ("delta", "δ"), ("delta_rep", "δ_rep")):
-            columns.append(Column(heading, [_setting(cell.config["loss"][key]) for cell in first]))
+            columns.append(Column(heading, [_setting(run.config["loss"][key]) for run in first]))
     shared = SETTINGS + FURTHER * loss
-    columns += [Column(key.replace("_", " "), [_setting(cell.train[key]) for cell in first]) for key in shared]
+    columns += [Column(key.replace("_", " "), [_setting(run.train[key]) for run in first]) for key in shared]
     return table_of(name, title, columns, listed=not loss)
 
 

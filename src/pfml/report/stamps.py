@@ -10,9 +10,9 @@ from pathlib import Path
 KEY = "Runs"
 
 
-def runs_digest(cells: Iterable) -> str:
+def runs_digest(runs: Iterable) -> str:
     """16 hexadecimal digits of the configurations of some cells, in any order."""
-    return hashlib.sha256("\n".join(sorted(cell.digest for cell in cells)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(sorted(run.digest for run in runs)).encode()).hexdigest()[:16]
 
 
 def stamp(path: str | Path, digest: str) -> None:

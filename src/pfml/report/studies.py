@@ -12,14 +12,14 @@ from pathlib import Path
 
 import yaml
 
-from pfml.cell import Cell
-from pfml.config import params_from
-from pfml.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
 from pfml.report.cross_validations import Result, read_results
 from pfml.report.ledger import Ledger, Record, read_ledger
 from pfml.report.study import Study, study_of
 from pfml.report.timings import Timed, read_timings
+from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
+from pfml.settings.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
+from pfml.settings.run import Run
 from pfml.settings.schema import Params
 from pfml.settings.validation import ConfigError, Loader
 
@@ -40,19 +40,19 @@ class Studies:
         return self.every[0]
 
     @property
-    def cells(self) -> list[Cell]:
-        return [cell for study in self.every for cell in study.cells]
+    def runs(self) -> list[Run]:
+        return [run for study in self.every for run in study.runs]
 
-    def cells_of(self, dataset: str, method: str) -> list[Cell]:
+    def runs_of(self, dataset: str, method: str) -> list[Run]:
         """The grid cells of one method on one dataset, in the order of the studies."""
         return self._by_method.get((dataset, method), [])
 
     @cached_property
-    def _by_method(self) -> dict[tuple, list[Cell]]:
+    def _by_method(self) -> dict[tuple, list[Run]]:
         found: dict = {}
         for study in self.every:
-            for cell in study.grid:
-                found.setdefault((cell.dataset, cell.method), []).append(cell)
+            for run in study.grid:
+                found.setdefault((run.dataset, run.method), []).append(run)
         return found
 
     def find(self, name: str) -> Study | None:
@@ -63,7 +63,7 @@ class Studies:
         study = self.find(record.study)
         if study is None:
             return "there is no study of this name"
-        if record.cell in {cell.name for cell in study.cells}:
+        if record.run in {run.name for run in study.runs}:
             return "outdated: its configuration has changed"
         return "the study no longer asks for it"
 
@@ -76,7 +76,7 @@ def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
         ValueError: a result file that cannot be used (see ledger.read_ledger, timings.read_timings).
     """
     found = [study_of(p) for p in every_params(params)]
-    ledger = read_ledger(reports, [cell for study in found for cell in study.cells])
+    ledger = read_ledger(reports, [run for study in found for run in study.runs])
     timings = read_timings(Path(reports, "complexity"))
     folds = read_results(Path(reports, "runs"))
     return Studies(tuple(replace(study, ledger=ledger) for study in found), ledger, timings, folds)

@@ -3,21 +3,21 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pfml import paper
 from pfml.report.ablations import figure_verdicts
 from pfml.report.blocks import PAPER_NOISE, blocks_of
 from pfml.report.claims import CLAIMS, SUBJECTS, Evidence, claims_of, published_fall
 from pfml.report.comparison import verdict_counts
-from pfml.report.complexity import timed_by
 from pfml.report.cost_comparison import cost_verdicts, rows_of
 from pfml.report.intervals import LEVEL, NOT_RUN
 from pfml.report.mlrc_comparison import mlrc_verdicts
+from pfml.report.names import dataset_name, method_name
 from pfml.report.pools import Pool, pools_of
 from pfml.report.proxy_ratio import ratio_verdicts
+from pfml.report.published import paper
 from pfml.report.studies import Studies
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
+from pfml.report.timing import timed_by
 from pfml.report.verdicts import DATASETS, MLRC, WORDS
-from pfml.report.words import dataset_name, method_name
 
 LEAD = (
     "What became of the paper's claims on each dataset that has runs, and of its numbers. A claim holds, or does not, "
@@ -62,8 +62,8 @@ def departures(pools: Sequence[Pool]) -> str:
     found = []
     for pool in pools:
         printed = PAPER_FIELD | ({"proxies_per_class": 2} if pool.dataset == "sop" else {})
-        for cell in pool.cells(SUBJECTS[0])[:1]:
-            other = [f"{FIELD_NAMES[key]} {cell.loss[key]:g}" for key in printed if cell.loss[key] != printed[key]]
+        for run in pool.runs(SUBJECTS[0])[:1]:
+            other = [f"{FIELD_NAMES[key]} {run.loss[key]:g}" for key in printed if run.loss[key] != printed[key]]
             found += [f"{', '.join(other)} on {pool.name}"] if other else []
     return f", but for {'; '.join(found)}" if found else ""
 
@@ -116,7 +116,7 @@ def table_verdicts(table: int, studies: Studies) -> Counter:
         return cost_verdicts(rows_of(timed_by(studies), studies))
     found = verdict_counts(paper.published(table), studies)
     if table == 3:  # five lost values, and the ratio that the text gives
-        found += ratio_verdicts(studies, blocks_of([cell for study in studies.every for cell in study.grid]))
+        found += ratio_verdicts(studies, blocks_of([run for study in studies.every for run in study.grid]))
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pfml.report.ledger import Summary
-from pfml.report.words import MISSING
+from pfml.report.names import MISSING
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,22 @@
 
 from collections.abc import Callable
 
-from pfml.paper import CAPTIONS, TITLES
 from pfml.report.ablations import ablation_section
 from pfml.report.beyond import beyond_section
 from pfml.report.blocks import Block, blocks_of
-from pfml.report.complexity import cost_tables, costs_of
 from pfml.report.markdown import document
 from pfml.report.mlrc import mlrc_tables
 from pfml.report.mlrc_comparison import comparison_tables
-from pfml.report.printed import LOST, footnotes, published_parts
+from pfml.report.names import MISSING
 from pfml.report.proxy_table import proxy_table
+from pfml.report.published.paper import CAPTIONS, TITLES
+from pfml.report.published.printed import LOST, footnotes, published_parts
 from pfml.report.retrieval_tables import OWN, noise_table, retrieval_table
 from pfml.report.settings_table import settings_tables
 from pfml.report.studies import Studies
 from pfml.report.summary import summary_section
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
-from pfml.report.words import MISSING
+from pfml.report.timing import cost_tables, costs_of
 
 PREAMBLE = f"""# Results
 
@@ -57,7 +57,7 @@ def render_tables(studies: Studies) -> str:
 
 def report_sections(studies: Studies) -> list[Section]:
     """Everything that the report shows of `studies`, in order."""
-    blocks = blocks_of([cell for study in studies.every for cell in study.grid])
+    blocks = blocks_of([run for study in studies.every for run in study.grid])
     return [
         summary_section(studies, costs_of(studies)),
         *(table_section(table, studies, blocks) for table in range(1, 10)),
@@ -93,7 +93,7 @@ def outside(studies: Studies) -> Table | str:
         return "None: every run on disk belongs to the present configuration of a study."
     columns = [
         words("Study", [f"`{r.study}`" for r in others]),
-        words("Run", [r.cell for r in others]),
+        words("Run", [r.run for r in others]),
         words("Digest", [f"`{r.digest}`" for r in others]),
         words("Why", [studies.why_outside(r) for r in others]),
         numbers("R@1", [_percent(r, "recall@1") for r in others]),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfml.report.words import method_name
+from pfml.report.names import method_name
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pfml import paper
-from pfml.paper import Published
 from pfml.report.intervals import NOT_RUN
 from pfml.report.ledger import Summary
-from pfml.report.words import dataset_name
+from pfml.report.names import dataset_name
+from pfml.report.published import paper
+from pfml.report.published.paper import Published
 
 WORDS = ("reproduced", "below", "above", "not run", "not comparable")
 TOLERANCE = 0.5  # points
@@ -88,29 +88,29 @@ def verdicts_once(found: Iterable[tuple[Hashable, str]]) -> Counter:
     return Counter(words.values())
 
 
-def why_not(cells: Sequence) -> str:
+def why_not(runs: Sequence) -> str:
     """Why cells of one study, dataset and network may not be set beside any published number; "" where they may."""
-    cell = cells[0]
-    if cell.dataset not in DATASETS:
-        return f"{dataset_name(cell.dataset)} is no dataset of the paper"
-    if any(c.train["hold_out"] for c in cells):
+    run = runs[0]
+    if run.dataset not in DATASETS:
+        return f"{dataset_name(run.dataset)} is no dataset of the paper"
+    if any(c.train["hold_out"] for c in runs):
         return "measured on validation classes"
-    if cell.backbone not in NETWORKS or cell.model["weights"] != "pretrained":
-        return f"the paper has no {cell.backbone}" + " with these weights" * (cell.backbone in NETWORKS)
-    if not any(p.dim == cell.dim for p in paper.published(backbone=NETWORKS[cell.backbone], dataset=cell.dataset)):
-        return f"the paper has no {cell.backbone} of {cell.dim} dimensions on {dataset_name(cell.dataset)}"
+    if run.backbone not in NETWORKS or run.model["weights"] != "pretrained":
+        return f"the paper has no {run.backbone}" + " with these weights" * (run.backbone in NETWORKS)
+    if not any(p.dim == run.dim for p in paper.published(backbone=NETWORKS[run.backbone], dataset=run.dataset)):
+        return f"the paper has no {run.backbone} of {run.dim} dimensions on {dataset_name(run.dataset)}"
     return ""
 
 
-def answers(cell, theirs: Published) -> bool:
+def answers(run, theirs: Published) -> bool:
     """Whether a grid cell was run for the row of a published number."""
-    same = (cell.method, cell.dataset, cell.dim, float(cell.noise)) == (
+    same = (run.method, run.dataset, run.dim, float(run.noise)) == (
         theirs.key, theirs.dataset, theirs.dim, theirs.noise,
     )  # fmt: skip
     return (
         same
         and theirs.table not in MLRC
-        and NETWORKS.get(cell.backbone) == theirs.backbone
-        and (cell.model["weights"], cell.train["hold_out"]) == ("pretrained", False)
-        and cell.noise_kind.get("kind", "uniform") == "uniform"
+        and NETWORKS.get(run.backbone) == theirs.backbone
+        and (run.model["weights"], run.train["hold_out"]) == ("pretrained", False)
+        and run.noise_kind.get("kind", "uniform") == "uniform"
     )

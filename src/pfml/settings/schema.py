@@ -15,10 +15,10 @@ from pfml.settings.theory import Theory
 from pfml.settings.tune import Tune
 from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 
-# name: training classes, as in pfml.data.catalogue; other names are datasets of your own
+# name: training classes, as in pfml.datasets.catalogue; other names are datasets of your own
 DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
 
-# Presets of pfml.data.transforms and the side of the picture that the network sees; None: as large as it is.
+# Presets of pfml.training.batches.transforms and the side that the network sees; None: as large as it is.
 TRANSFORMS = {"shift": None, "small": 64, **dict.fromkeys(
     ("proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"), 224,
 ), "mlrc": 227}  # fmt: skip
@@ -99,7 +99,7 @@ class Split(Section):
 
 
 class Noise(Section):
-    """Kinds of pfml.data.noise_kinds; the places may hold {dataset} and {noise}, the grid's fraction as written."""
+    """Kinds of pfml.labels.noise_kinds; the places may hold {dataset} and {noise}, the grid's fraction as written."""
 
     kind: Literal["uniform", "pairflip", "semantic", "list"]
     neighbours: Count
@@ -131,7 +131,7 @@ class Noise(Section):
 
 
 class Model(Section):
-    """The arguments of pfml.models.build_model."""
+    """The arguments of pfml.training.networks.model.build_model."""
 
     backbone: str
     weights: str | None

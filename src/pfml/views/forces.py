@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from pfml.losses import build_loss
-from pfml.report.words import method_name
+from pfml.report.names import method_name
 from pfml.settings.losses import LOSS_SETTINGS
 from pfml.settings.schema import Params
 

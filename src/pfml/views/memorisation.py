@@ -1,5 +1,5 @@
 """Which wrong training labels the runs of a study have fitted at the end of training, and which they have resisted
-(pfml.fitted_labels says what that means).
+(pfml.retrieval.memorisation says what that means).
 
 The same question is put to the run that saw only true labels, about the same samples: how many of them lie in their
 true class (what could be resisted at best) and in the given one (what chance and likeness alone would seem to fit). A
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.cell import Cell
-from pfml.fitted_labels import label_fit, neighbourhoods, shares
-from pfml.trained import Trained, read_trained
+from pfml.evaluation.trained import Trained, read_trained
+from pfml.retrieval.memorisation import label_fit, neighbourhoods, shares
+from pfml.settings.run import Run
 from pfml.wasserstein import unit
 
 COLUMNS = (
@@ -37,33 +37,33 @@ def nearest_centres(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarra
     return similar.argmax(1)
 
 
-def memorisation(cells: Sequence[Cell]) -> list[dict]:
-    """A row (COLUMNS) per noisy cell; the clean columns are None without a finished clean run of method and seed.
+def memorisation(runs: Sequence[Run]) -> list[dict]:
+    """A row (COLUMNS) per noisy run; the clean columns are None without a finished clean run of method and seed.
 
     Raises:
         ValueError: a run belongs to another configuration, or its images are not those of the clean run.
     """
-    clean = {(cell.method, cell.seed): cell for cell in cells if not cell.noise}
+    clean = {(run.method, run.seed): run for run in runs if not run.noise}
     rows = []
-    for cell in cells:
-        if cell.noise:
-            reference = clean.get((cell.method, cell.seed))
-            rows.append(_row(read_trained(cell), read_trained(reference) if reference else None))
+    for run in runs:
+        if run.noise:
+            reference = clean.get((run.method, run.seed))
+            rows.append(_row(read_trained(run), read_trained(reference) if reference else None))
     return rows
 
 
-def _row(run: Trained, reference: Trained | None) -> dict:
-    flipped = np.flatnonzero(run.labels != run.true_labels)
-    given, true = run.labels[flipped], run.true_labels[flipped]
-    measured = [len(flipped), *label_fit(run.train, run.labels, run.true_labels)]
+def _row(trained: Trained, reference: Trained | None) -> dict:
+    flipped = np.flatnonzero(trained.labels != trained.true_labels)
+    given, true = trained.labels[flipped], trained.true_labels[flipped]
+    measured = [len(flipped), *label_fit(trained.train, trained.labels, trained.true_labels)]
     if reference is None:
         measured += [None, None]
-    elif np.array_equal(reference.train_items, run.train_items):
+    elif np.array_equal(reference.train_items, trained.train_items):
         measured += shares(neighbourhoods(reference.train, reference.labels, flipped), given, true)
     else:
-        raise ValueError(f"{reference.cell.name}: expected the training images of {run.cell.name}, found others")
-    measured += shares(nearest_centres(run.train, run.labels, flipped), given, true)
-    return dict(zip(COLUMNS, [run.cell.method, float(run.cell.noise), run.cell.seed, *measured]))
+        raise ValueError(f"{reference.run.name}: expected the training images of {trained.run.name}, found others")
+    measured += shares(nearest_centres(trained.train, trained.labels, flipped), given, true)
+    return dict(zip(COLUMNS, [trained.run.method, float(trained.run.noise), trained.run.seed, *measured]))
 
 
 def write_memorisation(rows: Sequence[dict], path: str | Path) -> None:

@@ -1,0 +1,286 @@
+"""Where the real datasets come from, what each must contain, and how to open one.
+
+A dataset has one or more forms: the official archives, or a copy in another wrapping. A form is a list of files, each
+with its mirrors in order of preference. Addresses, sizes and checksums come from the public code and threads named in
+docs/datasets.md; the addresses change, the checksums do not.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pfml.datasets import copies, layouts
+from pfml.datasets.archives import Archive, open_archive
+from pfml.datasets.download import DownloadError, Source, download, find
+from pfml.datasets.listing import Listing
+
+log = logging.getLogger(__name__)
+
+Open = Callable[[Path], Archive]  # an archive's path to its index, within the dataset's limits
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to have a dataset. `parse` gets the paths of `files`, in order, and what opens an archive."""
+
+    name: str
+    files: tuple[tuple[Source, ...], ...]
+    parse: Callable[[list[Path], Open], Listing]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a dataset is and what it must contain.
+
+    The first `train_classes` classes of the official order train, the others are unseen until the test (zero-shot
+    split). `bytes`: of all files of a form, roughly; four times as much is the most that its archives may inflate to.
+    """
+
+    name: str
+    forms: tuple[Form, ...]
+    classes: int
+    train_classes: int
+    train_images: int
+    test_images: int
+    bytes: int
+    licence: str
+    citation: str
+
+    @property
+    def images(self) -> int:
+        return self.train_images + self.test_images
+
+
+def open_dataset(name: str, folder: Path, manual: Path | None = None, entry: Entry | None = None, **options) -> Listing:
+    """The images of a real dataset, fetched if they are not there yet, parsed, and counted.
+
+    Args:
+        name: a key of DATASETS.
+        folder: for downloads and inflated archives, such as data/downloads/cub200.
+        manual: folder with files that the user fetched by hand, such as data/manual.
+        entry: instead of that of DATASETS.
+        options: attempts, timeout and sleep of `download`.
+
+    Returns:
+        a listing; table.attrs has `form` (where it came from), `licence` and `train_classes`.
+
+    Raises:
+        DownloadError: no form could be had; says for every address what failed and what to put where by hand.
+        ValueError: unknown name; or the files do not contain what the dataset must (layout, counts).
+    """
+    if entry is None:
+        if name not in DATASETS:
+            raise ValueError(f"unknown dataset {name!r}; expected {', '.join(DATASETS)}")
+        entry = DATASETS[name]
+    folder = Path(folder)
+    form, paths = _paths(entry, folder, manual, options)
+    log.info("%s: %s", entry.name, form.name)
+    limits = {"max_files": 4 * entry.images + 10_000, "max_bytes": 4 * entry.bytes + (64 << 20)}
+    listing = form.parse(paths, partial(open_archive, work=folder, **limits))
+    check_counts(listing, entry, f"{entry.name}: {', '.join(map(str, paths))}")
+    listing.table.attrs |= {"form": form.name, "licence": entry.licence, "train_classes": entry.train_classes}
+    return listing
+
+
+def check_counts(listing: Listing, entry: Entry, where: str) -> None:
+    """Raises ValueError, beginning with `where`, unless images and classes of both halves are as many as expected."""
+    ids = listing.table["class_id"]
+    train = ids < entry.train_classes
+    found = (int(train.sum()), int((~train).sum()), ids[train].nunique(), ids[~train].nunique())
+    expected = (entry.train_images, entry.test_images, entry.train_classes, entry.classes - entry.train_classes)
+    if found != expected:
+        say = "{:,} + {:,} images of {:,} + {:,} classes (training + test)".format
+        raise ValueError(
+            f"{where}: found {say(*found)}, expected {say(*expected)}; "
+            "these are not the expected files: remove them, or put the official ones into their place"
+        )
+
+
+def _paths(entry: Entry, folder: Path, manual: Path | None, options: dict) -> tuple[Form, list[Path]]:
+    """The first form that is complete on disk, or else the first that can be fetched."""
+    for form in entry.forms:
+        paths = []
+        for mirrors in form.files:
+            path = find(mirrors, folder, manual)
+            if path is None:
+                break
+            paths.append(path)
+        else:
+            return form, paths
+    problems = []
+    for form in entry.forms:
+        try:
+            return form, [download(mirrors, folder, manual, **options) for mirrors in form.files]
+        except DownloadError as error:
+            log.warning("%s, %s: not to be had", entry.name, form.name)
+            problems.append(f"{form.name}: {error}")
+    raise DownloadError(f"{entry.name} could not be had in any form.\n" + "\n".join(problems))
+
+
+def _mirrors(file: str, *urls: str, by_hand: tuple[str, str] | None = None, **common) -> tuple[Source, ...]:
+    """`by_hand`: a page to visit, and what to do there."""
+    mirrors = [Source(url, file, **common) for url in urls]
+    if by_hand:
+        mirrors.append(Source(by_hand[0], file, by_hand=by_hand[1], **common))
+    return tuple(mirrors)
+
+
+def _one_archive(name: str, parse: Callable[[Archive], Listing], file: str, *urls: str, **options) -> Form:
+    """A form of one archive, whose index `parse` gets; `options` as in `_mirrors`."""
+    return Form(name, (_mirrors(file, *urls, **options),), lambda paths, archive: parse(archive(paths[0])))
+
+
+def _hugging_face(
+    repository: str, revision: str, files: list[tuple[str, str, int]], parse: Callable[[list[Path]], Listing]
+) -> Form:
+    """A form of Parquet files of one revision: (path in the repository, sha256 or empty, bytes)."""
+    base = f"https://huggingface.co/datasets/{repository}/resolve/{revision}"
+    label = repository.replace("/", "--")
+    sources = tuple(
+        (Source(f"{base}/{path}", f"{label}--{Path(path).name}", sha256=digest, bytes=size),)
+        for path, digest, size in files
+    )
+    return Form(f"Hugging Face copy {repository}", sources, lambda paths, _: parse(paths))
+
+
+CUB200 = Entry(
+    name="cub200",
+    forms=(
+        _one_archive(
+            "official archive",
+            layouts.cub200,
+            "CUB_200_2011.tgz",
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+            "https://s3.amazonaws.com/fast-ai-imageclas/CUB_200_2011.tgz",
+            "http://www.vision.caltech.edu/visipedia-data/CUB-200-2011/CUB_200_2011.tgz",
+            md5="97eceeb196236b17998738112f37df78", bytes=1_150_585_339,
+        ),
+    ),
+    classes=200, train_classes=100, train_images=5864, test_images=5924, bytes=1_150_585_339,
+    licence="for non-commercial research and education; the images belong to their photographers",
+    citation="Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001, Caltech, 2011",
+)  # fmt: skip
+
+_OFFLINE = "the official server has been without this file since 2023"
+CARS196 = Entry(
+    name="cars196",
+    forms=(
+        Form(
+            "official archive",
+            (
+                # The small file first: where it cannot be had, two gigabytes of images are not fetched in vain.
+                _mirrors(
+                    "cars_annos.mat",
+                    "https://ai.stanford.edu/~jkrause/car196/cars_annos.mat",
+                    "http://imagenet.stanford.edu/internal/car196/cars_annos.mat",
+                    md5="b407c6086d669747186bd1d764ff9dbc", note=_OFFLINE,
+                ),
+                _mirrors(
+                    "car_ims.tgz",
+                    "https://ai.stanford.edu/~jkrause/car196/car_ims.tgz",
+                    "http://imagenet.stanford.edu/internal/car196/car_ims.tgz",
+                    md5="d5c8f0aa497503f355e17dc7886c3f14", bytes=1_950_000_000, note=_OFFLINE,
+                ),
+            ),
+            lambda paths, archive: layouts.cars196(archive(paths[1]), paths[0]),
+        ),
+        # No checksum of these four files was found: they are held to their revision and to the counts.
+        _hugging_face(
+            "tanganke/stanford_cars",
+            "9abf6cf7d6dfa7b95152a0d6e791ea9435b47a40",
+            [(f"data/{part}-of-00002.parquet", "", 500_000_000)
+             for part in ("train-00000", "train-00001", "test-00000", "test-00001")],
+            copies.cars196_parquet,
+        ),
+        _one_archive(
+            "Kaggle copy jutrera/stanford-car-dataset-by-classes-folder",
+            copies.cars196_folders,
+            "stanford-car-dataset-by-classes-folder.zip",
+            "https://www.kaggle.com/api/v1/datasets/download/jutrera/stanford-car-dataset-by-classes-folder",
+            by_hand=(
+                "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder",
+                "log in, press Download, and give archive.zip this name",
+            ),
+            bytes=1_960_000_000,
+        ),
+    ),
+    classes=196, train_classes=98, train_images=8054, test_images=8131, bytes=1_950_000_000,
+    licence="for non-commercial research; the images belong to their owners",
+    citation="Krause et al., 3D Object Representations for Fine-Grained Categorization, 3dRR at ICCV, 2013",
+)  # fmt: skip
+
+_SOP_DIGESTS = {  # of nyris/stanford-online-products-v1 at the revision below, as a public audit of it lists them
+    "train": (
+        "8e0b9836ec26d157f97b0639506eee8b443980776187fce57a76b8007c58ba90",
+        "122bed28e05cd67c03e642c7ccce7801fb25e2e4a9fa6bb3cd8d84a391f1d602",
+        "b38f56e76fde0df05347ca64d6512af2ba0ffd78b6f0936782a688e49ab9097a",
+        "3de59abed42fddc4daff5ff3cc70b4e1c70b6ad9969d71a6b4d79c060ad1e79d",
+    ),
+    "test": (
+        "004b8bb9fed6777b293ed3a033e69d25dae2c647013033415265f47756e541f5",
+        "dd6c5ecdd9842d79cba9de5cc18f1244408c6bbf4746335d0313fed34cae3984",
+        "86f1973f1ee99f863e6abd6e050eccec617a46ef0c0102e184bc8979549c12e3",
+        "f2fdb9ab858627688185fd49a626c8114c898912997db638dff49d3723c6d8e6",
+    ),
+}
+SOP = Entry(
+    name="sop",
+    forms=(
+        _one_archive(
+            "official archive",
+            layouts.sop,
+            "Stanford_Online_Products.zip",
+            "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+            "https://drive.usercontent.google.com/download?id=1TclrpQOF_ullUP99wk_gjGN8pKvtErG8"
+            "&export=download&authuser=0&confirm=t",
+            by_hand=(
+                "https://drive.google.com/file/d/1TclrpQOF_ullUP99wk_gjGN8pKvtErG8",
+                "open it in a browser and confirm the download (the authors' Google Drive)",
+            ),
+            md5="7f73d41a2f44250d4779881525aea32e", bytes=3_085_000_000,
+        ),
+        _hugging_face(
+            "nyris/stanford-online-products-v1",
+            "24a1b9b8ec6c0b1fc4dd324f24b2d829413a6c69",
+            [
+                (f"data/{half}-0000{i}-of-00004.parquet", digest, 400_000_000)
+                for half, digests in _SOP_DIGESTS.items()
+                for i, digest in enumerate(digests)
+            ],
+            lambda paths: copies.sop_parquet(paths[:4], paths[4:]),
+        ),
+    ),
+    classes=22_634, train_classes=11_318, train_images=59_551, test_images=60_502, bytes=3_085_000_000,
+    licence="no licence is stated by the authors; photographs of eBay offers, for research",
+    citation="Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR, 2016",
+)  # fmt: skip
+
+OMNIGLOT = Entry(
+    name="omniglot",
+    forms=(
+        Form(
+            "official archives",
+            tuple(
+                _mirrors(
+                    file,
+                    f"https://raw.githubusercontent.com/brendenlake/omniglot/master/python/{file}",
+                    f"https://github.com/brendenlake/omniglot/raw/master/python/{file}",
+                    md5=md5,
+                    bytes=10_000_000,
+                )
+                for file, md5 in (
+                    ("images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
+                    ("images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
+                )
+            ),
+            lambda paths, archive: layouts.omniglot(archive(paths[0]), archive(paths[1])),
+        ),
+    ),
+    classes=1623, train_classes=964, train_images=19_280, test_images=13_180, bytes=16_000_000,
+    licence="MIT (Brenden Lake, 2015)",
+    citation="Lake et al., Human-level concept learning through probabilistic program induction, Science 350, 2015",
+)  # fmt: skip
+
+DATASETS = {dataset.name: dataset for dataset in (CUB200, CARS196, SOP, OMNIGLOT)}

@@ -1,0 +1,91 @@
+"""Table 3 of trained runs: how far their proxies are from the embeddings that they stand for."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pfml.evaluation.run_record import read_run
+from pfml.settings.run import Run
+from pfml.settings.study import Wasserstein
+from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
+
+COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
+
+
+def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict]:
+    """W2 between proxies and the training embeddings that they stand for (Table 3), for methods with proxies.
+
+    Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
+    the same classes' embeddings, because a narrow cone of embeddings makes any W2 small.
+
+    Args:
+        settings: the section `wasserstein` of params.yaml, the open points of the paper's measure.
+
+    Returns:
+        a row (keys: COLUMNS) for each run with proxies. Distances are those between unit vectors, 0 to 2 (but where
+        proxies are taken as they are, or summed).
+
+    Raises:
+        ValueError: a run's files belong to another configuration.
+    """
+    rows = []
+    for run in runs:
+        record = read_run(run)
+        saved = np.load(run.paths().model / "embeddings.npz")
+        proxies = saved["proxies"]
+        if not proxies.size:
+            continue
+        if settings.embeddings == "epoch":
+            embeddings, labels = drawn_again(run, record["selected_epoch"] - 1)
+        else:
+            kept = "train" if settings.embeddings == "end" else "passed"
+            embeddings, labels = saved[kept], saved[f"{kept}_labels"]
+        embeddings = unit(embeddings)
+        if settings.normalize_proxies and run.loss.get("normalize_proxies", True):
+            proxies = unit(proxies)
+        try:
+            w2 = proxy_wasserstein(proxies, embeddings, labels, settings.mean, settings.assignment)
+        except ValueError as error:  # more proxies than images in a class: no such distance
+            print(f"{run.name}: no W2, {error}")
+            continue
+        same = np.isin(labels, measured_classes(labels, proxies.shape[1], settings.assignment))
+        relative = w2 / spread(embeddings[same], labels[same])
+        who = (run.name, run.digest, run.method, float(run.noise), run.seed, proxies.shape[1])
+        rows.append(dict(zip(COLUMNS, (*who, round(w2, 6), round(relative, 6), settings.name))))
+    return rows
+
+
+def drawn_again(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, D) and labels (n,) of the images as the batches of an epoch (from 0) held them: drawn by the
+    sampler, with augmentation, some several times, others not at all; through the trained network in evaluation mode.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from pfml.training.batches.run_data import load_run_data
+    from pfml.training.batches.samplers import epoch_batches
+    from pfml.training.networks.model import build_model
+
+    model, data, recipe = build_model(**dict(run.model) | {"weights": None}), load_run_data(run).train, run.train
+    model.load_state_dict(load_file(run.paths().model / "model.safetensors"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device, memory_format=torch.channels_last).eval()
+    steps = recipe["steps_per_epoch"] or max(1, len(data.labels) // recipe["batch"])
+    drawn = (recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], run.seed, epoch)
+    pictures = data.pictures.training(epoch_batches(data.labels, *drawn), run.seed, epoch, device)
+    embeddings, labels = [], []
+    with torch.inference_mode():
+        for batch, images in pictures:
+            embeddings.append(model(images.contiguous(memory_format=torch.channels_last)).float().cpu())
+            labels.append(data.labels[batch])
+    return torch.cat(embeddings).numpy(), torch.cat(labels).numpy()
+
+
+def write_wasserstein(rows: Sequence[dict], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,66 @@
+"""From a trained run's files to the result files that the reports read: retrieval measures and proxy distances."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+
+from pfml.evaluation.few_shot import few_shot_accuracy
+from pfml.evaluation.run_record import read_run
+from pfml.settings.run import Run
+from pfml.settings.schema import Evaluate, Params
+
+SHOTS = (1, 5)
+
+
+def seen_and_few_shot(run: Run, settings: Evaluate) -> dict[str, float | None]:
+    """How far a run's network generalises: retrieval within the classes that it learned, by their true labels, and
+    few-shot accuracy on those that it did not; what `settings` switches off is left out.
+    """
+    from pfml.evaluation.trained import read_trained
+    from pfml.retrieval import retrieval_metrics
+
+    record, found = read_trained(run), {}
+    if settings.seen:
+        seen = retrieval_metrics(record.train, record.true_labels, [1])
+        found |= {f"seen_{name}": seen[name] for name in ("recall@1", "map@r")}
+    for shots in SHOTS if settings.few_shot_episodes else ():
+        accuracy = few_shot_accuracy(record.test, record.test_labels, shots, settings.few_shot_episodes)
+        found[f"few_shot_{shots}"] = accuracy
+    return found
+
+
+def evaluate_run(run: Run, params: Params) -> dict:
+    """Measure a trained run on the test half and write its result (JSON) and history (CSV) under reports/runs/.
+
+    Returns:
+        the result: flat, measures as fractions in [0, 1], `seconds` of training, `best_recall@1` over the epochs.
+    """
+    from pfml.retrieval import clustering_nmi, retrieval_metrics
+
+    record, paths = read_run(run), run.paths()
+    saved = np.load(paths.model / "embeddings.npz")
+    measures = retrieval_metrics(saved["test"], saved["test_labels"], params.evaluate.recall_at)
+    measures["nmi"] = clustering_nmi(saved["test"], saved["test_labels"]) if params.evaluate.nmi else None
+    measures |= seen_and_few_shot(run, params.evaluate)
+    history = list(csv.DictReader((paths.model / "history.csv").open()))
+    measured = [(float(row["recall@1"]), int(row["epoch"])) for row in history if row.get("recall@1")]
+    best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)
+    field = {key: run.config["loss"].get(key) for key in ("alpha", "delta", "delta_rep", "proxies_per_class")}
+    result = {
+        "study": run.study, "cell": run.name, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
+        "method": run.method, "noise": float(run.noise), "seed": run.seed, "axis": run.axis, "value": run.value,
+        "digest": run.digest,
+        **{name: None if value is None else round(value, 6) for name, value in measures.items()},
+        "best_recall@1": best, "best_epoch": epoch, "epochs": record["epochs"],
+        "selected_epoch": record["selected_epoch"],
+        "seconds": record["seconds"],
+        "git_commit": record["git_commit"], "mlflow_run": record["mlflow_run"],
+        "dataset_digest": record["dataset_digest"],
+        **(field if run.loss_name in ("pfml", "cpml") else {}),
+    }  # fmt: skip
+    paths.result.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(paths.model / "history.csv", paths.history)
+    paths.result.write_text(json.dumps(result, indent=1) + "\n")
+    return result

@@ -1,0 +1,92 @@
+"""What a trained run left behind, as the figures of embeddings read it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pfml.evaluation.run_record import read_run
+from pfml.settings.run import Run
+from pfml.wasserstein import unit
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Unit embeddings (n, D) of the images a run was measured on and of those it learned from, with its proxies.
+
+    test_items, train_items: (n,) numbers of the images in the dataset. test_labels: (n,). true_labels, labels: (n,) of
+    the training images, the latter as training saw them. proxies: (classes, M, D) as the loss uses them, or (0, 0, 0).
+    """
+
+    run: Run
+    test: np.ndarray
+    test_labels: np.ndarray
+    test_items: np.ndarray
+    train: np.ndarray
+    labels: np.ndarray
+    true_labels: np.ndarray
+    train_items: np.ndarray
+    proxies: np.ndarray
+
+
+def read_trained(run: Run) -> Trained:
+    """Embeddings and proxies of a trained run, with the images and labels of data/noise that they belong to.
+
+    Raises:
+        ValueError: the files belong to another configuration, or to other images or labels.
+    """
+    read_run(run)
+    path = run.paths().model / "embeddings.npz"
+    saved = np.load(path)
+    manifest = pd.read_csv(run.paths().manifest)
+    train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
+    true = train["true_label"].to_numpy(copy=True)  # pandas gives a view that torch warns about
+    if run.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
+        test, kept = train[train["validation"]], ~train["validation"].to_numpy()
+        true = np.unique(true[kept], return_inverse=True)[1]
+        train = train[kept]
+    elif not np.array_equal(train["noisy_label"], saved["train_labels"]):
+        raise ValueError(f"{path}: train_labels: expected the noisy_label of {run.paths().manifest}; run dvc repro")
+    for name, rows in (("train", train), ("test", test)):
+        if len(rows) != len(saved[name]):
+            found = f"expected {len(rows)} embeddings, found {len(saved[name])}; run dvc repro"
+            raise ValueError(f"{path}: {name}: {found}")
+    proxies = saved["proxies"]
+    if proxies.size and run.loss.get("normalize_proxies", True):
+        proxies = unit(proxies)
+    return Trained(
+        run, unit(saved["test"]), saved["test_labels"], test["item"].to_numpy(), unit(saved["train"]),
+        saved["train_labels"], true, train["item"].to_numpy(), proxies,
+    )  # fmt: skip
+
+
+def runs_of(grid: Sequence[Run], dataset: str, noise: float | None = None) -> dict[str, Run]:
+    """Method -> its run of the first seed at one noise level, the lowest of the grid unless given."""
+    here = [run for run in grid if run.dataset == dataset]
+    noise = min((run.noise for run in here), default=0.0) if noise is None else noise
+    chosen: dict[str, Run] = {}
+    for run in here:
+        if run.noise == noise:
+            chosen.setdefault(run.method, run)
+    return chosen
+
+
+def class_names(record: Trained) -> dict[int, str]:
+    """Name of each class by its number among the training labels."""
+    split = pd.read_csv(f"data/split/{record.run.dataset}.csv", dtype={"class_name": str}, keep_default_na=False)
+    return dict(zip(record.true_labels.tolist(), split["class_name"].to_numpy()[record.train_items]))
+
+
+def evenly_spaced(labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the classes, evenly spaced in their order; all, where there are fewer."""
+    classes = np.unique(labels)
+    return classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
+
+
+def images_of(dataset: str):
+    """The images of a dataset by number."""
+    from pfml.images.packed import open_images
+
+    return open_images(Path("data/raw", dataset))

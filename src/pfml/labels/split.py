@@ -1,0 +1,107 @@
+"""Zero-shot split: the training and the test half share no class; some training classes can be held out to choose
+settings on, so that the test half is never looked at for that.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pfml.labels.folds import validation_folds
+
+
+def zero_shot_split(
+    items: pd.DataFrame, digests: Sequence[str], train_classes: int | None, validation_classes: int, folds: int = 0
+) -> pd.DataFrame:
+    """One line per image: where it belongs and what it contains.
+
+    Args:
+        items: columns item, class_id (0-based, in the dataset's official order), class_name; optionally name, for
+            messages; where the source fixes the halves itself, also split ("train" or "test"), which is then honoured.
+        digests: (n,) of what the images contain, equal for equal images (see `content`).
+        train_classes: the first so many class numbers are the training half, the rest the test half. With a column
+            split: None, or the number of training classes that it must have.
+        validation_classes: how many training classes are set aside, evenly spaced over the half.
+        folds: of a cross validation over the training classes (4 in "A Metric Learning Reality Check"); 0 for none.
+
+    Returns:
+        columns item, class_id, class_name, split ("train" or "test"), validation (True for images of the set-aside
+        training classes), sha256 (first 16 digits of the digest) and, with folds, fold: that in which the
+        image's class is a validation class (pfml.labels.folds), -1 for test classes and where it is one in none.
+
+    Raises:
+        ValueError: too few classes for what is asked, another number of digests than items, a column split with other
+            words than train and test, or a class or an image that stands in both halves.
+    """
+    if len(items) != len(digests):
+        raise ValueError(f"digests: expected one for each of {len(items)} items, found {len(digests)}")
+    table = items[["item", "class_id", "class_name"]].copy()
+    table["split"] = _halves(items, train_classes)
+    training = np.unique(table.loc[table["split"] == "train", "class_id"])
+    if not 0 <= validation_classes < len(training):
+        raise ValueError(
+            f"validation_classes (of split, or of your dataset): expected 0 to {len(training) - 1}, since one of the "
+            f"{len(training)} training classes must remain; found {validation_classes}"
+        )
+    held_out = training[np.arange(validation_classes) * len(training) // max(validation_classes, 1)]
+    table["validation"] = items["class_id"].isin(held_out)
+    table["sha256"] = [digest[:16] for digest in digests]
+    check_disjoint(table.assign(name=items["name"]) if "name" in items else table)
+    if folds > len(training):
+        raise ValueError(
+            f"split.folds: expected at most one for each of {len(training)} training classes, found {folds}"
+        )
+    if folds:
+        fold_of = dict(zip(training, validation_folds(len(training), folds)))
+        table["fold"] = table["class_id"].map(fold_of).fillna(-1).astype("int64")
+    return table
+
+
+def content(items: pd.DataFrame, folder: Path) -> list[str]:
+    """A digest per image of data/raw/<name>: that of its items.csv, else SHA-256 of the pixels in images.npy."""
+    if "sha256" in items:
+        return list(items["sha256"])
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    return [hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in images]
+
+
+def check_disjoint(table: pd.DataFrame) -> None:
+    """Raises ValueError if the two halves share a class or an image (by content); it names the first of them."""
+    train, test = (table[table["split"] == half] for half in ("train", "test"))
+    for column, what in (("class_id", "class"), ("sha256", "image")):
+        shared = sorted(set(train[column]) & set(test[column]))
+        if shared:
+            examples = ", ".join(_describe(value, column, train, test) for value in shared[:5])
+            raise ValueError(f"train and test share {len(shared)} {what}(es): {examples}; the split is not zero-shot")
+
+
+def _halves(items: pd.DataFrame, train_classes: int | None) -> np.ndarray:
+    """(n,) "train" or "test": as the source has it, else by class number."""
+    classes = np.unique(items["class_id"])
+    if "split" not in items:
+        if train_classes is None or not 0 < train_classes < len(classes):
+            raise ValueError(f"train_classes: expected 1 to {len(classes) - 1}, found {train_classes}")
+        return np.where(items["class_id"].isin(classes[:train_classes]), "train", "test")
+    words = set(items["split"])
+    if words != {"train", "test"}:
+        found = ", ".join(sorted(map(repr, words)))
+        raise ValueError(f"items: column split: expected both 'train' and 'test' and nothing else, found {found}")
+    found = items.loc[items["split"] == "train", "class_id"].nunique()
+    if train_classes not in (None, found):
+        raise ValueError(
+            f"train_classes: the source's own split has {found} training classes, expected {train_classes}"
+        )
+    return items["split"].to_numpy()
+
+
+def _describe(value, column: str, train: pd.DataFrame, test: pd.DataFrame) -> str:
+    """A class with its name, an image with the first item of each half that has this content."""
+    rows = [half[half[column] == value].iloc[0] for half in (train, test)]
+    if column == "class_id":
+        return f"{value} ({rows[0]['class_name']})" if "class_name" in train else f"{value}"
+    if "name" in train or "item" in train:
+        who = "name" if "name" in train else "item"
+        return f"{who}s {rows[0][who]} (train) and {rows[1][who]} (test), sha256 {value}"
+    return f"{value}"

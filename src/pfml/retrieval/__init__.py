@@ -1,0 +1,127 @@
+"""Zero-shot retrieval measures: Recall@K, R-Precision, MAP@R and NMI (formulas and tie rule: docs/evaluation.md).
+
+Embeddings are compared by cosine. A query is never its own answer: it is removed by index, not by rank. Among
+equal similarities the lower index comes first. Classes with one member stay in the gallery and ask no query.
+"""
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pfml.retrieval.ranks import Gallery, fixed_point, plain_float32, positive_ranks, sorted_others
+
+
+def retrieval_metrics(embeddings, labels, ks: Sequence[int] = (1, 2, 4, 8), backend: str = "auto") -> dict[str, float]:
+    """Recall@K (paper, Sec. 4.1), R-Precision and MAP@R (Musgrave et al. 2020, "A Metric Learning Reality Check").
+
+    Args:
+        embeddings: (n, D) numbers of any precision and scale, tensor or array; normalised here. A CUDA tensor is
+            measured where it is, everything else on the CPU.
+        labels: (n,) integers.
+        ks: depths of Recall@K.
+        backend: what makes the first look, "torch" or "faiss"; the results are equal. "auto" is "torch", the faster.
+
+    Returns:
+        recall@K for each K, r_precision and map@r, as fractions in [0, 1].
+
+    Raises:
+        ValueError: shapes do not fit, a value is not finite, ks are not positive integers, or no class has two members.
+        ImportError: backend "faiss", and faiss is not installed.
+    """
+    embeddings, labels = _checked(embeddings, labels)
+    ks = _depths(ks)
+    if backend not in ("auto", "faiss", "torch"):
+        raise ValueError(f"backend: expected auto, faiss or torch, found {backend!r}")
+    gallery = Gallery(fixed_point(embeddings), labels)
+    if not len(gallery.queries):
+        raise ValueError("labels: no class has two members, so no query has an answer")
+    per_query = torch.zeros(3, len(labels), dtype=torch.float64, device=labels.device)
+    with plain_float32(labels.device):
+        for queries, ranks in positive_ranks(gallery, ks, backend):
+            per_query[:, queries] = measures(ranks, gallery.relevant[queries])
+    nearest, precision, average = per_query[:, gallery.queries].cpu()
+    mean = {f"recall@{k}": (nearest < k).double() for k in ks} | {"r_precision": precision, "map@r": average}
+    # fsum rounds once: no order of the queries shows in the result.
+    return {name: math.fsum(values.tolist()) / len(values) for name, values in mean.items()}
+
+
+def measures(ranks: Tensor, relevant: Tensor) -> Tensor:
+    """Rank of the nearest positive, R-Precision and average precision at R of each query.
+
+    Args:
+        ranks: (q, R) of each positive among all other points, from 0, ascending; R or more where it is past R.
+        relevant: (q,) number of positives; ranks from there on are padding.
+
+    Returns:
+        (3, q) float64.
+    """
+    found = ranks < relevant[:, None]
+    place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)  # of a positive among the positives
+    precision = torch.where(found, place.double() / (ranks + 1), 0.0).cumsum(1)[:, -1]  # in order, for any padding
+    return torch.stack([ranks[:, 0].double(), found.sum(1) / relevant.double(), precision / relevant])
+
+
+def nearest_neighbours(embeddings, queries: Tensor, depth: int, rows: int = 256) -> Iterator[tuple[slice, Tensor]]:
+    """The `depth` nearest other points of each query, nearest first, `rows` queries at a time.
+
+    Yields:
+        (slice into queries, (rows, depth) indices).
+    """
+    points, start = fixed_point(torch.as_tensor(embeddings).detach()), 0
+    for asked, order in sorted_others(points, queries.to(points.device), rows):
+        yield slice(start, start + len(asked)), order[:, :depth]
+        start += len(asked)
+
+
+def clustering_nmi(embeddings, labels, seed: int = 0) -> float:
+    """Normalised mutual information between the classes and a k-means clustering with as many clusters.
+
+    Args:
+        embeddings: (n, D); normalised here. labels: (n,) integers. seed: of the k-means start.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.cluster import KMeans
+        from sklearn.metrics import normalized_mutual_info_score
+    except ImportError as error:
+        raise ImportError(f"NMI: {error}; expected the extra pfml[pipeline]: pip install scikit-learn") from error
+
+    embeddings, labels = (part.cpu() for part in _checked(embeddings, labels))
+    kmeans = KMeans(len(labels.unique()), n_init=1, max_iter=50, random_state=seed)
+    clusters = kmeans.fit_predict(normalize(embeddings.float(), dim=1).numpy())
+    return float(normalized_mutual_info_score(labels.numpy(), clusters))
+
+
+def _checked(embeddings, labels) -> tuple[Tensor, Tensor]:
+    embeddings = torch.as_tensor(embeddings).detach()
+    if not embeddings.is_cuda:  # other devices may lack float64
+        embeddings = embeddings.cpu()
+    labels = torch.as_tensor(labels).detach().to(embeddings.device)
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+        found = f"{tuple(embeddings.shape)}, {tuple(labels.shape)}"
+        raise ValueError(f"embeddings, labels: expected shapes (n, D) and (n,), found {found}")
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels: expected integers, found {labels.dtype}")
+    if embeddings.is_complex():
+        raise ValueError(f"embeddings: expected real numbers, found {embeddings.dtype}")
+    if len(labels) < 2:
+        raise ValueError(f"embeddings: expected at least 2 points, found {len(labels)}")
+    if not embeddings.isfinite().all():
+        raise ValueError("embeddings: expected finite values, found NaN or infinity")
+    return embeddings, labels.long()
+
+
+def _depths(ks) -> list[int]:
+    try:
+        depths = [operator.index(k) for k in ks]
+    except TypeError:
+        raise ValueError(f"ks: expected a sequence of integers such as (1, 2, 4, 8), found {ks!r}") from None
+    if not depths or min(depths) < 1:
+        raise ValueError(f"ks: expected positive depths, found {depths}")
+    return depths

@@ -1,0 +1,145 @@
+"""The paper's own studies as small YAML files, laid over params.yaml: `make repro PRESET=<name>`, `make presets`.
+
+A preset with the key `over: <name>` is itself laid over that preset and says only what differs from it.
+`python -m pfml.settings.presets <name>` prints the same as one `dvc exp run` with every setting on its command line.
+"""
+
+import difflib
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from pfml.settings.load import load_params, params_from
+from pfml.settings.overlay import merge, overrides, rewritten
+from pfml.settings.validation import ConfigError, Loader
+
+FOLDER, PARAMS = Path("presets"), Path("params.yaml")
+
+
+def preset_names() -> list[str]:
+    """Raises ConfigError where there are none, as outside the project's root."""
+    names = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if not names:
+        raise ConfigError(f"{FOLDER}/: expected preset files (*.yaml), found none; run from the project's root")
+    return names
+
+
+def preset_title(name: str) -> str:
+    """What a preset reproduces: its first comment line."""
+    return (FOLDER / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
+
+
+def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
+    """The settings of a preset with those it is laid over, not yet checked; `above`: the presets that named it.
+
+    Raises:
+        ConfigError: no such preset (names the nearest and all there are), no YAML mapping, or presets over each other.
+    """
+    names = preset_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"preset {name!r}: there is no {FOLDER}/{name}.yaml{hint} (there are {', '.join(names)})")
+    path = FOLDER / f"{name}.yaml"
+    try:
+        found = yaml.load(path.read_text(), Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected sections of params.yaml, found {type(found).__name__}")
+    if "over" not in found:
+        return found
+    below = found.pop("over")
+    if below in (*above, name):
+        raise ConfigError(f"{path}: over: {below} is laid over {name} itself")
+    try:
+        return merge(read_preset(str(below), (*above, name)), found)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: over: {error}") from None
+
+
+def laid_over(text: str, name: str) -> str:
+    """The text of a params.yaml with a preset laid over it; nothing is written.
+
+    Raises:
+        ConfigError: as `read_preset`; or a setting of the preset that params.yaml cannot have, named with its key.
+    """
+    settings = merge(yaml.load(text, Loader), read_preset(name))
+    params_from(settings, FOLDER / f"{name}.yaml")
+    try:
+        return rewritten(text, settings)
+    except ValueError as error:
+        raise ConfigError(f"{PARAMS}: {error}; `git checkout {PARAMS}` goes back to the committed one") from None
+
+
+def use_preset(name: str) -> str:
+    """Lay a preset over the committed params.yaml, in place; returns what was done, in a line.
+
+    A params.yaml that Git could not bring back is never written over: it must be the committed one, or that with a
+    preset laid over it.
+
+    Raises:
+        ConfigError: as `laid_over`; or params.yaml has changes of its own, or is not in Git.
+    """
+    load_params(PARAMS)  # what is wrong there is no fault of the preset
+    present, committed = PARAMS.read_text(), committed_params()
+    wanted = laid_over(committed, name)
+    if present == wanted:
+        return f"preset {name}: {PARAMS} has it already"
+    if present != committed and not _is_a_preset(present, committed):
+        raise ConfigError(
+            f"preset {name}: {PARAMS} has changes that are not committed and would be lost; run without a preset to "
+            f"use it as it is, commit it, or go back with `git checkout {PARAMS}`"
+        )
+    PARAMS.write_text(wanted)
+    return f"preset {name} laid over {PARAMS}: `git diff {PARAMS}` shows it, `git checkout {PARAMS}` goes back"
+
+
+def _is_a_preset(text: str, committed: str) -> bool:
+    for name in preset_names():
+        try:
+            if text == laid_over(committed, name):
+                return True
+        except ConfigError:  # a broken preset is not what params.yaml holds
+            continue
+    return False
+
+
+def committed_params() -> str:
+    """Raises ConfigError where Git has no params.yaml."""
+    try:
+        found = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True)
+        reason = found.stderr.strip().split("\n")[0]
+    except OSError as error:
+        found, reason = None, error.strerror
+    if not found or found.returncode:
+        raise ConfigError(f"{PARAMS}: expected it to be committed, so that there is a way back; Git says: {reason}")
+    return found.stdout
+
+
+def command_line(name: str) -> str:
+    """The `dvc exp run` that runs a preset on params.yaml as it is."""
+    base = yaml.load(PARAMS.read_text(), Loader)
+    found = overrides(base, yaml.load(laid_over(PARAMS.read_text(), name), Loader))
+    return " \\\n  ".join(["dvc exp run", *(f"-S {shlex.quote(one)}" for one in found)])
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        load_params(PARAMS)
+        if arguments:
+            print("\n\n".join(f"# {name}: {preset_title(name)}\n{command_line(name)}" for name in arguments))
+            return
+        width = max(map(len, preset_names()))
+        for name in preset_names():
+            print(f"{name.ljust(width)}  {preset_title(name)}")
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,48 @@
+"""Every loss of the configuration on one batch of random embeddings: what its settings or its sampler lack shows before
+the first image is fetched, and not hours later in the run that needs it.
+"""
+
+import json
+from collections.abc import Iterable
+
+from pfml.settings.run import Run
+from pfml.settings.validation import ConfigError
+
+
+def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
+    """Build the loss of each run and give it a batch as its sampler would; equal ones once. Class sizes are not known
+    yet, so a random sampler passes here.
+
+    Returns:
+        how many losses there are.
+
+    Raises:
+        ConfigError: settings or batches that a loss refuses; names the method and the key.
+    """
+    different = {}
+    for run in runs:
+        batch = {key: run.train[key] for key in ("sampler", "batch", "images_per_class")}
+        different.setdefault(json.dumps([run.loss_name, run.loss, batch, run.dim], default=str), (run, batch))
+    for run, batch in different.values():
+        try:
+            _rehearse(run, batch)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {run.method}: {error}") from None
+    return len(different)
+
+
+def _rehearse(run: Run, batch: dict) -> None:
+    import torch
+
+    from pfml.losses import build_loss
+    from pfml.losses.common.sampling import check_sampler
+
+    check_sampler(run.loss_name, **batch)
+    labels = torch.arange(batch["batch"]) // max(batch["images_per_class"], 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        loss = build_loss(run.loss_name, int(labels.max()) + 1, run.dim, **run.loss)
+        embeddings = torch.randn(len(labels), run.dim)
+        if run.loss.get("proxy_init") == "data":
+            loss.initialise_proxies(embeddings, labels)
+        loss(embeddings, labels)

@@ -1,0 +1,153 @@
+"""A run is one training run with everything that decides its result; its digest names that configuration in result
+files, checkpoints and MLflow, so that a result is never taken because of its file name.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+# Settings of `train` that came later, at the value that changes nothing: left out there, so that digests stay.
+LATER = {"momentum": 0.0, "deterministic": True}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. `loss`, `train` and `model` hold its resolved settings, `axis`/`value` its ablation point,
+    `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none), `data` how its images
+    were made (empty: glyphs), `fold` of `folds` the part of the training half that validates (None: no fold).
+    """
+
+    study: str
+    dataset: str
+    method: str
+    noise: float
+    seed: int
+    loss_name: str
+    loss: Mapping = field(hash=False)
+    train: Mapping = field(hash=False)
+    model: Mapping = field(hash=False)
+    validation_classes: int
+    axis: str = ""
+    value: float | None = None
+    noise_kind: Mapping = field(default_factory=dict, hash=False)
+    data: Mapping = field(default_factory=dict, hash=False)
+    fold: int | None = None
+    folds: int = 0
+
+    @property
+    def name(self) -> str:
+        if self.fold is not None:
+            return f"{self.repeat}-fold-{self.fold}"
+        point = f"-{self.axis}-{self.value}" if self.axis else ""
+        return f"{self.dataset}-{self.method}-{self.noise}-{self.seed}{point}"
+
+    @property
+    def repeat(self) -> str:
+        """The cross validation that a fold's run belongs to."""
+        return f"{self.dataset}-{self.method}-{self.seed}"
+
+    @property
+    def spares_test(self) -> bool:
+        """Whether the run is measured on its validation classes and never on the test half. A fold's run is chosen on
+        its validation classes and measured on the test half once, when it has ended.
+        """
+        return self.train["hold_out"] and self.fold is None
+
+    @property
+    def backbone(self) -> str:
+        return self.model["backbone"]
+
+    @property
+    def dim(self) -> int:
+        return self.model["embedding_dim"]
+
+    @property
+    def config(self) -> dict:
+        """All that decides the numbers, nested and JSON-ready; neither the study nor the row's name is part of it."""
+        loss = dict(self.loss)
+        if "delta_rep" in loss:  # null means delta: one configuration, one digest
+            loss["delta_rep"] = loss["delta_rep"] or loss["delta"]
+        config = {
+            "dataset": self.dataset, "noise": float(self.noise), "seed": self.seed, "loss_name": self.loss_name,
+            "loss": loss, "model": dict(self.model),
+            "train": {key: value for key, value in self.train.items() if key not in LATER or value != LATER[key]},
+        }  # fmt: skip
+        if self.fold is not None:
+            config |= {"fold": self.fold, "folds": self.folds}
+        elif self.train["hold_out"]:
+            config["validation_classes"] = self.validation_classes
+        for key in ("noise_kind", "data"):
+            if getattr(self, key):
+                config[key] = dict(getattr(self, key))
+        return config
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits over `config`; equal settings give equal digests whatever the spelling (3 or 3.0)."""
+        canonical = json.dumps(self.config, sort_keys=True, default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def paths(self) -> "RunPaths":
+        return RunPaths(self)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a run's files are, relative to the project root."""
+
+    run: Run
+
+    @property
+    def model(self) -> Path:
+        c = self.run
+        if c.axis:
+            return Path("models/ablation", c.axis, f"{c.value}-{c.seed}")
+        if c.fold is not None:
+            return Path("models/grid", c.dataset, "mlrc", f"{c.method}-{c.seed}", str(c.fold))
+        return Path("models/grid", c.dataset, f"{c.method}-{c.noise}-{c.seed}")
+
+    @property
+    def result(self) -> Path:
+        """The folds of one cross validation share a file."""
+        c = self.run
+        if c.fold is not None:
+            return Path("reports/runs", c.study, "mlrc", f"{c.repeat}.json")
+        return Path("reports/runs", c.study, "ablation" if c.axis else "", f"{c.name}.json")
+
+    @property
+    def history(self) -> Path:
+        return self.result.with_suffix(".csv")
+
+    @property
+    def manifest(self) -> Path:
+        """What a run's labels are read from; a fold's run, whose labels are clean, reads the split itself."""
+        c = self.run
+        if c.fold is not None:
+            return Path("data/split", f"{c.dataset}.csv")
+        return Path("data/noise", f"{c.dataset}-{c.noise}-{c.seed}.csv")
+
+    @property
+    def noise_report(self) -> Path:
+        return self.manifest.with_name(f"{self.manifest.stem}-classes.csv")
+
+
+def inputs_digest(run: Run, root: Path = Path()) -> str:
+    """SHA-256 of the files that a run learns from: its labels, the report on its noise where labels are drawn anew
+    from it, and the meta.json of its images, which holds the digest of their content and how they are packed.
+    """
+    paths, state = run.paths(), hashlib.sha256()
+    read = [root / paths.manifest, root / "data/raw" / run.dataset / "meta.json"]
+    if run.train["hold_out"] and run.noise_kind.get("kind") == "semantic":
+        read.append(root / paths.noise_report)
+    for path in read:
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()
+
+
+def project_root() -> Path:
+    """The main checkout, also from inside a queued or temporary DVC experiment; outside DVC the current folder."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()

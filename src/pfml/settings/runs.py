@@ -1,0 +1,173 @@
+"""The training runs (runs) that params.yaml describes: of the grid, the ablations, cross validations, searches and
+timings.
+"""
+
+import difflib
+from dataclasses import replace
+
+from pfml.settings import losses as loss_settings
+from pfml.settings import schema
+from pfml.settings.run import Run
+from pfml.settings.run_checks import check_classes, check_images, held_out_classes
+from pfml.settings.validation import ConfigError, check
+
+ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
+
+
+def resolve(params: schema.Params, path, method: str, **point) -> Run:
+    """The run of `method` at `point` (dataset, noise, seed, and fold with folds for mlrc): the shared sections, then
+    the method's own, then what the dataset's recipe says.
+    """
+    recipe = params.recipe[point["dataset"]]
+    if method in params.field:
+        row, group = params.field[method], "field"
+        loss_name = row.potential
+        kind = loss_settings.LOSS_SETTINGS[loss_name]
+        shared = params.loss.model_dump()
+        own = {key: value for key, value in recipe.loss.items() if key in kind.model_fields}
+        loss = {key: value for key, value in shared.items() if key in kind.model_fields} | row.loss | own
+    else:
+        row, group = params.baseline[method], "baseline"
+        loss_name, loss, kind = method, row.loss, loss_settings.LOSS_SETTINGS[method]
+    loss = check(kind, loss, f"{group}.{method}.loss", path)
+    train = check(schema.Train, params.train.model_dump() | row.train, f"{group}.{method}.train", path)
+    train = check(schema.Train, train.model_dump() | recipe.train, f"recipe.{point['dataset']}.train", path)
+    model = check(schema.Model, params.model.model_dump() | recipe.model, f"recipe.{point['dataset']}.model", path)
+    name = point["dataset"]
+    fixed = validation_classes(params, name)
+    check_classes(train, held_out_classes(train, fixed, name, point.get("folds", 0), path), name, path)
+    check_images(train, params.dataset[name], name, path)
+    return Run(
+        study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
+        model=model.model_dump(), validation_classes=fixed, noise_kind=params.noise.settings(point["noise"]),
+        data={} if name == "glyphs" else params.dataset[name].settings(), **point,
+    )  # fmt: skip
+
+
+def validation_classes(params: schema.Params, dataset: str) -> int:
+    """How many training classes of a dataset are set aside: its own number, else that of `split`."""
+    own = params.dataset[dataset].validation_classes
+    return params.split.validation_classes if own is None else own
+
+
+def grid_runs(params: schema.Params, path="params.yaml") -> list[Run]:
+    """Every training run of the grid, in the order of its axes: dataset, method, noise, seed."""
+    return [
+        resolve(params, path, method, dataset=dataset, noise=noise, seed=seed)
+        for dataset in params.grid.dataset
+        for method in params.grid.field + params.grid.baseline
+        for noise in params.grid.noise
+        for seed in params.grid.seed
+    ]
+
+
+def fold_runs(params: schema.Params, path="params.yaml") -> list[Run]:
+    """Every training run of `mlrc`: dataset, method, seed, fold. Labels are clean."""
+    return [
+        resolve(params, path, method, dataset=dataset, noise=0.0, seed=seed, fold=fold, folds=params.split.folds)
+        for dataset in params.grid.dataset
+        for method in params.mlrc.methods
+        for seed in params.grid.seed
+        for fold in params.mlrc.fold
+    ]
+
+
+def by_repeat(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
+    """Cells of `mlrc_cells` by study and cross validation, folds in order."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.study, run.repeat), []).append(run)
+    return groups
+
+
+def trial_run(params: schema.Params, method: str, noise: float, settings: dict, path="params.yaml") -> Run:
+    """One training of a search: a method's run on the first dataset with the validation classes held out, some
+    settings moved, and nothing measured before its end.
+
+    Raises:
+        ConfigError: a setting that the method does not have or that has such no value.
+    """
+    tune = params.tune
+    base = resolve(params, path, method, dataset=params.grid.dataset[0], noise=noise, seed=tune.seed)
+    moved = {"loss": dict(base.loss), "train": dict(base.train) | {"hold_out": True, "precision": tune.precision}}
+    moved["train"]["select"] = "last"
+    for key, value in settings.items():
+        section, name = key.split(".")
+        moved[section][name] = value
+    moved["train"]["eval_every"] = moved["train"]["epochs"]
+    kinds = {"loss": loss_settings.LOSS_SETTINGS[base.loss_name], "train": schema.Train}
+    checked = {name: check(kind, moved[name], f"tune.space: {method}.{name}", path) for name, kind in kinds.items()}
+    check_classes(checked["train"], base.validation_classes, base.dataset, path)
+    return replace(base, **{name: section.model_dump() for name, section in checked.items()})
+
+
+def timing_runs(params: schema.Params, path="params.yaml") -> list[Run]:
+    """The trainings whose seconds Table 9 compares: some baselines, and PFML with several numbers of proxies."""
+    point = {"dataset": params.grid.dataset[0], "noise": params.grid.noise[0], "seed": params.grid.seed[0]}
+    for name in params.complexity.baseline:
+        if name not in params.baseline:
+            near = difflib.get_close_matches(name, params.baseline, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{path}: complexity.baseline: unknown method {name!r}{hint}")
+    runs = [resolve(params, path, name, **point) for name in params.complexity.baseline]
+    counts = params.complexity.proxies_per_class
+    if counts and "pfml" not in params.field:
+        raise ConfigError(f"{path}: complexity.proxies_per_class: its runs need field.pfml, which is not there")
+    for count in counts:
+        base = resolve(params, path, "pfml", **point)
+        loss = dict(base.loss) | {"proxies_per_class": count}
+        runs.append(replace(base, loss=loss, axis="proxies_per_class", value=count))
+    return runs
+
+
+def ablation_default(params: schema.Params, axis: str) -> float:
+    """The value that the grid's own pfml run has on an ablation axis."""
+    loss = resolve(params, "params.yaml", "pfml", dataset=params.grid.dataset[0], noise=0, seed=0).loss
+    if axis == "delta_gap":
+        return round((loss["delta_rep"] or loss["delta"]) - loss["delta"], 12)
+    return loss[axis]
+
+
+def ablation_base(params: schema.Params, axis: str) -> tuple[float, list[Run]]:
+    """The default value of an axis and the grid's runs that were run with it."""
+    point = (params.grid.dataset[0], "pfml", params.ablation.noise)
+    return ablation_default(params, axis), [c for c in grid_runs(params) if (c.dataset, c.method, c.noise) == point]
+
+
+def ablation_runs(params: schema.Params, path="params.yaml") -> list[Run]:
+    """Every further run that an ablation axis asks for; the default value is the grid's own run and not repeated."""
+    runs = []
+    for axis in ABLATION_AXES:
+        values = getattr(params.ablation, axis)
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{path}: ablation.{axis}: expected each value once, found {values}")
+        for value in values:
+            for seed in params.grid.seed:
+                runs.append(ablation_run(params, axis, value, seed, path))
+    return runs
+
+
+def ablation_run(params: schema.Params, axis: str, value: float, seed: int, path="params.yaml") -> Run:
+    """PFML as in the grid with one setting moved. `delta` moves both radii when delta_rep is null (as in Fig. 3b)."""
+    base = resolve(params, path, "pfml", dataset=params.grid.dataset[0], noise=params.ablation.noise, seed=seed)
+    change = {"delta_rep": round(base.loss["delta"] + value, 12)} if axis == "delta_gap" else {axis: value}
+    try:
+        loss = check(loss_settings.FieldLoss, dict(base.loss) | change, "", path)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path}: ablation.{axis}: {value!r} cannot be used ({str(error).split(': ', 1)[1]})"
+        ) from None
+    return replace(base, loss=loss.model_dump(), axis=axis, value=value)
+
+
+def find_run(runs: list[Run], name: str) -> Run:
+    """The run called `name`.
+
+    Raises:
+        ConfigError: no such run; names the nearest one.
+    """
+    by_name = {run.name: run for run in runs}
+    if name not in by_name:
+        near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.0)
+        raise ConfigError(f"cell {name!r} is not in the grid of params.yaml; the nearest is {near[0]!r}")
+    return by_name[name]

@@ -1,0 +1,257 @@
+"""MLflow: the only file that imports it. The pipeline never reads its results back from here.
+
+MLflow takes seconds to import and its store can be broken by two processes that create it at once, hence the late
+imports and the file lock (measured on 3.17.2).
+"""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from pfml.settings.run import Run, project_root
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, with "-dirty" behind it if src/ or stages/ differ from it; "" outside Git."""
+
+    def git(*arguments: str) -> str | None:
+        found = subprocess.run(["git", *arguments], capture_output=True, text=True)
+        return found.stdout.strip() if found.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    # Only the code: the pipeline itself writes into reports/ while it runs.
+    return "" if commit is None else commit + ("-dirty" if git("status", "--porcelain", "--", "src", "stages") else "")
+
+
+def open_store(experiment: str):
+    """A client on the tracking store and the experiment's id; creates both once, whoever comes first.
+
+    MLFLOW_TRACKING_URI names the store; without it, mlflow.db in the project's root.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, takes minutes for a dead server
+    import logging
+
+    from filelock import FileLock
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    root = project_root()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    (root / ".locks").mkdir(exist_ok=True)
+    with FileLock(root / ".locks/mlflow.init"):
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is not None:
+            return client, found.experiment_id
+        # An absolute place: a relative one would follow the folder of whoever creates the experiment.
+        local = uri.startswith(("sqlite:", "file:"))
+        place = (root / "mlruns" / experiment).as_uri() if local else None
+        return client, client.create_experiment(experiment, artifact_location=place)
+
+
+class Tracker:
+    """One MLflow run of one run."""
+
+    def __init__(self, client, run_id: str):
+        self.client, self.run_id = client, run_id
+        self._logged = max((m.step for m in client.get_metric_history(run_id, "loss")), default=0)
+
+    def log_history(self, history: list[dict]) -> None:
+        """Log the epochs that the run does not have yet, in one batch; safe to call again after a resume."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [
+            Metric(metric_name(name), float(value), now, int(row["epoch"]))
+            for row in history
+            if row["epoch"] > self._logged
+            for name, value in row.items()
+            if name != "epoch" and value is not None and value == value
+        ]
+        with store_may_fail(self.run_id):
+            for start in range(0, len(points), 1000):
+                self.client.log_batch(self.run_id, metrics=points[start : start + 1000])
+        self._logged = max(self._logged, max((row["epoch"] for row in history), default=0))
+
+    def log_final(self, metrics: dict[str, float]) -> None:
+        """Log a run's final measures under final/<name>."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric("final/" + metric_name(name), float(value), now, 0) for name, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=points)
+
+
+def metric_name(name: str) -> str:
+    """MLflow refuses "@" in names: recall@1 -> recall_at_1."""
+    return name.replace("@", "_at_")
+
+
+def paper_table(run: Run) -> str:
+    """The table or figure of the paper that a run belongs to."""
+    if run.axis:
+        return {"proxies_per_class": "Figure 3a", "delta": "Figure 3b", "alpha": "Figure 3c"}.get(run.axis, "Figure 3d")
+    if run.fold is not None:
+        return "Table 6" if run.dataset == "cub200" else "Table 7"
+    return "Table 2" if run.noise else "Table 1"
+
+
+def tags_of(run: Run, dataset_digest: str) -> dict[str, str]:
+    """What a run can be found and grouped by: code, stage, experiment, data, configuration, place in the paper."""
+    commit, stage = git_commit(), os.environ.get("DVC_STAGE", "")
+    return {
+        "mlflow.source.git.commit": commit.removesuffix("-dirty"), "mlflow.source.name": stage or "stages/train.py",
+        "git_commit": commit, "dvc_stage": stage,
+        "dvc_exp": os.environ.get("DVC_EXP_NAME") or "workspace", "dataset": run.dataset,
+        "dataset_digest": dataset_digest, "config_digest": run.digest, "study": run.study, "method": run.method,
+        "noise": str(run.noise), "seed": str(run.seed), "ablation": run.axis, "paper_table": paper_table(run),
+        "fold": "" if run.fold is None else str(run.fold),
+    }  # fmt: skip
+
+
+def flatten(settings: dict, prefix: str = "") -> dict[str, str]:
+    """{"loss": {"alpha": 3}} -> {"loss.alpha": "3"}."""
+    flat = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
+    return flat
+
+
+def create_run(client, experiment_id: str, run: Run, tags: dict[str, str]) -> str:
+    """A new run named after the run, with its flattened settings, its tags and its config as an artifact."""
+    from mlflow.entities import Dataset, DatasetInput, Param, RunTag
+
+    owner = {"host": socket.gethostname(), "pid": str(os.getpid())}
+    run_id = client.create_run(experiment_id, run_name=run.name).info.run_id
+    client.log_batch(
+        run_id,
+        params=[Param(key, value) for key, value in flatten(run.config).items()],
+        tags=[RunTag(key, value) for key, value in (tags | owner).items()],
+    )
+    dataset = Dataset(run.dataset, tags["dataset_digest"], source_type="local", source=f"data/raw/{run.dataset}")
+    client.log_inputs(run_id, [DatasetInput(dataset)])
+    client.log_dict(run_id, json.loads(json.dumps(run.config, default=str)), "config.json")
+    return run_id
+
+
+class Untracked:
+    """Stands in for a Tracker where tracking is off or the store cannot be reached: the run goes on, `register` makes
+    up for it later."""
+
+    run_id = ""
+
+    def log_history(self, history: list[dict]) -> None:
+        pass
+
+
+@contextmanager
+def tracked_run(run: Run, settings, dataset_digest: str, memory: Path):
+    """The MLflow run of a training: a new one, or the one whose id the file `memory` remembers from an interruption.
+
+    The run ends as FINISHED, as KILLED on Ctrl-C or a termination signal, as FAILED on an error. `settings` is the
+    tracking section of params.yaml. A store that cannot be reached costs a warning, never the training.
+    """
+    tracker = Untracked()
+    if settings.enabled:
+        with store_may_fail(run.name):
+            tracker = _open_run(run, settings.experiment, dataset_digest, memory)
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        if isinstance(tracker, Tracker):
+            with store_may_fail(run.name):
+                tracker.client.set_terminated(tracker.run_id, status)
+
+
+@contextmanager
+def store_may_fail(what: str):
+    """MLflow watches; what it cannot take must not end what it watches."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        print(
+            f"{what}: not logged, MLflow's store failed ({reason}); dvc repro -f -s register makes up for it",
+            flush=True,
+        )
+
+
+def log_search(params, method: str, trials, won, path: Path) -> None:
+    """One run for a method's search in the experiment "<experiment>-<study>-tuning": budget and space as parameters,
+    every trial a step of its metrics, the best trial's settings as parameters, the file of all trials as an artifact.
+    A search that the store has already is not logged again; a store that cannot be reached costs a warning.
+
+    Args:
+        params: of params.yaml. trials: of pfml.tuning, in their order. won: the best of them. path: their file.
+    """
+    if not params.tracking.enabled:
+        return
+    with store_may_fail(f"search of {method}"):
+        from mlflow.entities import Metric, Param, RunTag
+
+        client, experiment_id = open_store(f"{params.tracking.experiment}-{params.study}-tuning")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        same = f"tags.trials_digest = '{digest}' and tags.method = '{method}' and attributes.status = 'FINISHED'"
+        if client.search_runs([experiment_id], same, max_results=1):
+            return
+        now = int(time.time() * 1000)
+        space = {key: one.model_dump() for key, one in params.tune.space_of(method).items()}
+        settings = {"trials": len(trials), "trainings": len(trials) * len(won.noise), "best_trial": won.number}
+        settings |= {f"best.{key}": value for key, value in won.settings.items()}
+        settings |= {f"space.{key}": json.dumps(value) for key, value in space.items()}
+        points = [
+            Metric(metric_name(f"{name} at noise {noise:g}"), value, now, trial.number)
+            for trial in trials
+            for name, values in (("val_map@r", trial.map_at_r), ("val_recall@1", trial.recall_at_1))
+            for noise, value in zip(trial.noise, values)
+        ] + [Metric("score", trial.score, now, trial.number) for trial in trials]
+        tags = {"method": method, "dataset": params.grid.dataset[0], "trials_digest": digest}
+        tags |= {"study": params.study, "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", "")}
+        run_id = client.create_run(experiment_id, run_name=f"search of {method}").info.run_id
+        client.log_batch(
+            run_id,
+            params=[Param(key, str(value)) for key, value in settings.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        for start in range(0, len(points), 1000):
+            client.log_batch(run_id, metrics=points[start : start + 1000])
+        client.log_artifact(run_id, str(path))
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _open_run(run: Run, experiment: str, dataset_digest: str, memory: Path) -> Tracker:
+    client, experiment_id = open_store(f"{experiment}-{run.study}")
+    run_id = memory.read_text().strip() if memory.exists() else ""
+    if run_id and not _continues(client, run_id):
+        run_id = ""
+    if not run_id:
+        run_id = create_run(client, experiment_id, run, tags_of(run, dataset_digest))
+        memory.write_text(run_id)
+    return Tracker(client, run_id)
+
+
+def _continues(client, run_id: str) -> bool:
+    """Reopen a run of an earlier process; False if this store does not have it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.update_run(run_id, status="RUNNING")
+        for key, value in {"host": socket.gethostname(), "pid": str(os.getpid())}.items():
+            client.set_tag(run_id, key, value)
+        return True
+    except MlflowException:
+        return False

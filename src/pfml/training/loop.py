@@ -1,0 +1,279 @@
+"""Training one run: batch -> embed -> energy -> step, measure and checkpoint after each epoch."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from pfml.losses import build_loss, check_sampler
+from pfml.retrieval import retrieval_metrics
+from pfml.retrieval.memorisation import label_fit
+from pfml.settings.run import Run
+from pfml.training.batches.pictures import Pictures
+from pfml.training.batches.run_data import Half, RunData
+from pfml.training.batches.samplers import epoch_batches
+from pfml.training.networks.model import build_model, freeze_batchnorm
+from pfml.training.optimizer import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
+from pfml.training.processes import Ranks
+from pfml.training.reproducible import random_state, restore_random, settle_gpu
+
+EVALUATION_PIXELS = 100 * 224 * 224  # of one batch; more would need gigabytes for the activations of a large network
+SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.select: which epoch's network is kept
+
+
+@dataclass
+class Trained:
+    """What a finished run leaves: the network, the loss (with its proxies), one history row per epoch, the epoch (from
+    1) whose network and loss these are, and that epoch's batches as the loss met them, while the network moved:
+    embeddings (n, D) in training mode, of augmented images, in the order of the batches, and labels (n,).
+    """
+
+    model: torch.nn.Module
+    loss: torch.nn.Module
+    history: list[dict]
+    epoch: int
+    passed: torch.Tensor
+    passed_labels: torch.Tensor
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop between two steps; what its last checkpoint holds is not lost."""
+
+
+def train(
+    run: Run,
+    data: RunData,
+    state: dict | None = None,
+    save: Callable[[dict], None] = lambda state: None,
+    report: Callable[[list[dict]], None] = lambda history: None,
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None,
+    label_fit_every: int = 0,
+) -> Trained:
+    """Train a run from its start or from a saved state; the same run gives the same bits on one kind of machine (on
+    a GPU with train.deterministic, and without train.compile, whose kernels are chosen by their speed).
+
+    Args:
+        run: settings (run.train, run.model, run.loss).
+        data: labels may be noisy in data.train only.
+        state: what `save` was last given, to go on from there.
+        save: called after every epoch, and in it as train.checkpoint_steps says, with all that a resumed run needs.
+        report: called after every epoch with the history so far.
+        stop: asked before every step; True raises Interrupted.
+        ranks: of a run over several processes.
+        label_fit_every: epochs between two looks at how many wrong training labels are fitted and resisted (columns of
+            the history); 0: none. The looks leave the training as it is, to the bit.
+
+    Raises:
+        ValueError: batches that the loss cannot learn from (pfml.losses.common.sampling).
+        FloatingPointError: the loss or the embeddings are not finite; tells where and what usually helps.
+        Interrupted: see `stop`.
+    """
+    recipe = run.train
+    ranks = ranks or Ranks(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device, part = ranks.device, (ranks.rank, ranks.size)
+    counts = torch.bincount(data.train.labels).tolist()
+    check_sampler(run.loss_name, recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
+    torch.set_num_threads(recipe["threads"])
+    if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
+        settle_gpu(recipe["deterministic"])
+    torch.manual_seed(run.seed)
+    model = build_model(**run.model).to(device, memory_format=torch.channels_last)
+    loss = build_loss(run.loss_name, data.num_classes, run.dim, **run.loss).to(device)
+    if hasattr(loss, "gather"):
+        loss.gather = "off"  # the embeddings of all ranks are joined below, for every loss
+    if run.loss.get("proxy_init") == "data" and state is None:
+        generator = torch.Generator().manual_seed(run.seed)
+        embeddings = embed(model, data.train.pictures, ranks)
+        loss.initialise_proxies(embeddings.to(device), data.train.labels.to(device), generator)
+    freeze_batchnorm(model, recipe["freeze_bn"])
+    optimizer = build_optimizer(model, loss, recipe)
+    # From 1 up, quickly: the usual start at 65,536 is made for means, and a raw sum would lose its first steps to it.
+    scaler = torch.amp.GradScaler(
+        device.type, init_scale=1.0, growth_interval=100, enabled=recipe["precision"] == "float16"
+    )
+    average = Average(model, recipe["ema"]) if recipe["ema"] else None
+    history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
+    unfinished = 0, 0.0, 0.0  # steps of the first epoch that are done, the sum of their losses, their seconds
+    passed = []  # (embeddings, labels) of the batches of the epoch
+    if state is not None:
+        for name, holder in (("model", model), ("loss", loss), ("optimizer", optimizer), ("scaler", scaler)):
+            holder.load_state_dict(state[name])
+        history, best = state["history"], state["best"]
+        if average:
+            average.weights = {name: weights.to(device) for name, weights in state["average"].items()}
+        unfinished, passed = state["unfinished"], state["passed"]
+        restore_random(state["random"], device)
+    network = ranks.wrapped(model, recipe["sync_bn"])
+    if recipe["compile"]:
+        network = torch.compile(network)
+
+    def snapshot(steps_done: int = 0, total: float | torch.Tensor = 0.0, seconds: float = 0.0) -> dict:
+        """All that a resumed run needs."""
+        parts = {"model": model, "loss": loss, "optimizer": optimizer, "scaler": scaler}
+        return {name: part.state_dict() for name, part in parts.items()} | {
+            "average": average and average.weights, "best": best, "history": history,
+            "unfinished": (steps_done, float(total), seconds), "passed": passed[:], "random": random_state(device),
+        }  # fmt: skip
+
+    for epoch in range(len(history), recipe["epochs"]):
+        if patience_is_out(history, recipe["patience"]):
+            break
+        (first, total, seconds), unfinished = unfinished, (0, 0.0, 0.0)
+        passed = passed if first else []
+        started = time.perf_counter() - seconds
+        network.train()
+        freeze_batchnorm(model, recipe["freeze_bn"])
+        ranks.equalise(loss.parameters())
+        batches = epoch_batches(
+            data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], run.seed, epoch,
+            start=first,
+        )  # fmt: skip
+        pictures = data.train.pictures.training(batches, run.seed, epoch, device, start=first, part=part)
+        for step, (batch, images) in enumerate(pictures, first):
+            if ranks.any(stop()):
+                raise Interrupted(f"{run.name}: stopped in epoch {epoch + 1}")
+            factor = learning_rate(
+                epoch * steps + step, recipe["epochs"] * steps, recipe["warmup"], recipe["schedule"],
+                recipe["step_epochs"] * steps, recipe["step_factor"],
+            )  # fmt: skip
+            set_rates(optimizer, factor)
+            with autocast(device, recipe["precision"]):
+                embeddings = network(images.contiguous(memory_format=torch.channels_last))
+            embeddings = ranks.joined(embeddings.float(), len(batch))
+            if not embeddings.isfinite().all():  # which a loss would refuse as bad input
+                raise FloatingPointError(_diverged(run, epoch, step, "the embeddings became NaN or infinite", history))
+            passed.append((embeddings.detach().cpu(), data.train.labels[batch]))
+            energy = loss(embeddings, data.train.labels[batch].to(device, non_blocking=True))
+            if not energy.isfinite():
+                raise FloatingPointError(_diverged(run, epoch, step, f"the loss became {energy.item()}", history))
+            optimizer.zero_grad()
+            scaler.scale(energy).backward()
+            scaler.unscale_(optimizer)
+            if epoch < recipe["frozen_epochs"]:
+                drop_gradients(model.backbone)
+            clip_gradients(model, loss, recipe)
+            scaler.step(optimizer)
+            scaler.update()
+            if average:
+                average.update(model)
+            total += energy.detach().double()  # a number only at the end: the device goes on while the host prepares
+            if recipe["checkpoint_steps"] and (step + 1) % recipe["checkpoint_steps"] == 0 and step + 1 < steps:
+                save(snapshot(step + 1, total, time.perf_counter() - started))
+        row = {"epoch": epoch + 1, "loss": float(total) / steps, "lr": recipe["lr"] * factor}
+        if average:
+            average.exchange(model)
+        if (epoch + 1) % recipe["eval_every"] == 0 or epoch + 1 == recipe["epochs"]:
+            row |= measure(model, data, ranks)
+            best = better(best, row, SCORES.get(recipe["select"]), model, loss, passed)
+        if label_fit_every and ((epoch + 1) % label_fit_every == 0 or epoch + 1 == recipe["epochs"]):
+            row |= wrong_labels(model, data, ranks)
+        if average:
+            average.exchange(model)
+        row["seconds"] = (history[-1]["seconds"] if history else 0.0) + time.perf_counter() - started
+        history.append(row)
+        save(snapshot())
+        report(history)
+    if average:
+        average.exchange(model)
+    if best:
+        model.load_state_dict(best["model"])
+        loss.load_state_dict(best["loss"])
+    passed, passed_labels = map(torch.cat, zip(*(best["passed"] if best else passed)))
+    return Trained(model, loss, history, best["epoch"] if best else len(history), passed, passed_labels)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The network's precision; losses always run in float32."""
+    kind = torch.float16 if precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=precision != "float32")
+
+
+def patience_is_out(history: list[dict], patience: int) -> bool:
+    """Whether the last `patience` measurements on the validation classes have brought no better MAP@R; 0 waits on."""
+    scores = [row["val_map@r"] for row in history if "val_map@r" in row]
+    return bool(patience) and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+
+def better(
+    best: dict | None, row: dict, score: str | None, model: torch.nn.Module, loss: torch.nn.Module, passed: list
+) -> dict | None:
+    """What to keep: this epoch's network, loss and passed batches if better than the best's; of equals the earlier."""
+    if score is None or (best and best["score"] >= row[score]):
+        return best
+    copies = {
+        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+        for name, module in (("model", model), ("loss", loss))
+    }
+    return {"epoch": row["epoch"], "score": row[score], "passed": passed, **copies}
+
+
+@torch.no_grad()
+def embed(
+    model: torch.nn.Module, pictures: Pictures, ranks: Ranks | None = None, batch: int | None = None
+) -> torch.Tensor:
+    """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation.
+
+    With ranks each embeds a share and all get the whole.
+    """
+    device = next(model.parameters()).device
+    ranks = ranks or Ranks(device)
+    ranks.equalise(model.buffers())  # each rank's last step left it running statistics of its own
+    model.eval()
+    batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
+    own = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures
+    parts = [
+        model(images.contiguous(memory_format=torch.channels_last)).float().cpu()
+        for images in own.evaluation(batch, device)
+    ]
+    return ranks.joined(torch.cat(parts).to(device), len(pictures)).cpu() if ranks.size > 1 else torch.cat(parts)
+
+
+def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
+    """recall@1 and map@r on the test half, or val_recall@1 and val_map@r where validation classes are held out.
+
+    Raises:
+        FloatingPointError: embeddings are not finite.
+    """
+
+    device = next(model.parameters()).device
+
+    def metrics(half: Half, prefix: str) -> dict[str, float]:
+        embeddings = embed(model, half.pictures, ranks).to(device)  # where a large half is sorted in seconds
+        _check_finite(embeddings)
+        found = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
+        return {prefix + name: found[name] for name in ("recall@1", "map@r")}
+
+    # While settings are being chosen the test half stays unseen.
+    return metrics(data.validation, "val_") if data.validation else metrics(data.test, "")
+
+
+def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
+    """fitted and resisted (pfml.retrieval.memorisation): shares of the training images with a wrong label, by all
+    training embeddings; nothing where no label is known to be wrong.
+
+    Raises:
+        FloatingPointError: embeddings are not finite.
+    """
+    if data.true_labels is None or torch.equal(data.train.labels, data.true_labels):
+        return {}
+    embeddings = embed(model, data.train.pictures, ranks).to(next(model.parameters()).device)
+    _check_finite(embeddings)
+    if ranks and not ranks.first:  # the first one writes the history
+        return {}
+    found = label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())
+    return dict(zip(("fitted", "resisted"), found))
+
+
+def _check_finite(embeddings: torch.Tensor) -> None:
+    if not embeddings.isfinite().all():  # after a last step that no further loss has seen
+        raise FloatingPointError("the network's embeddings became NaN or infinite in the last step of an epoch")
+
+
+def _diverged(run: Run, epoch: int, step: int, what: str, history: list[dict]) -> str:
+    recent = ", ".join(f"{row['loss']:.4g}" for row in history[-3:]) or "none yet"
+    return (
+        f"{run.name}: {what} in epoch {epoch + 1}, step {step + 1} (mean loss of the epochs before: "
+        f"{recent}). Usual causes: learning rate too high, no gradient clipping (train.clip_norm), alpha too steep."
+    )

@@ -1,0 +1,238 @@
+"""A run as a process: resumes from its checkpoint, logs to its tracker, writes its files, and never outlives the
+pipeline that started it.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from pfml.settings.run import Run, inputs_digest, project_root
+from pfml.settings.schema import Params
+from pfml.tracking.mlflow import git_commit, tracked_run
+
+# Code whose change makes a half-finished run's checkpoint worthless.
+NUMERIC_CODE = (
+    "losses/*.py",
+    "networks/*.py",
+    *(f"{name}.py" for name in ("training", "optimisation", "random_state", "models")),
+    *(f"{name}.py" for name in ("fitted_labels", "retrieval", "retrieval_ranks")),
+    *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
+    *(f"data/{name}.py" for name in ("transforms", "held_out", "folds", "confusable", "noise", "noise_kinds")),
+)  # fmt: skip
+
+
+def execute(run: Run, params: Params) -> None:
+    """Train a run and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
+
+    A killed run goes on from its last checkpoint, at the latest the end of an epoch, when it is started again with the
+    same configuration, data and code. Exit code 130 when interrupted. Started by torchrun, the processes share the work
+    and the first one writes; PFML_PROCESSES=4 in the environment starts torchrun.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite; the last checkpoint stays.
+        ValueError: the data cannot fill the batches that the recipe asks for.
+    """
+    processes = int(os.environ.get("PFML_PROCESSES", "1"))
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *sys.argv]
+        os.execv(sys.executable, [sys.executable, *torchrun])
+    stop = stopper()
+    from pfml.training.processes import joined_ranks
+
+    folder = project_root() / ".checkpoints" / run.digest
+    with joined_ranks() as ranks, single_writer(folder, run.name, stop) if ranks.first else nullcontext():
+        _train_and_write(run, params, folder, stop, ranks)
+
+
+def _train_and_write(run: Run, params: Params, folder: Path, stop, ranks) -> None:
+    import torch
+
+    from pfml.training.batches.run_data import load_run_data
+    from pfml.training.loop import Interrupted, embed, train
+
+    data = load_run_data(run)
+    dataset_digest = json.loads(Path("data/raw", run.dataset, "meta.json").read_text())["digest"][:32]
+    fingerprint = work_fingerprint(run, looks=params.memorisation.every)
+    state = ranks.from_first(load_state(folder / "state.pt", fingerprint) if ranks.first else None)
+    if state and ranks.first:
+        inside = f", step {state['unfinished'][0]} of the next" if state["unfinished"][0] else ""
+        say(run, f"goes on after epoch {len(state['history'])}{inside}")
+    elif ranks.first:  # a run of other data or code, if there was one, is not this one
+        (folder / "mlflow_run").unlink(missing_ok=True)
+    tracked = tracked_run(run, params.tracking, dataset_digest, folder / "mlflow_run") if ranks.first else nullcontext()
+    with tracked as tracker:
+        progress = Progress(run, len(state["history"]) if state else 0)
+
+        def report(history: list[dict]) -> None:
+            if ranks.first:
+                progress(history)
+                tracker.log_history(history)
+
+        def save(state: dict) -> None:
+            if ranks.first:
+                write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
+
+        try:
+            trained = train(run, data, state, save, report, stop, ranks, params.memorisation.every)
+        except Interrupted as interruption:
+            print(interruption, file=sys.stderr)
+            sys.exit(130)
+        measured = data.validation if run.spares_test else data.test
+        embeddings = {
+            "test": embed(trained.model, measured.pictures, ranks), "test_labels": measured.labels,
+            "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
+            "passed": trained.passed, "passed_labels": trained.passed_labels,
+        }  # fmt: skip
+        if not ranks.first:
+            return
+        record = {
+            "cell": run.name, "digest": run.digest, "config": run.config, "inputs": inputs_digest(run),
+            "dataset_digest": dataset_digest,
+            "git_commit": git_commit(), "mlflow_run": tracker.run_id, "epochs": len(trained.history),
+            "selected_epoch": trained.epoch, "processes": ranks.size,
+            "seconds": round(trained.history[-1]["seconds"], 1),
+        }  # fmt: skip
+        write_outputs(run.paths().model, trained, embeddings, "val_" if run.spares_test else "", record)
+    for name in ("state.pt", "mlflow_run"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: dict) -> None:
+    """The files of a finished run. Embeddings (float32, not normalised) are those of evaluation mode: of the training
+    images, and of the images that the run is measured on, which are the validation classes where they are held out
+    (but the test half in a fold); and `passed`, of the kept epoch's batches in training. `prefix` is dropped from the
+    names of the history's columns.
+    """
+    import numpy as np
+    import pandas as pd
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("model", "loss"):
+        tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(trained, name).state_dict().items()}
+        save_file(tensors, folder / f"{name}.safetensors")
+    proxies = getattr(trained.loss, "proxies", None)
+    np.savez(
+        folder / "embeddings.npz", **{name: tensor.numpy() for name, tensor in embeddings.items()},
+        proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
+    )  # fmt: skip
+    history = [{key.removeprefix(prefix): value for key, value in row.items()} for row in trained.history]
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    (folder / "run.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
+
+
+def numeric_code() -> list[Path]:
+    """The files of NUMERIC_CODE."""
+    package = Path(__file__).parent
+    return [path for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
+
+
+def work_fingerprint(run: Run, code: Sequence[Path] | None = None, looks: int = 0) -> str:
+    """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers (all of
+    it, unless given), epochs between looks at wrong labels.
+    """
+    parts = [run.digest.encode(), inputs_digest(run).encode(), str(looks).encode()]
+    parts += [path.read_bytes() for path in (numeric_code() if code is None else code)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def load_state(path: Path, fingerprint: str) -> dict | None:
+    """The checkpoint, or None when there is none or it belongs to other data or code. Never unpickles objects."""
+    import torch
+
+    if not path.exists():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)  # for a machine with another GPU, or for all ranks
+    return state if state.pop("work") == fingerprint else None
+
+
+def write_atomically(path: Path, write) -> None:
+    """`write` a neighbouring file and move it over `path`: a kill at any moment leaves the old or the new one."""
+    partial = path.with_suffix(".partial")
+    write(partial)
+    os.replace(partial, path)
+
+
+@contextmanager
+def single_writer(folder: Path, name: str, stop):
+    """One process at a time per configuration; a second one waits for the first to end."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            print(f"{name}: waits for another process that trains the same configuration", flush=True)
+            if stop():
+                sys.exit(130)
+            time.sleep(4)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stopper():
+    """A function that tells whether to stop: after SIGTERM or Ctrl-C (whose handlers this call installs), or when the
+    pipeline above has died.
+
+    DVC killed alone leaves its stages running, torchrun its processes; such an orphan would train beside the next
+    `dvc repro`.
+    """
+    asked = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.append(True))
+    import psutil
+
+    def pipeline(process: psutil.Process) -> bool:
+        try:
+            return any(Path(argument).name in ("dvc", "pfml.launch") for argument in process.cmdline())
+        except psutil.Error:  # not ours to read
+            return False
+
+    above = psutil.Process().parents()
+    parents = list(above) if "DVC_STAGE" in os.environ else []
+    while parents and not pipeline(parents[-1]):  # what is above the pipeline (make, a terminal) may go
+        parents.pop()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        parents = parents or above[:1]
+
+    def alive(process: psutil.Process) -> bool:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+    def stop() -> bool:
+        if not asked and not all(alive(process) for process in parents):
+            print("the pipeline that started this run is gone", file=sys.stderr)
+            asked.append(True)
+        return bool(asked)
+
+    return stop
+
+
+def say(run: Run, text: str) -> None:
+    print(f"{run.name:<34} {text}", flush=True)
+
+
+class Progress:
+    """One line per epoch: epoch, loss, R@1, time spent, time left."""
+
+    def __init__(self, run: Run, done: int):
+        self.run, self.done, self.started = run, done, time.perf_counter()
+
+    def __call__(self, history: list[dict]) -> None:
+        row, epochs = history[-1], self.run.train["epochs"]
+        spent = time.perf_counter() - self.started
+        left = spent / (len(history) - self.done) * (epochs - len(history))
+        recall = row.get("recall@1", row.get("val_recall@1"))
+        measured = "" if recall is None else f"  R@1 {100 * recall:5.1f} %"
+        done = f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:<10.4g}{measured}"
+        say(self.run, f"{done}  {spent:4.0f} s, {left:4.0f} s left")

@@ -1,0 +1,68 @@
+"""Small stand-ins for runs, and result files as the stages write them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    method: str
+    noise: float = 0.0
+    seed: int = 0
+    axis: str = ""
+    value: float | None = None
+    study: str = "toy"
+    dataset: str = "glyphs"
+    backbone: str = "conv4"
+    dim: int = 64
+    alpha: float = 3.0
+
+    @property
+    def name(self) -> str:
+        point = f"-{self.axis}-{self.value}" if self.axis else ""
+        return f"{self.dataset}-{self.method}-{self.noise}-{self.seed}{point}"
+
+    @property
+    def digest(self) -> str:
+        seen = (self.dataset, self.method, self.noise, self.seed, self.axis, self.value, self.alpha)
+        return f"{hash_text(str(seen)):016x}"
+
+
+def hash_text(text: str) -> int:
+    return int.from_bytes(text.encode(), "big") % (2**61 - 1)
+
+
+def result(run: Run, recall: float, **changes) -> dict:
+    """A result file's content; `recall` is R@1 as a fraction."""
+    found = {key: getattr(run, key) for key in ("study", "dataset", "backbone", "dim", "method", "noise", "seed")}
+    found |= {"cell": run.name, "axis": run.axis, "value": run.value, "digest": run.digest}
+    found |= {f"recall@{k}": min(recall + 0.05 * i, 1.0) for i, k in enumerate((1, 2, 4, 8))}
+    found |= {"map@r": recall / 2, "r_precision": recall / 2 + 0.1, "nmi": None, "best_recall@1": min(recall + 0.01, 1)}
+    found |= {"best_epoch": 3, "epochs": 4, "seconds": 12.0, "git_commit": "0123456789abcdef", "mlflow_run": None}
+    return found | {"dataset_digest": "f00d"} | changes
+
+
+def write(reports: Path, run: Run, recall: float, folder: str = "", **changes) -> Path:
+    path = reports / "runs" / run.study / folder / f"{run.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result(run, recall, **changes)))
+    return path
+
+
+def write_wasserstein(
+    reports: Path, rows: list[tuple[Run, float, float]], study: str = "toy", measure: str = ""
+) -> None:
+    path = reports / "wasserstein" / study / "glyphs.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["cell,digest,method,noise,seed,proxies_per_class,w2,w2_relative,measure"]
+    lines += [f"{c.name},{c.digest},{c.method},{c.noise},{c.seed},15,{w2},{rel},{measure}" for c, w2, rel in rows]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def table_after(text: str, heading: str, nth: int = 0) -> dict[str, dict[str, str]]:
+    """The nth Markdown table of a section: first column -> column heading -> run text."""
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = [b for b in section.split("\n\n") if b.startswith("| ")]
+    lines = [[run.strip() for run in line.strip("|").split("|")] for line in blocks[nth].splitlines()]
+    return {row[0]: dict(zip(lines[0], row)) for row in lines[2:]}

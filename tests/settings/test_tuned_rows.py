@@ -1,0 +1,48 @@
+"""Every method of glyphs-all runs with the best of its trials, and all have had as many trials."""
+
+import pytest
+
+from pfml.losses import LOSSES
+from pfml.report.tuning import read_searches
+from pfml.settings.load import params_from
+from pfml.settings.overlay import merge
+from pfml.settings.presets import read_preset
+from pfml.settings.runs import ablation_runs, grid_runs
+from pfml.tuning import best
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def params_of(monkeypatch, raw):
+    monkeypatch.chdir(ROOT)
+    return lambda name=None: params_from(merge(raw, read_preset(name)) if name else raw, name or "params.yaml")
+
+
+def test_all_methods_had_as_many_trials_of_the_present_space(params_of):
+    searches, tune = read_searches(ROOT / "reports/tuning")["glyphs"], params_of("glyphs-tune").tune
+    assert set(searches) == set(tune.method) == {"pfml_tuned", *LOSSES}
+    assert {len(trials) for trials in searches.values()} == {tune.trials}
+    for method, trials in searches.items():
+        assert all(set(trial.settings) == set(tune.space_of(method)) for trial in trials), method
+        assert all(trial.noise == tuple(tune.noise) for trial in trials), method
+
+
+@pytest.mark.parametrize("name", [None, "glyphs-all", "glyphs-noise"])
+def test_a_method_runs_with_its_best_trial(name, params_of):
+    searches, params = read_searches(ROOT / "reports/tuning")["glyphs"], params_of(name)
+    runs = {run.method: run for run in grid_runs(params)}
+    assert name is None or set(runs) == set(searches)
+    for method, run in runs.items():
+        for key, value in best(searches[method]).settings.items():
+            section, setting = key.split(".")
+            assert getattr(run, section)[setting] == value, f"{method}: {key}"
+
+
+@pytest.mark.parametrize("share", [20, 40, 60])
+def test_alpha_against_noise_moves_alpha_alone(share, params_of):
+    params = params_of(f"glyphs-alpha-{share}")
+    [own], points = grid_runs(params), ablation_runs(params)
+    assert sorted(run.loss["alpha"] for run in points) == [0, 1, 2, 4, 6] and own.method == "pfml"
+    for run in points:
+        assert run.loss | {"alpha": own.loss["alpha"]} == own.loss and run.train == own.train
+        assert run.noise == own.noise == share / 100
