@@ -63,6 +63,6 @@ def _shown(trained: Trained, classes: Sequence[int]) -> Shown:
         enough = len(own) >= trained.proxies.shape[1]  # the distance pairs every proxy with an embedding of its own
         w2[c] = class_wasserstein(trained.proxies[c], own) if enough else None
     return Shown(
-        trained.run.method, float(trained.run.noise), trained.train[rows], trained.labels[rows], trained.true_labels[rows],
-        {c: trained.proxies[c] for c in classes}, w2,
+        trained.run.method, float(trained.run.noise), trained.train[rows], trained.labels[rows],
+        trained.true_labels[rows], {c: trained.proxies[c] for c in classes}, w2,
     )  # fmt: skip
