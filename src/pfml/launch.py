@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from pfml.dvc_locks import Busy, await_predecessors, copy_lock, mend_lock
 from pfml.settings.load import ConfigError, load_params
 from pfml.settings.presets import use_preset
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs
@@ -28,10 +29,6 @@ WAVES = (  # how many stages for one start of DVC, which takes seconds as the la
 )
 REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
 DVC = (sys.executable, "-m", "dvc")
-
-
-class Busy(RuntimeError):
-    """Another pipeline holds this folder."""
 
 
 def main() -> int:
@@ -54,6 +51,7 @@ def main() -> int:
         for folder in REPORTED:
             folder.mkdir(parents=True, exist_ok=True)
         await_predecessors()
+        mend_lock()
         prune_models(params)
         if params.tracking.enabled and any(Path(".checkpoints").glob("*/mlflow_run")):
             from pfml.tracking.mlflow import store_may_fail
@@ -70,15 +68,18 @@ def main() -> int:
             stale = stale_stages()
         for number, (at_once, groups) in enumerate(WAVES):
             names = wave(stale, groups)
-            if len(names) > 1:
+            if names:
                 kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
                 where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
-                print(f"{len(names)} stages to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
+                stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
+                print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
                 repro = [*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item"]
                 run([[*repro, *some] for some in divided(names, jobs[number], at_once)], jobs[number])
+                copy_lock()
                 if number + 1 < len(WAVES):
                     stale = stale_stages()
         run([[*DVC, "repro"]], 1)
+        copy_lock()
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
@@ -128,45 +129,6 @@ def prune_models(params: Params) -> None:
         for folder in list(Path().glob(place)):
             if folder not in expected and folder.name != "mlrc" and folder.is_dir():
                 shutil.rmtree(folder)
-
-
-def await_predecessors(patience: float = 15.0) -> None:
-    """Wait for DVC processes of an earlier, killed pipeline to end, then drop the locks that they could not release.
-
-    DVC clears a lock only once its process number is gone, and fails for one that is still dying or was given to
-    another program.
-
-    Raises:
-        Busy: a DVC process works on in this folder.
-    """
-    import psutil
-
-    locks = Path(".dvc/tmp/rwlock")
-
-    def holders() -> set[int]:
-        try:
-            entries = json.loads(locks.read_text() or "{}")
-        except (OSError, ValueError):
-            return set()
-        infos = [*entries.get("write", {}).values(), *(i for found in entries.get("read", {}).values() for i in found)]
-        return {info["pid"] for info in infos}
-
-    def works(pid: int) -> bool:
-        try:
-            process = psutil.Process(pid)
-            return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in arg for arg in process.cmdline())
-        except psutil.Error:
-            return False
-
-    deadline = time.monotonic() + patience
-    while working := [pid for pid in holders() if works(pid)]:
-        if time.monotonic() > deadline:
-            raise Busy(
-                f"another pipeline is at work in this folder (process {', '.join(map(str, working))}); stop it first"
-            )
-        time.sleep(0.2)
-    if holders():
-        locks.unlink(missing_ok=True)
 
 
 def stale_stages() -> list[str]:
