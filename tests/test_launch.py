@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pfml import launch
+from pfml import dvc_locks, launch
 from tests.conftest import ROOT
 
 
@@ -29,14 +29,14 @@ def test_locks_of_a_dead_pipeline_are_dropped(locks):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     path = locks(process.pid)
-    launch.await_predecessors()
+    dvc_locks.await_predecessors()
     assert not path.exists()
 
 
 def test_locks_whose_number_another_program_has_are_dropped(locks):
     process = subprocess.Popen(["sleep", "30"])
     path = locks(process.pid)
-    launch.await_predecessors(patience=0)
+    dvc_locks.await_predecessors(patience=0)
     assert not path.exists()
     process.kill()
     process.wait()
@@ -46,8 +46,8 @@ def test_a_living_pipeline_is_respected(locks, tmp_path):
     (tmp_path / "dvc").write_text("import time; time.sleep(30)")
     process = subprocess.Popen([sys.executable, "dvc"])
     path = locks(process.pid)
-    with pytest.raises(launch.Busy, match=str(process.pid)):
-        launch.await_predecessors(patience=0.3)
+    with pytest.raises(dvc_locks.Busy, match=str(process.pid)):
+        dvc_locks.await_predecessors(patience=0.3)
     assert path.exists()
     process.kill()
     process.wait()
@@ -55,7 +55,7 @@ def test_a_living_pipeline_is_respected(locks, tmp_path):
 
 def test_no_locks_no_wait(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    launch.await_predecessors()
+    dvc_locks.await_predecessors()
 
 
 def test_what_takes_longest_starts_beside_the_first_of_its_wave():

@@ -22,7 +22,7 @@ RUNS = ("a", "b", "c")
 
 def stage(name: str, outs: list[str], deps: tuple = (), cached: bool = True) -> dict:
     deps = [f"source/{name}", *deps]
-    steps = [f"test -e {dep}" for dep in deps]
+    steps = [f"test -s {dep}/run.json" if dep.startswith("models/small/") else f"test -e {dep}" for dep in deps]
     steps += [f"mkdir -p {os.path.dirname(out)} && cat $(find {' '.join(deps)} -type f | sort) > {out}" for out in outs]
     folders = [os.path.dirname(out) if out.startswith("models/") else out for out in outs]  # a training makes a folder
     return {
@@ -121,8 +121,11 @@ def harm(folder: Path, seed: int) -> list[str]:
         "stage forgotten",
     )
     for kind in draw.choices(kinds, k=draw.randint(1, 6)):
-        outputs = sorted(path for path in state(folder) if path != "dvc.lock")
-        path = folder / draw.choice(outputs)
+        place = draw.choice(("data", "models", "models", "models", "reports"))  # oftener where one alone was fatal
+        outputs = sorted(path for path in (folder / place).rglob("*") if path.is_file())
+        if not outputs:
+            continue
+        path = draw.choice(outputs)
         name = draw.choice(sorted(stages()))
         if kind == "source changed":
             path = folder / "source" / name
