@@ -214,7 +214,7 @@ def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeyp
     params = load_params(ROOT / "params.yaml")
     curves = force_curves(params)
     labels = {c.label for c in curves if c.kind == "attraction"}
-    alphas = {*params.ablation.alpha, params.loss.alpha}
+    alphas = {*params.ablation.values("alpha"), params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
     parts = {"HIST", "HIER", "PA+niV"}
     whole = {method_name(m) for m in params.baseline if m not in LEFT_OUT} - parts

@@ -10,7 +10,7 @@ import pytest
 from tests.pipeline.clones import REPRO, clone, commit, sh
 
 pytestmark = pytest.mark.pipeline
-ABLATION = {axis: [] for axis in ("proxies_per_class", "alpha", "delta", "delta_gap")}
+ABLATION = {"points": []}
 
 
 @pytest.fixture(scope="module")

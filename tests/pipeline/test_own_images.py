@@ -11,7 +11,7 @@ from PIL import Image
 from tests.pipeline.clones import REPRO, clone, ran, results, sh
 
 pytestmark = pytest.mark.pipeline
-NO_ABLATIONS = {axis: [] for axis in ("proxies_per_class", "alpha", "delta", "delta_gap")}
+NO_ABLATIONS = {"points": []}
 
 
 @pytest.fixture(scope="module")

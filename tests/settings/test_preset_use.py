@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from pfml import launch
-from pfml.settings import presets
-from pfml.settings.load import ConfigError
+from pfml.settings import ConfigError, presets
 from pfml.settings.overlay import merge
 from pfml.settings.presets import command_line, laid_over, preset_title, read_preset, use_preset
 from pfml.settings.validation import Loader
@@ -60,7 +59,7 @@ def test_dvc_makes_the_same_of_the_printed_command(name, tmp_path, committed, ra
 def test_dvc_can_set_lists_in_what_was_laid_over(tmp_path, committed):
     from dvc.utils.hydra import apply_overrides
 
-    for change in ("ablation.alpha=[]", "ablation.delta_gap=[]", "grid.baseline=[]", "grid.seed=[0]"):
+    for change in ("ablation.points=[]", "ablation.points=[alpha-4]", "grid.baseline=[]", "grid.seed=[0]"):
         path = tmp_path / "params.yaml"
         path.write_text(laid_over(committed, "cub200-resnet50"))
         before = yaml.load(path.read_text(), Loader)

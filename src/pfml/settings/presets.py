@@ -12,9 +12,10 @@ from pathlib import Path
 
 import yaml
 
+from pfml.settings import ConfigError
 from pfml.settings.load import load_params, params_from
 from pfml.settings.overlay import merge, overrides, rewritten
-from pfml.settings.validation import ConfigError, Loader
+from pfml.settings.validation import Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
 

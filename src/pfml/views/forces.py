@@ -86,7 +86,7 @@ def force_curves(params: Params) -> list[Curve]:
         settings = shared | row.loss
         alphas = [settings.get("alpha")]
         if method == "pfml":
-            alphas = sorted({*alphas, *params.ablation.alpha})
+            alphas = sorted({*alphas, *params.ablation.values("alpha")})
         for alpha in alphas:
             changed = {"alpha": alpha} if alpha is not None else {}
             label = method_name(method) + (f", α = {alpha:g}" if changed else "")
