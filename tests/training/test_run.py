@@ -151,6 +151,7 @@ def test_held_out_classes_are_what_is_measured(workspace, tiny, write):
     folder = workspace("a")
     tiny["train"]["hold_out"], tiny["split"]["validation_classes"] = True, 2
     write(tiny, folder)
+    plan(folder)
     manifest = folder / "data/noise/glyphs-0.2-0.csv"
     table = pd.read_csv(manifest)
     table["validation"] = table["true_label"].isin([3, 7]) & (table["split"] == "train")
