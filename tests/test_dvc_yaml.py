@@ -18,9 +18,12 @@ STAGES = {
     name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
 # Packages that act through the plan or through files on which the stages depend, and so are no dependency of a stage:
-# what they change shows in their outputs. settings, labels: the plan and data/noise. tracking: MLflow, never read back.
-# stage: how a process starts. losses (the registry alone): names, imported when asked.
-THROUGH_FILES = ("pfml", "pfml.losses", "pfml.settings", "pfml.stage", "pfml.tracking")
+# what they change shows in their outputs. settings: the plan. tracking: MLflow, never read back. stage: how a process
+# starts. download, transfer: files that are held to a checksum.
+THROUGH_FILES = (
+    "pfml.settings", "pfml.stage", "pfml.tracking", "pfml.datasets.download", "pfml.datasets.transfer"
+)  # fmt: skip
+NAMES = ("pfml", "pfml.losses", "pfml.datasets")  # packages that hold names alone, imported when asked
 READS_PARAMS = ("plan", "register", "report", "figures")
 
 
@@ -46,8 +49,7 @@ def path_of(module: str):
 
 
 def through_files(module: str) -> bool:
-    whole = THROUGH_FILES[2:]
-    return module in THROUGH_FILES or any(module.startswith(f"{name}.") for name in whole)
+    return module in NAMES or any(module == name or module.startswith(f"{name}.") for name in THROUGH_FILES)
 
 
 def closure(start: str) -> set[str]:
