@@ -175,5 +175,5 @@ def test_make_hands_on_the_number_of_runs(arguments, passed):
         ["make", "-n", "repro", *arguments], cwd=ROOT, capture_output=True, text=True, check=True,
         env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
     ).stdout  # fmt: skip
-    [line] = [line for line in found.splitlines() if "pfml.launch" in line]
-    assert line.split("pfml.launch")[1].strip() == passed
+    [line] = [line for line in found.splitlines() if "pfml repro" in line]
+    assert line.split("pfml repro")[1].strip() == passed

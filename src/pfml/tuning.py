@@ -239,22 +239,17 @@ def read_trials(path: Path) -> tuple[list[Trial], str]:
     return trials, mark
 
 
-def main() -> None:
-    """Print the best settings of each search as they would stand in params.yaml or a preset."""
-    import sys
+def best_settings(folder: Path) -> dict[str, dict]:
+    """method -> the sections `loss` and `train` of the best trial, as they would stand in params.yaml or a preset.
 
-    import yaml
-
-    from pfml.settings.load import load_params
-
-    params, folder = load_params(), Path("reports/tuning")
-    for path in sorted(Path(folder, params.grid.dataset[0]).glob("*.csv")):
-        won, sections = best(read_trials(path)[0]), {"loss": {}, "train": {}}
-        for key, value in won.settings.items():
+    Args:
+        folder: with a file of trials a method, written by `tune_method`.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.csv")):
+        sections = {"loss": {}, "train": {}}
+        for key, value in best(read_trials(path)[0]).settings.items():
             section, name = key.split(".")
             sections[section][name] = value
-        yaml.safe_dump({path.stem: sections}, sys.stdout, sort_keys=False)
-
-
-if __name__ == "__main__":
-    main()
+        found[path.stem] = sections
+    return found

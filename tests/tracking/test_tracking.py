@@ -200,7 +200,7 @@ def test_an_unreachable_store_costs_a_warning_and_not_the_training(store, run, m
     assert tracker.run_id == "" and "MLflow's store failed" in capsys.readouterr().out
 
 
-def test_the_pages_of_make_ui_show_the_store(store, run):
+def test_the_pages_of_the_command_ui_show_the_store(store, run):
     with tracked_run(run, SETTINGS, "d", store / "memory"):
         pass
     with socket.socket() as free:
@@ -208,7 +208,7 @@ def test_the_pages_of_make_ui_show_the_store(store, run):
         port = free.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(store), "PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pfml.tracking.ui"], cwd=store, env=environment, start_new_session=True,
+        [sys.executable, "-m", "pfml", "ui"], cwd=store, env=environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
