@@ -71,7 +71,7 @@ def fold_runs(params: schema.Params, path="params.yaml") -> list[Run]:
 
 
 def by_repeat(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Cells of `mlrc_cells` by study and cross validation, folds in order."""
+    """Runs of `fold_runs` by study and cross validation, folds in order."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.study, run.repeat), []).append(run)
