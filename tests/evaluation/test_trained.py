@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from pfml.evaluation.trained import class_names, evenly_spaced, read_trained, runs_of
-from pfml.views.embeddings import map_view, proxy_view
-from pfml.views.gallery import NEIGHBOURS, gallery_of
+from pfml.figures.gallery import NEIGHBOURS, gallery_figure, gallery_view
+from pfml.figures.map import map_figure, map_view
+from pfml.figures.memorisation import histories_of, memorisation, memorisation_figure
+from pfml.figures.proxy import proxy_figure, proxy_view
 from tests.evaluation.trained_study import CLASSES, IMAGES, make_study
 
 
@@ -91,7 +93,7 @@ def test_cells_are_of_the_first_seed_at_the_lowest_noise(grid):
 
 
 def test_the_gallery_sets_pfml_beside_the_best_baseline(grid):
-    images, queries, blocks, labels = gallery_of(grid, "glyphs")
+    images, queries, blocks, labels = gallery_view(grid, "glyphs")
     assert [block.method for block in blocks] == ["pfml", "contrastive"], (
         "proxy_nca retrieves worse, cpml is no baseline"
     )
@@ -105,7 +107,7 @@ def test_the_gallery_sets_pfml_beside_the_best_baseline(grid):
 
 def test_without_pfml_the_first_method_stands_in_its_place(grid):
     others = [run for run in grid if run.method in ("proxy_nca", "contrastive")]
-    assert [b.method for b in gallery_of(others, "glyphs")[2]] == ["contrastive", "proxy_nca"]
+    assert [b.method for b in gallery_view(others, "glyphs")[2]] == ["contrastive", "proxy_nca"]
     assert map_view(others, "glyphs")[0] == "contrastive"
 
 
@@ -146,14 +148,8 @@ def test_classes_are_evenly_spaced():
 
 
 def test_a_study_without_single_runs_has_figures_that_say_so(tmp_path):
-    from pfml.figures.gallery import retrieval_gallery
-    from pfml.figures.map import map_figure
-    from pfml.figures.memorisation import memorisation_figure
-    from pfml.figures.proxy import proxy_figure
-    from pfml.views.memorisation import memorisation
-
-    retrieval_gallery(*gallery_of([], "glyphs"), tmp_path / "gallery.png")
+    gallery_figure(*gallery_view([], "glyphs"), tmp_path / "gallery.png")
     map_figure(*map_view([], "glyphs"), tmp_path / "map.png")
     proxy_figure(*proxy_view([], "glyphs"), tmp_path / "proxies.png")
-    memorisation_figure(memorisation([]), [], tmp_path / "memorisation.png")
+    memorisation_figure(memorisation([]), histories_of([]), tmp_path / "memorisation.png")
     assert len(list(tmp_path.glob("*.png"))) == 4

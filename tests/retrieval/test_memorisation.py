@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
+from pfml.figures.memorisation import memorisation, nearest_centres, write_memorisation
 from pfml.retrieval.memorisation import label_fit, neighbourhoods, shares
-from pfml.views.memorisation import memorisation, nearest_centres, write_memorisation
 from tests.evaluation.trained_study import make_study
 
 
