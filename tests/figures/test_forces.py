@@ -22,6 +22,7 @@ from pfml.figures.force import (
 from pfml.losses import LOSSES, build_loss
 from pfml.report.names import method_name
 from pfml.settings.load import load_params
+from pfml.settings.plan import plan_files
 from pfml.theory.fields import DecayingLaw, GrowingLaw
 from tests.conftest import ROOT
 
@@ -212,9 +213,9 @@ def test_what_cannot_be_probed_is_refused():
 def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr("pfml.figures.force.DISTANCES", AT)
     params = load_params(ROOT / "params.yaml")
-    curves = force_curves(params)
+    curves = force_curves(dict(plan_files(params))["loss_figures"])
     labels = {c.label for c in curves if c.kind == "attraction"}
-    alphas = {*params.ablation.alpha, params.loss.alpha}
+    alphas = {*params.ablation.values("alpha"), params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
     parts = {"HIST", "HIER", "PA+niV"}
     whole = {method_name(m) for m in params.baseline if m not in LEFT_OUT} - parts

@@ -44,9 +44,8 @@ def read_trained(run: Run) -> Trained:
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
     true = train["true_label"].to_numpy(copy=True)  # pandas gives a view that torch warns about
     if run.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
-        test, kept = train[train["validation"]], ~train["validation"].to_numpy()
-        true = np.unique(true[kept], return_inverse=True)[1]
-        train = train[kept]
+        test, train = train[train["kept_true"] < 0], train[train["kept_true"] >= 0]
+        true = train["kept_true"].to_numpy(copy=True)
     elif not np.array_equal(train["noisy_label"], saved["train_labels"]):
         raise ValueError(f"{path}: train_labels: expected the noisy_label of {run.paths().manifest}; run dvc repro")
     for name, rows in (("train", train), ("test", test)):

@@ -20,6 +20,7 @@ from the settings of a loss, LEFT_OUT the losses without a curve.
 
 import copy
 import csv
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +30,8 @@ import numpy as np
 import torch
 
 from pfml.figures.style import BLUE, ORANGE, figure_style, heading, new_figure, nothing, save_figure
-from pfml.losses import build_loss
+from pfml.losses import LOSSES, build_loss
 from pfml.report.names import method_name
-from pfml.settings.losses import LOSS_SETTINGS
-from pfml.settings.schema import Params
 
 KINDS = ("attraction", "repulsion")
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
@@ -100,26 +99,28 @@ class Curve:
     alpha: float | None = None
 
 
-def force_curves(params: Params) -> list[Curve]:
-    """Attraction and repulsion of every loss of SOURCES in params.yaml, with its settings there; PFML for each alpha
-    of the ablation too.
+def force_curves(asked: Mapping) -> list[Curve]:
+    """Attraction and repulsion of every loss of the study that SOURCES has; PFML for each alpha of the ablation too.
+
+    Args:
+        asked: data/plan/loss_figures.json: `loss` (settings that PFML and CPML share), `field` (method -> `potential`,
+            which is pfml or cpml, and `loss`, its own settings), `baseline` (method -> settings), `alphas`.
     """
     found = []
-    for method, row in params.field.items():
-        kind = LOSS_SETTINGS[row.potential]
-        shared = {key: value for key, value in params.loss.model_dump().items() if key in kind.model_fields}
-        settings = shared | row.loss
+    for method, row in asked["field"].items():
+        known = inspect.signature(LOSSES[row["potential"]]).parameters
+        settings = {key: value for key, value in asked["loss"].items() if key in known} | row["loss"]
         alphas = [settings.get("alpha")]
         if method == "pfml":
-            alphas = sorted({*alphas, *params.ablation.alpha})
+            alphas = sorted({*alphas, *asked["alphas"]})
         for alpha in alphas:
             changed = {"alpha": alpha} if alpha is not None else {}
             label = method_name(method) + (f", α = {alpha:g}" if changed else "")
-            found.append((method, label, row.potential, settings | changed, alpha))
-    for method, row in params.baseline.items():
+            found.append((method, label, row["potential"], settings | changed, alpha))
+    for method, settings in asked["baseline"].items():
         if method in SOURCES:
             label = method_name(method) + (", in part" if method in IN_PART else "")
-            found.append((method, label, method, row.loss, None))
+            found.append((method, label, method, settings, None))
     return [
         Curve(method, label, SOURCES[name], kind, force_curve(name, settings, kind, DISTANCES), alpha)
         for kind in KINDS
