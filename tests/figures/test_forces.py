@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.losses import LOSSES, build_loss
-from pfml.report.names import method_name
-from pfml.settings.load import load_params
-from pfml.theory.fields import DecayingLaw, GrowingLaw
-from pfml.views.forces import (
+from pfml.figures.force import (
     AXES,
     CHANGES,
     CONTEXT,
@@ -23,6 +19,11 @@ from pfml.views.forces import (
     force_curves,
     write_forces,
 )
+from pfml.losses import LOSSES, build_loss
+from pfml.report.names import method_name
+from pfml.settings.load import load_params
+from pfml.settings.plan import plan_files
+from pfml.theory.fields import DecayingLaw, GrowingLaw
 from tests.conftest import ROOT
 
 AT = np.array([0.06, 0.15, 0.3, 0.7, 1.25, 1.7])
@@ -210,9 +211,9 @@ def test_what_cannot_be_probed_is_refused():
 
 
 def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("pfml.views.forces.DISTANCES", AT)
+    monkeypatch.setattr("pfml.figures.force.DISTANCES", AT)
     params = load_params(ROOT / "params.yaml")
-    curves = force_curves(params)
+    curves = force_curves(dict(plan_files(params))["loss_figures"])
     labels = {c.label for c in curves if c.kind == "attraction"}
     alphas = {*params.ablation.values("alpha"), params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
