@@ -87,9 +87,9 @@ def test_shares_the_switches_of_pfml():
         absent_proxies=False,
     )
     data = ContrastiveFieldLoss(3, 4, 2, proxy_init="data")
-    with pytest.raises(RuntimeError, match="initialise_proxies"):
+    with pytest.raises(RuntimeError, match="initialize_proxies"):
         data(embeddings, labels)
-    data.initialise_proxies(embeddings, labels)
+    data.initialize_proxies(embeddings, labels)
     assert torch.isfinite(data(embeddings, labels, None))
 
 
