@@ -8,12 +8,12 @@ from pfml.stage import run_stage
 def main(params):
     from pfml.figures.force import force_figure
     from pfml.figures.overview import overview_figure
-    from pfml.views.forces import DISTANCES, force_curves, write_forces
+    from pfml.views.forces import DISTANCES, force_curves, not_drawn, write_forces
     from pfml.views.overview import overview
 
     folder, curves = Path("reports/figures"), force_curves(params)
     write_forces(curves, folder / "forces.csv")
-    force_figure(curves, DISTANCES, folder / "forces.png")
+    force_figure(curves, DISTANCES, folder / "forces.png", not_drawn(params))
     overview_figure(overview(params.loss.alpha, params.loss.delta), folder / "overview.png")
 
 

@@ -1,14 +1,15 @@
 """What both losses share: precision, calling conventions, proxies, and messages about bad input."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 
-from pfml.losses.field.field_loss import PROXY_INITS
 from pfml.losses.field.potential_field import PotentialFieldLoss
+from pfml.losses.field.proxies import ProxyInit
 from tests.losses.oracle import double_loop, power_law, random_batch
 
 # --- precision and conventions
@@ -63,7 +64,7 @@ def test_any_integer_labels(dtype):
 # --- proxies
 
 
-@pytest.mark.parametrize("init", PROXY_INITS)
+@pytest.mark.parametrize("init", get_args(ProxyInit))
 def test_proxy_shape_and_length(init):
     loss = PotentialFieldLoss(20, 64, 5, proxy_init=init)
     assert loss.proxies.shape == (20, 5, 64)
@@ -150,6 +151,15 @@ def test_bad_input_is_named(change, words):
         loss(**(good() | change))
     for word in words:
         assert error.match(word)
+
+
+def test_an_old_name_answers_with_the_new_one():
+    loss = PotentialFieldLoss(2, 3, 1)
+    assert not hasattr(loss, "initialise_proxies")
+    with pytest.raises(AttributeError, match="initialise_proxies is called initialize_proxies now"):
+        loss.initialise_proxies(torch.randn(4, 3), torch.tensor([0, 0, 1, 1]))
+    with pytest.raises(AttributeError, match="no attribute 'initialise'"):
+        _ = loss.initialise
 
 
 def test_embeddings_on_another_device_are_named():

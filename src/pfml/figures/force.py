@@ -31,13 +31,14 @@ ENDED = 1e-6  # share of the largest force below which a repulsion has ended
 TICKS = (0.05, 0.2, 0.5, 1, 2)
 
 
-def force_figure(curves: Sequence, distances: np.ndarray, path: str | Path) -> None:
+def force_figure(curves: Sequence, distances: np.ndarray, path: str | Path, not_drawn: Sequence[str] = ()) -> None:
     """Every curve as a share of its largest force: losses have units of their own. Both axes are logarithmic, so that
     a power of the distance is a straight line. What has no force has no line.
 
     Args:
         curves: with label, source (a key of GROUPS), kind and force (n,), as of pfml.views.forces.
         distances: (n,) chords.
+        not_drawn: names of losses without curves, to be said below the figure.
     """
     from matplotlib.lines import Line2D
 
@@ -58,6 +59,8 @@ def force_figure(curves: Sequence, distances: np.ndarray, path: str | Path) -> N
             part.suptitle(f"{text}. {'. '.join(found)}", x=0.04 / figure.get_figwidth(), ha="left", fontsize=9)
         lines = [Line2D([], [], label=f"{kind} / its largest", **look) for kind, look in LOOKS.items()]
         note = "over the distance d on the unit sphere (chord)"
+        if not_drawn:
+            note += f"; not drawn: {', '.join(not_drawn)}"
         figure.legend(handles=[*lines, Line2D([], [], linestyle="", label=note)], loc="outside lower center", ncols=3)
         heading(figure, overall(curves, distances))
         save_figure(figure, path)

@@ -13,7 +13,8 @@ slope of its distance. It is the gradient that training follows, also where a lo
 proxies of a class are in one place. A loss that remembers is as new at every distance, one that draws repeats its draw.
 
 Miners are left out: they choose pairs, and a pair that they drop has no force at all. CHANGES lists what else differs
-from a loss's settings, LEFT_OUT which losses have no curve.
+from a loss's settings, LEFT_OUT which losses have no curve, nor has a loss that does not say what acts (`acts` of
+pfml.losses.common.describe).
 """
 
 import copy
@@ -26,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pfml.losses import build_loss
+from pfml.losses import LOSSES, build_loss
 from pfml.report.names import method_name
 from pfml.settings.losses import LOSS_SETTINGS
 from pfml.settings.schema import Params
@@ -34,15 +35,6 @@ from pfml.settings.schema import Params
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
 KINDS = ("attraction", "repulsion")
 DISTANCES = np.geomspace(0.05, 1.95, 120)
-SOURCES = {  # what acts on an embedding
-    "pfml": "field", "cpml": "field",
-    "contrastive": "pair", "triplet": "pair", "multi_similarity": "pair", "margin": "pair", "circle": "pair",
-    "lifted_structure": "pair", "n_pair": "pair", "margin_per_class": "pair", "snr": "pair", "hyp": "pair",
-    "esphn": "pair", "prism": "pair", "ms_das": "pair", "clustering": "pair",
-    "proxy_anchor": "proxy", "proxy_nca": "proxy", "soft_triple": "proxy", "normalised_softmax": "proxy",
-    "cosface": "proxy", "arcface": "proxy", "sub_center_arcface": "proxy", "proxy_nca_pp": "proxy", "hist": "proxy",
-    "hier": "proxy", "proxy_gml": "proxy", "pa_niv": "proxy",
-}  # fmt: skip
 _BINS = "it compares histograms of pairs, so that its force on one depends on the bins of the others, in this scene "
 LEFT_OUT = {
     "fast_ap": _BINS + "with a sign that changes within a bin",
@@ -76,8 +68,8 @@ class Curve:
 
 
 def force_curves(params: Params) -> list[Curve]:
-    """Attraction and repulsion of every loss of SOURCES in params.yaml, with its settings there; PFML for each alpha
-    of the ablation too.
+    """Attraction and repulsion of every loss of params.yaml that is `drawn`, with its settings there; PFML for each
+    alpha of the ablation too.
     """
     found = []
     for method, row in params.field.items():
@@ -92,14 +84,24 @@ def force_curves(params: Params) -> list[Curve]:
             label = method_name(method) + (f", α = {alpha:g}" if changed else "")
             found.append((method, label, row.potential, settings | changed, alpha))
     for method, row in params.baseline.items():
-        if method in SOURCES:
+        if drawn(method):
             label = method_name(method) + (", in part" if method in IN_PART else "")
             found.append((method, label, method, row.loss, None))
     return [
-        Curve(method, label, SOURCES[name], kind, force_curve(name, settings, kind, DISTANCES), alpha)
+        Curve(method, label, LOSSES[name].acts, kind, force_curve(name, settings, kind, DISTANCES), alpha)
         for kind in KINDS
         for method, label, name, settings, alpha in found
     ]
+
+
+def drawn(name: str) -> bool:
+    """Whether a loss has curves."""
+    return name in LOSSES and name not in LEFT_OUT and LOSSES[name].acts is not None
+
+
+def not_drawn(params: Params) -> list[str]:
+    """Names of the methods of params.yaml without curves because their losses do not say what acts."""
+    return [method_name(method) for method in params.baseline if LOSSES[method].acts is None]
 
 
 def write_forces(curves: Sequence[Curve], path: str | Path) -> None:
@@ -123,14 +125,14 @@ def force_curve(name: str, settings: Mapping, kind: str, distances: np.ndarray) 
     """Force (n,) of loss `name` on an embedding at `distances` (n,) in (0, 2); positive towards the source.
 
     Args:
-        name: a key of SOURCES. settings: the loss's own arguments. kind: attraction or repulsion.
+        name: of a loss that is `drawn`. settings: the loss's own arguments. kind: attraction or repulsion.
 
     Raises:
         ValueError: a loss that has none, another kind, or distances outside (0, 2).
     """
-    if name not in SOURCES:
+    if not drawn(name):
         why = f" ({LEFT_OUT[name]})" if name in LEFT_OUT else ""
-        raise ValueError(f"force_curve: name: expected one of {', '.join(SOURCES)}, found {name!r}{why}")
+        raise ValueError(f"force_curve: name: expected one of {', '.join(filter(drawn, LOSSES))}, found {name!r}{why}")
     if kind not in KINDS:
         raise ValueError(f"force_curve: kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     distances = np.asarray(distances, float)
@@ -149,7 +151,7 @@ def _force(loss: torch.nn.Module, name: str, kind: str, distance: float) -> floa
     near = math.cos(angle) * AXES[0] + math.sin(angle) * AXES[1]
     aside = [math.cos(side) * AXES[0] + math.sin(side) * AXES[i] for i in ((2, 3) if name in FOUR else (2,))]
     others = [near, *aside] if kind == "attraction" else [*aside, near]  # the first is of the class of x
-    if SOURCES[name] == "proxy":
+    if LOSSES[name].acts == "proxy":
         with torch.no_grad():
             loss.proxies[:] = torch.stack(others)[:, None]
             if name == "hist":

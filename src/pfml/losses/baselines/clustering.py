@@ -69,9 +69,9 @@ def travel(units: Tensor, rows: Tensor) -> Tensor:
     return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
 
 
-# --- The search for medoids: greedy, then local search, both drawn to clusterings unlike the classes. It maximises minus
-# the images' distances to their medoids plus gamma (1 - NMI). Nothing below has a gradient. Distances are a matrix
-# (B, B), classes numbers from 0 without gaps (B,).
+# --- The search for medoids: greedy, then local search, both drawn to clusterings unlike the classes. It maximizes
+# gamma (1 - NMI) minus the sum of the images' distances to their medoids. Nothing below has a gradient. Distances are a
+# matrix (B, B), classes numbers from 0 without gaps (B,).
 
 
 class Agreement:

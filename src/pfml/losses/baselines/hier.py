@@ -122,13 +122,13 @@ class HIER(nn.Module):
         return anchors.repeat_interleave(self.triplets), j.flatten(), k.flatten()
 
 
-# --- HIER's lowest common ancestors: drawn by Gumbel-max, hinges on them, and the gradient through the soft choice.
+# --- Lowest common ancestors: drawn by Gumbel-max, hinges on them, and the gradient through the soft choice.
 #
 # Gumbel noise is -log e of an exponential number e, so softmax(log p + noise) is in proportion to 1 / T of the times
-# T = e / p at which independent clocks of rates p ring; the first to ring is the choice. It is column m with probability
-# p_m, at a time that is exponential of rate sum p = 1 whatever m is; the other clocks, which have no memory, ring e / p
-# later. So choices are drawn from p by uniform numbers, and the noise of all columns only where a gradient passes: the
-# joint distribution is that of Gumbel-max, for a fraction of its random numbers and logarithms.
+# T = e / p at which independent clocks of rates p ring; the first to ring is the choice. It is column m with
+# probability p_m, at a time that is exponential of rate sum p = 1 whatever m is; the other clocks, which have no
+# memory, ring e / p later. So choices are drawn from p by uniform numbers, and the noise of all columns only where a
+# gradient passes: the joint distribution is that of Gumbel-max, for a fraction of its random numbers and logarithms.
 
 
 class TripletLoss(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""SoftTriple: Qian, Shang, Sun, Hu, Li and Jin, ICCV 2019: pytorch-metric-learning's, and the regularizer that it omits."""
+"""SoftTriple: Qian, Shang, Sun, Hu, Li and Jin, ICCV 2019 by pytorch-metric-learning, which omits its regularizer."""
 
 import torch
 import torch.nn.functional as F
