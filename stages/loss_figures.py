@@ -6,14 +6,14 @@ from pfml.stage import run_stage
 
 
 def main():
-    from pfml.figures.force import force_curves, force_figure, write_forces
+    from pfml.figures.force import force_curves, force_figure, not_drawn, write_forces
     from pfml.figures.overview import overview, overview_figure
     from pfml.settings.plan import read_plan
 
     folder, asked = Path("reports/figures"), read_plan("loss_figures")
     curves = force_curves(asked)
     write_forces(curves, folder / "forces.csv")
-    force_figure(curves, folder / "forces.png")
+    force_figure(curves, folder / "forces.png", not_drawn(asked))
     overview_figure(overview(asked["loss"]["alpha"], asked["loss"]["delta"]), folder / "overview.png")
 
 

@@ -8,10 +8,8 @@ so that a search that was stopped, or that gets more trials, goes on as if it ha
 
 import csv
 import hashlib
-import inspect
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -146,19 +144,20 @@ def trials_of(search: Search, measure: Callable = run_trial, trials: Sequence[Tr
 
 
 def code_of(loss_name: str) -> list[Path]:
-    """The files that make a loss's numbers: of the losses only its own and what they and the training import, so that a
-    further loss leaves the searches of the others as they are.
+    """The files that make a loss's numbers: all that trains, of the losses what they share and its own folder or file.
+    A further loss leaves the searches of the others as they are.
     """
-    from pfml import losses as package
+    from pfml.losses import FIELDS
     from pfml.training.run import numeric_code
 
-    losses, code = Path(package.__file__).parent, numeric_code()
-    found = [path for path in code if path.parent != losses] + [Path(inspect.getfile(package.LOSSES[loss_name]))]
-    for path in found:  # grows as imports are met
-        names = re.findall(r"^\s*from pfml\.losses(?:\.| import )(\w+)", path.read_text(), re.M)
-        imported = [losses / f"{name}.py" for name in names]
-        found += [path for path in imported if path in code and path not in found]
-    return [path for path in code if path in found]
+    losses = Path(__file__).parent / "losses"
+    own = losses / "field" if loss_name in FIELDS else losses / "baselines" / f"{loss_name}.py"
+    kept = losses / "common", own
+    return [
+        path
+        for path in numeric_code()
+        if not path.is_relative_to(losses) or any(path.is_relative_to(folder) for folder in kept)
+    ]
 
 
 def fingerprint(search: Search) -> str:

@@ -15,7 +15,8 @@ proxies of a class are in one place. A loss with a memory starts afresh at every
 repeats its draw.
 
 Miners are left out: they choose pairs, and a pair that they drop has no force at all. CHANGES lists what else differs
-from the settings of a loss, LEFT_OUT the losses without a curve.
+from the settings of a loss, LEFT_OUT the losses without a curve. A loss that does not say what acts (`acts` of
+pfml.losses.common.describe) has none either.
 """
 
 import copy
@@ -36,15 +37,6 @@ from pfml.report.names import method_name
 KINDS = ("attraction", "repulsion")
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
 DISTANCES = np.geomspace(0.05, 1.95, 120)
-SOURCES = {  # what acts on an embedding
-    "pfml": "field", "cpml": "field",
-    "contrastive": "pair", "triplet": "pair", "multi_similarity": "pair", "margin": "pair", "circle": "pair",
-    "lifted_structure": "pair", "n_pair": "pair", "margin_per_class": "pair", "snr": "pair", "hyp": "pair",
-    "esphn": "pair", "prism": "pair", "ms_das": "pair", "clustering": "pair",
-    "proxy_anchor": "proxy", "proxy_nca": "proxy", "soft_triple": "proxy", "normalised_softmax": "proxy",
-    "cosface": "proxy", "arcface": "proxy", "sub_center_arcface": "proxy", "proxy_nca_pp": "proxy", "hist": "proxy",
-    "hier": "proxy", "proxy_gml": "proxy", "pa_niv": "proxy",
-}  # fmt: skip
 _BINS = "it compares histograms of pairs, so that its force on one depends on the bins of the others, in this scene "
 LEFT_OUT = {
     "fast_ap": _BINS + "with a sign that changes within a bin",
@@ -100,7 +92,7 @@ class Curve:
 
 
 def force_curves(asked: Mapping) -> list[Curve]:
-    """Attraction and repulsion of every loss of the study that SOURCES has; PFML for each alpha of the ablation too.
+    """Attraction and repulsion of every loss of the study that is `drawn`; PFML for each alpha of the ablation too.
 
     Args:
         asked: data/plan/loss_figures.json: `loss` (settings that PFML and CPML share), `field` (method -> `potential`,
@@ -118,14 +110,24 @@ def force_curves(asked: Mapping) -> list[Curve]:
             label = method_name(method) + (f", α = {alpha:g}" if changed else "")
             found.append((method, label, row["potential"], settings | changed, alpha))
     for method, settings in asked["baseline"].items():
-        if method in SOURCES:
+        if drawn(method):
             label = method_name(method) + (", in part" if method in IN_PART else "")
             found.append((method, label, method, settings, None))
     return [
-        Curve(method, label, SOURCES[name], kind, force_curve(name, settings, kind, DISTANCES), alpha)
+        Curve(method, label, LOSSES[name].acts, kind, force_curve(name, settings, kind, DISTANCES), alpha)
         for kind in KINDS
         for method, label, name, settings, alpha in found
     ]
+
+
+def drawn(name: str) -> bool:
+    """Whether a loss has curves."""
+    return name in LOSSES and name not in LEFT_OUT and LOSSES[name].acts is not None
+
+
+def not_drawn(asked: Mapping) -> list[str]:
+    """Names of the baselines of data/plan/loss_figures.json whose losses do not say what acts."""
+    return [method_name(method) for method in asked["baseline"] if LOSSES[method].acts is None]
 
 
 def write_forces(curves: Sequence[Curve], path: str | Path) -> None:
@@ -149,14 +151,14 @@ def force_curve(name: str, settings: Mapping, kind: str, distances: np.ndarray) 
     """Force (n,) of loss `name` on an embedding at `distances` (n,) in (0, 2); positive towards the source.
 
     Args:
-        name: a key of SOURCES. settings: the loss's own arguments. kind: attraction or repulsion.
+        name: of a loss that is `drawn`. settings: the loss's own arguments. kind: attraction or repulsion.
 
     Raises:
         ValueError: a loss that has none, another kind, or distances outside (0, 2).
     """
-    if name not in SOURCES:
+    if not drawn(name):
         why = f" ({LEFT_OUT[name]})" if name in LEFT_OUT else ""
-        raise ValueError(f"force_curve: name: expected one of {', '.join(SOURCES)}, found {name!r}{why}")
+        raise ValueError(f"force_curve: name: expected one of {', '.join(filter(drawn, LOSSES))}, found {name!r}{why}")
     if kind not in KINDS:
         raise ValueError(f"force_curve: kind: expected one of {', '.join(KINDS)}, found {kind!r}")
     distances = np.asarray(distances, float)
@@ -175,7 +177,7 @@ def _force(loss: torch.nn.Module, name: str, kind: str, distance: float) -> floa
     near = math.cos(angle) * AXES[0] + math.sin(angle) * AXES[1]
     aside = [math.cos(side) * AXES[0] + math.sin(side) * AXES[i] for i in ((2, 3) if name in FOUR else (2,))]
     others = [near, *aside] if kind == "attraction" else [*aside, near]  # the first is of the class of x
-    if SOURCES[name] == "proxy":
+    if LOSSES[name].acts == "proxy":
         with torch.no_grad():
             loss.proxies[:] = torch.stack(others)[:, None]
             if name == "hist":
@@ -188,7 +190,7 @@ def _force(loss: torch.nn.Module, name: str, kind: str, distance: float) -> floa
     return -float(slope @ AXES[1]) / math.cos(angle / 2)
 
 
-def force_figure(curves: Sequence[Curve], path: str | Path) -> None:
+def force_figure(curves: Sequence[Curve], path: str | Path, not_drawn: Sequence[str] = ()) -> None:
     """Every curve as a share of its largest force: losses have units of their own. Both axes are logarithmic, so that
     a power of the distance is a straight line. Where there is no force there is no line.
     """
@@ -209,6 +211,8 @@ def force_figure(curves: Sequence[Curve], path: str | Path) -> None:
             part.suptitle(f"{text}. {'. '.join(found)}", x=0.04 / figure.get_figwidth(), ha="left", fontsize=9)
         lines = [Line2D([], [], label=f"{kind} / its largest", **look) for kind, look in LOOKS.items()]
         note = "over the distance d on the unit sphere (chord)"
+        if not_drawn:
+            note += f"; not drawn: {', '.join(not_drawn)}"
         figure.legend(handles=[*lines, Line2D([], [], linestyle="", label=note)], loc="outside lower center", ncols=3)
         heading(figure, overall(curves))
         save_figure(figure, path)

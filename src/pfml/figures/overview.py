@@ -60,7 +60,7 @@ def overview(alpha: float = 3.0, delta: float = 0.2) -> Overview:
     embeddings, labels = _training_set()
     draw = torch.Generator().manual_seed(SEED)
     loss = PotentialFieldLoss(CLASSES, 3, PROXIES, alpha, delta, proxy_init="data").double()
-    loss.initialise_proxies(torch.from_numpy(embeddings), torch.from_numpy(labels), draw)
+    loss.initialize_proxies(torch.from_numpy(embeddings), torch.from_numpy(labels), draw)
     batch = np.concatenate([np.flatnonzero(labels == c)[::2][:BATCH] for c in range(CLASSES)])
     free = torch.nn.Parameter(torch.from_numpy(embeddings[batch]))
     classes = torch.from_numpy(labels[batch])
