@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -82,10 +81,3 @@ def evenly_spaced(labels: np.ndarray, count: int) -> np.ndarray:
     """`count` of the classes, evenly spaced in their order; all, where there are fewer."""
     classes = np.unique(labels)
     return classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
-
-
-def images_of(dataset: str):
-    """The images of a dataset by number."""
-    from pfml.images.packed import open_images
-
-    return open_images(Path("data/raw", dataset))

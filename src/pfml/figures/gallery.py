@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pfml.evaluation.trained import Trained, evenly_spaced, images_of, read_trained, runs_of
+from pfml.evaluation.trained import Trained, evenly_spaced, read_trained, runs_of
 from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
+from pfml.images.packed import open_images
 from pfml.report.names import method_name
 from pfml.retrieval import nearest_neighbours, retrieval_metrics
 from pfml.settings.run import Run
@@ -63,7 +64,7 @@ def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
     labels = np.full(trained.test_items.max() + 1, -1)
     labels[trained.test_items] = trained.test_labels
     blocks = [Found(method, _neighbours(networks[method], asked), recalls[method]) for method in shown]
-    return images_of(dataset), trained.test_items[asked], blocks, labels
+    return open_images(Path("data/raw", dataset)), trained.test_items[asked], blocks, labels
 
 
 def _neighbours(trained: Trained, asked: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.evaluation.trained import evenly_spaced, images_of, read_trained, runs_of
+from pfml.evaluation.trained import evenly_spaced, read_trained, runs_of
 from pfml.figures.proxy import components
 from pfml.figures.style import figure_style, heading, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
+from pfml.images.packed import open_images
 from pfml.report.names import method_name
 from pfml.settings.run import Run
 
@@ -31,7 +32,7 @@ def map_view(grid: Sequence[Run], dataset: str) -> tuple:
     if not runs:  # a study of cross validations alone
         return "pfml", np.empty((0, 2)), np.empty(0), []
     method = "pfml" if "pfml" in runs else next(iter(runs))
-    trained, stored = read_trained(runs[method]), images_of(dataset)
+    trained, stored = read_trained(runs[method]), open_images(Path("data/raw", dataset))
     chosen = [np.flatnonzero(trained.test_labels == c)[:IMAGES] for c in evenly_spaced(trained.test_labels, CLASSES)]
     rows = np.concatenate(chosen)
     return (
