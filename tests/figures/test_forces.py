@@ -188,7 +188,7 @@ def test_a_force_depends_on_no_distance_asked_for_before_and_on_no_seed(name):
 def test_the_losses_left_out_show_their_bins_alone(monkeypatch):
     """Where Histogram has a force, and how often that of FastAP changes its sign."""
     assert set(LEFT_OUT) <= set(LOSSES) and not any(map(drawn, LEFT_OUT))
-    monkeypatch.setattr("pfml.views.forces.LEFT_OUT", {})
+    monkeypatch.setattr("pfml.figures.force.LEFT_OUT", {})
     at = np.sqrt(np.arange(0.0123, 3.8, 0.01))
     pull = force_curve("histogram", {}, "attraction", at)
     inside = ((at > 0.97) & (at < 1.01)) | ((at > 1.38) & (at < 1.43))
