@@ -16,6 +16,7 @@ report        published numbers, results, verdicts, claims, tables, the page
 figures       one file a figure: what it shows and how it is drawn
 dvc_locks     what a stop leaves in DVC's own files, mended before `make repro`
 launch        `make repro`
+cli           the command `pfml`
 stage         how the process of a stage starts and fails
 """
 

@@ -7,22 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.losses import LOSSES, build_loss
-from pfml.report.names import method_name
-from pfml.settings.load import load_params
-from pfml.theory.fields import DecayingLaw, GrowingLaw
-from pfml.views.forces import (
+from pfml.figures.force import (
     AXES,
     CHANGES,
     CONTEXT,
     DISTANCES,
     KINDS,
     LEFT_OUT,
-    SOURCES,
+    drawn,
     force_curve,
     force_curves,
+    force_figure,
+    not_drawn,
     write_forces,
 )
+from pfml.losses import LOSSES, build_loss
+from pfml.report.names import method_name
+from pfml.settings.load import load_params
+from pfml.settings.plan import plan_files
+from pfml.theory.fields import DecayingLaw, GrowingLaw
 from tests.conftest import ROOT
 
 AT = np.array([0.06, 0.15, 0.3, 0.7, 1.25, 1.7])
@@ -134,7 +137,7 @@ def places(distance, turn=0.0):
 
 def slope_by_difference(name, kind, distance, step=1e-5):
     """-dL/dd of moving x along the great circle to its source, from values of the loss alone."""
-    proxies = SOURCES[name] == "proxy"
+    proxies = LOSSES[name].acts == "proxy"
 
     @torch.no_grad()
     def value(turn):
@@ -158,7 +161,9 @@ def slope_by_difference(name, kind, distance, step=1e-5):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", [name for name in SOURCES if name != "circle"])  # whose weights have no gradient
+@pytest.mark.parametrize(
+    "name", [name for name in LOSSES if drawn(name) and name != "circle"]
+)  # whose weights have no gradient
 def test_every_force_is_the_slope_of_its_loss(name, kind):
     settings = SETTINGS.get(name, {})
     found = force_curve(name, settings, kind, AT)
@@ -182,9 +187,8 @@ def test_a_force_depends_on_no_distance_asked_for_before_and_on_no_seed(name):
 
 def test_the_losses_left_out_show_their_bins_alone(monkeypatch):
     """Where Histogram has a force, and how often that of FastAP changes its sign."""
-    assert set(SOURCES) | set(LEFT_OUT) == set(LOSSES) and not set(SOURCES) & set(LEFT_OUT)
-    for name in LEFT_OUT:
-        monkeypatch.setitem(SOURCES, name, "pair")
+    assert set(LEFT_OUT) <= set(LOSSES) and not any(map(drawn, LEFT_OUT))
+    monkeypatch.setattr("pfml.figures.force.LEFT_OUT", {})
     at = np.sqrt(np.arange(0.0123, 3.8, 0.01))
     pull = force_curve("histogram", {}, "attraction", at)
     inside = ((at > 0.97) & (at < 1.01)) | ((at > 1.38) & (at < 1.43))
@@ -196,6 +200,21 @@ def test_the_losses_left_out_show_their_bins_alone(monkeypatch):
     for low in np.arange(0.8, 3.6, 0.4):  # bins of d^2
         inside = pull[(at**2 > low) & (at**2 < low + 0.4)]
         assert inside.min() < -0.1 and inside.max() > 1
+
+
+def test_a_loss_that_does_not_say_what_acts_is_named_below_the_figure(tmp_path, monkeypatch):
+    params = dict(plan_files(load_params(ROOT / "params.yaml")))["loss_figures"]
+    monkeypatch.setattr("pfml.figures.force.DISTANCES", AT)
+    monkeypatch.setattr(LOSSES["snr"], "acts", None)
+    monkeypatch.setattr(LOSSES["proxy_gml"], "acts", None)
+    assert {"SNR", "ProxyGML"} <= set(not_drawn(params)) and not drawn("snr") and drawn("pfml")
+    with pytest.raises(ValueError, match=r"found 'snr'$"):
+        force_curve("snr", {}, "attraction", AT)
+    said = []
+    monkeypatch.setattr("pfml.figures.force.save_figure", lambda figure, path: said.extend(
+        text.get_text() for legend in figure.legends for text in legend.get_texts()))  # fmt: skip
+    force_figure(force_curves(params), tmp_path / "forces.png", not_drawn(params))
+    assert any(text.endswith("not drawn: " + ", ".join(not_drawn(params))) for text in said), said
 
 
 def test_what_cannot_be_probed_is_refused():
@@ -210,16 +229,18 @@ def test_what_cannot_be_probed_is_refused():
 
 
 def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("pfml.views.forces.DISTANCES", AT)
+    monkeypatch.setattr("pfml.figures.force.DISTANCES", AT)
     params = load_params(ROOT / "params.yaml")
-    curves = force_curves(params)
+    asked = dict(plan_files(params))["loss_figures"]
+    curves = force_curves(asked)
     labels = {c.label for c in curves if c.kind == "attraction"}
-    alphas = {*params.ablation.alpha, params.loss.alpha}
+    alphas = {*params.ablation.values("alpha"), params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
     parts = {"HIST", "HIER", "PA+niV"}
-    whole = {method_name(m) for m in params.baseline if m not in LEFT_OUT} - parts
+    whole = {method_name(m) for m in params.baseline if drawn(m)} - parts
     assert whole | {f"{part}, in part" for part in parts} <= labels
-    assert {m for m in params.baseline if m not in {c.method for c in curves}} == set(LEFT_OUT)
+    without = {m for m in params.baseline if m not in {c.method for c in curves}}
+    assert without >= set(LEFT_OUT) and {method_name(m) for m in without - set(LEFT_OUT)} == set(not_drawn(asked))
     write_forces(curves, tmp_path / "new" / "forces.csv")
     rows = list(csv.DictReader((tmp_path / "new" / "forces.csv").open()))
     assert len(rows) == 2 * len(AT) and len(rows[0]) == 2 + len(curves) / 2

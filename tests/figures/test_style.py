@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pfml.figures import style
+from pfml.losses import LOSSES
 from pfml.report.names import NAMES
 
 LEAST_LIGHTNESS = 15  # of 100: clearly another grey
@@ -35,6 +36,20 @@ def test_no_two_methods_share_colour_and_marker():
     """The names at the ends of lines have no dash."""
     looks = {name: (style.LOOKS[name][0], style.LOOKS[name][2]) for name in NAMES}
     assert [(a, b) for a, b in combinations(looks, 2) if looks[a] == looks[b]] == []
+
+
+def test_there_are_looks_for_many_more_methods():
+    dealt = list(style._dealt())
+    assert len(set(dealt)) == len(dealt) >= 64
+    assert len({look[1:] for look in dealt}) == len({(colour, marker) for colour, _, marker in dealt}) == len(dealt)
+
+
+def test_looks_are_dealt_in_the_order_of_the_registry():
+    """A method that is added at its end leaves the looks of all others as they are."""
+    dealt = [name for name in LOSSES if style.LOOKS[name] in set(style._dealt())]
+    assert dealt[:3] == ["hist", "hyp", "hier"]
+    assert [style.LOOKS[name] for name in dealt] == list(style._dealt())[: len(dealt)]
+    assert style.LOOKS["hist"] == (style.GREEN, "--", "o") and style.LOOKS["pa_niv"] == (style.GREEN, "-.", "P")
 
 
 def test_published_datasets_and_classes_differ_in_their_markers():

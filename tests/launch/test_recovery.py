@@ -42,7 +42,7 @@ def test_no_wave_needs_what_comes_after_it(tmp_path, raw, write):
     filled = {
         "grid": {"noise": [0.0, 0.2]},
         "mlrc": {"field": ["pfml"], "baseline": ["contrastive"]},
-        "ablation": {"proxies_per_class": [2], "alpha": [1], "delta": [0.1], "delta_gap": [0.1]},
+        "ablation": {"points": ["alpha-1", "delta_gap-0.1"]},
         "tune": {"method": ["contrastive"]},
     }
     write(merge(raw, filled))

@@ -4,10 +4,9 @@ import copy
 
 import torch
 
-from pfml.losses import LOSSES, build_loss
+from pfml.losses import build_loss
+from pfml.losses.common.draws import Draws
 
-FIELDS = ("pfml", "cpml")
-BASELINES = [name for name in LOSSES if name not in FIELDS]
 CLASSES, DIM = 6, 8
 FITTING = {  # their own sizes take longer, and some of these batches meet a margin of 1
     "prism": {"memory": 64}, "hier": {"hierarchy": 24, "triplets": 5},
@@ -18,6 +17,11 @@ FITTING = {  # their own sizes take longer, and some of these batches meet a mar
 def make(name, classes=CLASSES, dim=DIM, seed=0, **settings):
     torch.manual_seed(seed)
     return build_loss(name, classes, dim, **FITTING.get(name, {}) | settings)
+
+
+def draws(loss) -> list[Draws]:
+    """The parts of a loss that draw random numbers at each step."""
+    return [part for part in loss.modules() if isinstance(part, Draws)]
 
 
 def random_batch(seed, count=24, dim=DIM, classes=CLASSES, spread=0.7, dtype=torch.float32):

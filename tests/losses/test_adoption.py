@@ -61,7 +61,7 @@ def assert_same(found, wanted, **tolerance):
 def test_state_dict_round_trip_through_a_file(build, init):
     loss = field(build, proxy_init=init)
     if init == "data":
-        loss.initialise_proxies(*batch())
+        loss.initialize_proxies(*batch())
     file = io.BytesIO()
     torch.save(trained(loss).state_dict(), file)
     file.seek(0)
@@ -108,10 +108,10 @@ def test_from_the_meta_device():
 def test_where_another_device_is_the_default():
     embeddings, labels = batch()
     loss, wanted = (field(proxy_init="data") for _ in range(2))
-    wanted.initialise_proxies(embeddings, labels, torch.Generator().manual_seed(0))
+    wanted.initialize_proxies(embeddings, labels, torch.Generator().manual_seed(0))
     torch.set_default_device("meta")
     try:
-        loss.initialise_proxies(embeddings, labels, torch.Generator("cpu").manual_seed(0))
+        loss.initialize_proxies(embeddings, labels, torch.Generator("cpu").manual_seed(0))
         found = outcome(loss, embeddings, labels)
     finally:
         torch.set_default_device(None)
@@ -134,7 +134,7 @@ def test_to_cuda_and_back(build, classes, proxies):
 def test_as_part_of_a_module():
     program = nn.ModuleDict({"net": nn.Linear(DIM, DIM), "field": field(proxy_init="data")})
     assert {name for name, _ in program.named_parameters()} == {"net.weight", "net.bias", "field.proxies"}
-    program["field"].initialise_proxies(*batch())
+    program["field"].initialize_proxies(*batch())
     program.double().eval().train()
     twin = nn.ModuleDict({"net": nn.Linear(DIM, DIM), "field": field(proxy_init="data")}).double()
     twin.load_state_dict(program.state_dict())

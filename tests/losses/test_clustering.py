@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import normalized_mutual_info_score
 
-from pfml.losses.baselines.facility_search import Agreement, assign, greedy, refine, swaps
+from pfml.losses.baselines.clustering import Agreement, assign, greedy, refine, swaps
 from tests.losses.baseline_cases import assert_agrees, call, make, random_batch
 from tests.losses.scenes import on_circle
 

@@ -1,13 +1,14 @@
 """CPML against hand arithmetic and against the slow double loop."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pfml.losses.field.contrastive_field import REPULSIONS, ContrastiveFieldLoss
+from pfml.losses.field.contrastive_field import ContrastiveFieldLoss, Repulsion
 from tests.losses.oracle import assert_agrees, quadratic_law
 from tests.losses.scenes import on_circle
 
@@ -38,7 +39,7 @@ def test_attraction_grows_with_distance_unlike_pfml():
     dim=st.integers(2, 12),
     classes=st.integers(1, 4),
     proxies=st.integers(0, 3),
-    form=st.sampled_from(REPULSIONS),
+    form=st.sampled_from(get_args(Repulsion)),
     delta=st.floats(0.05, 0.6),
     ratio=st.sampled_from([1.0, 0.5, 2.0]),
     spread=st.sampled_from([1.0, 0.3, 0.05]),
@@ -87,13 +88,13 @@ def test_shares_the_switches_of_pfml():
         absent_proxies=False,
     )
     data = ContrastiveFieldLoss(3, 4, 2, proxy_init="data")
-    with pytest.raises(RuntimeError, match="initialise_proxies"):
+    with pytest.raises(RuntimeError, match="initialize_proxies"):
         data(embeddings, labels)
-    data.initialise_proxies(embeddings, labels)
+    data.initialize_proxies(embeddings, labels)
     assert torch.isfinite(data(embeddings, labels, None))
 
 
-@pytest.mark.parametrize("form", REPULSIONS)
+@pytest.mark.parametrize("form", get_args(Repulsion))
 def test_gradcheck(form):
     torch.manual_seed(0)
     loss = ContrastiveFieldLoss(2, 3, 2, delta=0.3, delta_rep=0.8, repulsion=form).double()

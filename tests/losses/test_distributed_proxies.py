@@ -34,7 +34,7 @@ def test_shards_are_parts_of_what_one_process_draws(ranks, init, classes):
 def start_from_data(rank, size, batch, settings):
     loss = make(seed=rank, proxy_init="data", **settings)
     before = loss.full_proxies().clone()
-    loss.initialise_proxies(*batch[rank], torch.Generator().manual_seed(rank))
+    loss.initialize_proxies(*batch[rank], torch.Generator().manual_seed(rank))
     loss(*batch[rank])
     return before, loss.full_proxies()
 
@@ -43,7 +43,7 @@ def start_from_data(rank, size, batch, settings):
 def test_data_proxies_come_from_all_ranks_and_are_equal_on_all(ranks, settings):
     batch = parts(3, (12, 0, 9))
     single = make(proxy_init="data")
-    single.initialise_proxies(*joined(batch), torch.Generator().manual_seed(0))
+    single.initialize_proxies(*joined(batch), torch.Generator().manual_seed(0))
     found = ranks(start_from_data, 3, batch, settings)
     for before, proxies in found:
         assert torch.equal(proxies[:4], single.proxies[:4]), "the draw of rank 0"

@@ -1,14 +1,15 @@
 """What both losses share: precision, calling conventions, proxies, and messages about bad input."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 
-from pfml.losses.field.field_loss import PROXY_INITS
 from pfml.losses.field.potential_field import PotentialFieldLoss
+from pfml.losses.field.proxies import ProxyInit
 from tests.losses.oracle import double_loop, power_law, random_batch
 
 # --- precision and conventions
@@ -63,7 +64,7 @@ def test_any_integer_labels(dtype):
 # --- proxies
 
 
-@pytest.mark.parametrize("init", PROXY_INITS)
+@pytest.mark.parametrize("init", get_args(ProxyInit))
 def test_proxy_shape_and_length(init):
     loss = PotentialFieldLoss(20, 64, 5, proxy_init=init)
     assert loss.proxies.shape == (20, 5, 64)
@@ -80,7 +81,7 @@ def test_data_proxies_are_embeddings_of_their_class():
     embeddings, labels = torch.randn(20, 4), torch.tensor([0] * 15 + [1] * 5)
     loss = PotentialFieldLoss(3, 4, 6, proxy_init="data")
     before = loss.proxies[2].detach().clone()
-    loss.initialise_proxies(embeddings, labels, torch.Generator().manual_seed(0))
+    loss.initialize_proxies(embeddings, labels, torch.Generator().manual_seed(0))
     torch.testing.assert_close(loss.proxies.norm(dim=2)[:2], torch.full((2, 6), 2.0))
     nearest = torch.cdist(loss.proxies.detach()[:2].flatten(0, 1) / 2, torch.nn.functional.normalize(embeddings))
     assert nearest.amin(1).max() < 1e-3
@@ -88,16 +89,16 @@ def test_data_proxies_are_embeddings_of_their_class():
     assert len(set(nearest[:6].argmin(1).tolist())) == 6, "without replacement where there are enough"
     assert torch.equal(loss.proxies[2], before), "a class without embeddings keeps its directions"
     again = PotentialFieldLoss(3, 4, 6, proxy_init="data")
-    again.initialise_proxies(embeddings, labels, torch.Generator().manual_seed(0))
+    again.initialize_proxies(embeddings, labels, torch.Generator().manual_seed(0))
     assert torch.equal(again.proxies[:2], loss.proxies[:2])
 
 
 def test_data_proxies_must_be_set_before_use_and_a_loaded_loss_counts():
     embeddings, labels, _ = random_batch(13, 8, 4, 2)
     loss = PotentialFieldLoss(2, 4, 2, proxy_init="data")
-    with pytest.raises(RuntimeError, match="initialise_proxies"):
+    with pytest.raises(RuntimeError, match="initialize_proxies"):
         loss(embeddings, labels)
-    loss.initialise_proxies(embeddings, labels)
+    loss.initialize_proxies(embeddings, labels)
     value = loss(embeddings, labels)
     copy = PotentialFieldLoss(2, 4, 2, proxy_init="data")
     copy.load_state_dict(loss.state_dict())
@@ -152,6 +153,15 @@ def test_bad_input_is_named(change, words):
         assert error.match(word)
 
 
+def test_an_old_name_answers_with_the_new_one():
+    loss = PotentialFieldLoss(2, 3, 1)
+    assert not hasattr(loss, "initialise_proxies")
+    with pytest.raises(AttributeError, match="initialise_proxies is called initialize_proxies now"):
+        loss.initialise_proxies(torch.randn(4, 3), torch.tensor([0, 0, 1, 1]))
+    with pytest.raises(AttributeError, match="no attribute 'initialise'"):
+        _ = loss.initialise
+
+
 def test_embeddings_on_another_device_are_named():
     loss = PotentialFieldLoss(2, 3, 1).to("meta")
     with pytest.raises(ValueError, match=r"embeddings are on cpu, the loss's proxies on meta.*loss\.to\('cpu'\)"):
@@ -170,7 +180,7 @@ def test_proxies_cannot_start_at_vectors_without_direction():
     embeddings = torch.ones(4, 3)
     embeddings[2] = 0
     with pytest.raises(ValueError, match="embeddings: 1 rows are zero, the first is row 2"):
-        loss.initialise_proxies(embeddings, torch.tensor([0, 0, 1, 1]))
+        loss.initialize_proxies(embeddings, torch.tensor([0, 0, 1, 1]))
     assert not loss.proxies_ready
 
 
@@ -178,7 +188,7 @@ def test_classes_without_embeddings_are_told():
     loss = PotentialFieldLoss(5, 3, 1, proxy_init="data")
     before = loss.proxies.detach().clone()
     with pytest.warns(UserWarning, match="3 of 5 classes have no embedding"):
-        loss.initialise_proxies(torch.ones(4, 3), torch.tensor([0, 0, 3, 3]))
+        loss.initialize_proxies(torch.ones(4, 3), torch.tensor([0, 0, 3, 3]))
     assert torch.equal(loss.proxies[[1, 2, 4]], before[[1, 2, 4]])
     assert not torch.equal(loss.proxies[[0, 3]], before[[0, 3]])
 

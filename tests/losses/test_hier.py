@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from pfml.losses.baselines.ancestors import TripletLoss, choose, exponentials, soft_choice, uniform
+from pfml.losses.baselines.hier import TripletLoss, choose, exponentials, soft_choice, uniform
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
 from tests.losses.test_hyp import moebius_distance
 
@@ -96,7 +96,7 @@ def formula(judge, embeddings, labels, rows):
 
 @pytest.mark.parametrize("seed, hierarchy, topk, rows", [(0, 7, 6, 1000), (1, 7, 6, 4), (2, 12, 4, 5), (3, 8, 5, 1)])
 def test_value_and_gradients_equal_the_authors_on_the_same_draws(seed, hierarchy, topk, rows, monkeypatch):
-    monkeypatch.setattr("pfml.losses.baselines.ancestors.row_chunks", lambda x: slices(len(x), rows))
+    monkeypatch.setattr("pfml.losses.baselines.hier.row_chunks", lambda x: slices(len(x), rows))
     settings = {"hierarchy": hierarchy, "topk": topk, "triplets": 3, "hierarchy_rate": 0.5}
     loss = make("hier", seed=seed, c=0.2, lambda2=0.7, anchor_scale=8.0, **settings)
     assert_agrees(loss, partial(formula, rows=rows), *random_batch(seed, count=15), rtol=1e-7)

@@ -66,7 +66,7 @@ def test_a_head_trained_on_birds(birds, method):
     features, labels = birds
     head = torch.nn.Linear(1280, 512, bias=False)
     loss = method(CLASSES, 512, 15, proxy_init="data")
-    loss.initialise_proxies(head(features), labels)
+    loss.initialize_proxies(head(features), labels)
     before = retrieval_metrics(head(features).detach(), labels)
     groups = [{"params": head.parameters(), "lr": 1e-3}, {"params": loss.parameters(), "lr": 1e-2}]
     optimizer = torch.optim.Adam(groups)

@@ -23,9 +23,9 @@ OPTIONS = {
 def steps(loss, device: str) -> list[torch.Tensor]:
     """What two training steps leave: values, gradients of the embeddings, gradients and state of the loss."""
     loss, found = copy.deepcopy(loss).to(device), []
-    if hasattr(loss, "initialise_proxies"):
+    if hasattr(loss, "initialize_proxies"):
         start, labels = random_batch(9)
-        loss.initialise_proxies(start.to(device), labels.to(device), torch.Generator().manual_seed(0))
+        loss.initialize_proxies(start.to(device), labels.to(device), torch.Generator().manual_seed(0))
     for seed in (0, 1):
         embeddings, labels = (part.to(device) for part in random_batch(seed))
         embeddings.requires_grad_()

@@ -2,7 +2,6 @@
 
 import pytest
 
-from pfml.losses import LOSSES
 from pfml.report.tuning import read_searches
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
@@ -20,7 +19,7 @@ def params_of(monkeypatch, raw):
 
 def test_all_methods_had_as_many_trials_of_the_present_space(params_of):
     searches, tune = read_searches(ROOT / "reports/tuning")["glyphs"], params_of("glyphs-tune").tune
-    assert set(searches) == set(tune.method) == {"pfml_tuned", *LOSSES}
+    assert set(searches) == set(tune.method) >= {"pfml_tuned", "pfml", "cpml", "proxy_anchor", "hist", "pa_niv"}
     assert {len(trials) for trials in searches.values()} == {tune.trials}
     for method, trials in searches.items():
         assert all(set(trial.settings) == set(tune.space_of(method)) for trial in trials), method

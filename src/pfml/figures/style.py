@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from pfml.report.names import NAMES
+from pfml.losses import LOSSES
 
 # Okabe and Ito's colours, which colour-blind people tell apart. Several are equally light, so that dash and marker say
 # in grey what colour says: no two methods share both.
@@ -12,16 +12,24 @@ BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F"
 HUES = (BLUE, GREEN, BLACK, PURPLE, SKY, ORANGE, GREY)  # vermilion is PFML's
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.")
+FURTHER_MARKERS = ("<", ">", "d", "*", "H", "8")
+FURTHER_DASHES = (*DASHES, (0, (6, 2)), (0, (1, 3)), (0, (3, 1, 1, 1, 1, 1)))
 LOOKS = {  # colour, dash, marker
     "pfml": (VERMILION, "-", "o"), "pfml_tuned": (VERMILION, "--", "h"), "cpml": (PURPLE, "-", "X"),
     "proxy_anchor": (BLUE, "-", "^"), "proxy_nca": (SKY, "-", "v"), "soft_triple": (GREEN, "-", "D"),
     "multi_similarity": (BLACK, "-", "P"), "triplet": (ORANGE, "-", "p"), "contrastive": (GREY, "-", "s"),
     "cub200": (GREEN, "-", "s"), "cars196": (BLUE, "--", "D"),
 }  # fmt: skip
-_OTHERS = [name for name in NAMES if name not in LOOKS]
-LOOKS |= {  # 24 without a repetition
-    name: (HUES[(i + 1) % 7], DASHES[1 + i // 8 % 3], MARKERS[i % 8]) for i, name in enumerate(_OTHERS)
-}
+
+
+def _dealt():
+    """Looks for further methods: no two have the same dash and marker, and no two the same colour and marker."""
+    yield from ((HUES[(i + 1) % 7], DASHES[1 + i // 8], MARKERS[i % 8]) for i in range(24))
+    yield from ((HUES[i % 7], FURTHER_DASHES[i // 6], FURTHER_MARKERS[i % 6]) for i in range(42))
+
+
+# In the order of the registry, so that a method that is added at its end changes no other's look.
+LOOKS |= dict(zip((name for name in LOSSES if name not in LOOKS), _dealt()))
 CLASS_LOOKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (ORANGE, "P"))
 RIGHT, WRONG = BLUE, ORANGE  # dark and light: also told apart in grey
 QUIET = "#6E6E6E"  # notes and guides

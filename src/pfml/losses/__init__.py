@@ -1,52 +1,90 @@
 """Every loss by name. `build_loss("pfml", num_classes=100, embedding_dim=64, alpha=4.0)` gives a torch module with
 `loss(embeddings, labels)` -> scalar; modules with proxies have them as `loss.proxies` (classes, M, D).
 
-To add one: a module or builder here, its settings in pfml.settings.losses.LOSS_SETTINGS, its section in params.yaml,
-its row in docs/baselines.md; its name in common.sampling.NEEDS_POSITIVES if it learns from pairs of one class.
+    field/      the two losses of the paper
+    baselines/  the others, a file each, named as in params.yaml; each imports common/ alone
+    common/     what they share
+
+A loss is imported when it is asked for, and no other with it. To add one: CONTRIBUTING.md, "Add a loss".
 """
 
 import difflib
 import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from pfml.losses.baselines import six as baselines
-from pfml.losses.baselines.clustering import Clustering
-from pfml.losses.baselines.esphn import EasyPositive
-from pfml.losses.baselines.hier import HIER
-from pfml.losses.baselines.hist import HIST
-from pfml.losses.baselines.histogram import Histogram
-from pfml.losses.baselines.hyp import Hyp
-from pfml.losses.baselines.library import LIBRARY
-from pfml.losses.baselines.ms_das import MultiSimilarityDAS
-from pfml.losses.baselines.pa_niv import NonIsotropic
-from pfml.losses.baselines.prism import Prism
-from pfml.losses.baselines.proxy_gml import ProxyGML
-from pfml.losses.baselines.proxy_nca_pp import ProxyNCAPlusPlus
-from pfml.losses.common.sampling import NEEDS_POSITIVES, check_sampler
-from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
-from pfml.losses.field.potential_field import PotentialFieldLoss
+if TYPE_CHECKING:
+    from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
+    from pfml.losses.field.potential_field import PotentialFieldLoss
 
-LOSSES = {
-    "pfml": PotentialFieldLoss,
-    "cpml": ContrastiveFieldLoss,
-    "proxy_anchor": baselines.proxy_anchor,
-    "proxy_nca": baselines.proxy_nca,
-    "soft_triple": baselines.soft_triple,
-    "multi_similarity": baselines.multi_similarity,
-    "triplet": baselines.triplet,
-    "contrastive": baselines.contrastive,
-    **LIBRARY,
-    "histogram": Histogram,
-    "proxy_nca_pp": ProxyNCAPlusPlus,
-    "hist": HIST,
-    "hyp": Hyp,
-    "esphn": EasyPositive,
-    "hier": HIER,
-    "prism": Prism,
-    "ms_das": MultiSimilarityDAS,
-    "proxy_gml": ProxyGML,
-    "clustering": Clustering,
-    "pa_niv": NonIsotropic,
+# Name in params.yaml -> module and class, or function that builds the loss. New ones at the end: looks in figures are
+# dealt in this order.
+PLACES = {
+    "pfml": "field.potential_field.PotentialFieldLoss",
+    "cpml": "field.contrastive_field.ContrastiveFieldLoss",
+    "proxy_anchor": "baselines.proxy_anchor.proxy_anchor",
+    "proxy_nca": "baselines.proxy_nca.proxy_nca",
+    "soft_triple": "baselines.soft_triple.soft_triple",
+    "multi_similarity": "baselines.multi_similarity.multi_similarity",
+    "triplet": "baselines.triplet.triplet",
+    "contrastive": "baselines.contrastive.contrastive",
+    "hist": "baselines.hist.HIST",
+    "hyp": "baselines.hyp.Hyp",
+    "hier": "baselines.hier.HIER",
+    "n_pair": "baselines.n_pair.n_pair",
+    "margin": "baselines.margin.margin",
+    "margin_per_class": "baselines.margin_per_class.margin_per_class",
+    "cosface": "baselines.cosface.cosface",
+    "normalised_softmax": "baselines.normalised_softmax.normalised_softmax",
+    "arcface": "baselines.arcface.arcface",
+    "sub_center_arcface": "baselines.sub_center_arcface.sub_center_arcface",
+    "fast_ap": "baselines.fast_ap.fast_ap",
+    "snr": "baselines.snr.snr",
+    "circle": "baselines.circle.circle",
+    "lifted_structure": "baselines.lifted_structure.lifted_structure",
+    "histogram": "baselines.histogram.Histogram",
+    "proxy_nca_pp": "baselines.proxy_nca_pp.ProxyNCAPlusPlus",
+    "esphn": "baselines.esphn.EasyPositive",
+    "prism": "baselines.prism.Prism",
+    "ms_das": "baselines.ms_das.MultiSimilarityDAS",
+    "proxy_gml": "baselines.proxy_gml.ProxyGML",
+    "clustering": "baselines.clustering.Clustering",
+    "pa_niv": "baselines.pa_niv.NonIsotropic",
 }
+FIELDS = tuple(name for name, place in PLACES.items() if place.startswith("field."))
+BASELINES = tuple(name for name in PLACES if name not in FIELDS)
+
+
+class Lazy(Mapping):
+    """Names and what `make` gives for each, made when it is first asked for."""
+
+    def __init__(self, names: Iterable[str], make: Callable):
+        self._names, self._make, self._made = tuple(names), make, {}
+
+    def __getitem__(self, name: str):
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:  # Mapping's own would make it
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _import(name: str) -> Callable:
+    module, _, attribute = PLACES[name].rpartition(".")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+LOSSES = Lazy(PLACES, _import)
 
 
 def build_loss(name: str, num_classes: int, embedding_dim: int, **settings):
@@ -59,7 +97,7 @@ def build_loss(name: str, num_classes: int, embedding_dim: int, **settings):
         settings: the loss's own keyword arguments.
 
     Raises:
-        ValueError: unknown name or setting; tells the nearest valid one.
+        ValueError: unknown name or setting (tells the nearest valid one), or a value that the loss refuses.
         ImportError: a baseline whose library is not installed.
     """
     if name not in LOSSES:
@@ -81,4 +119,15 @@ def build_loss(name: str, num_classes: int, embedding_dim: int, **settings):
         ) from error
 
 
-__all__ = ["LOSSES", "NEEDS_POSITIVES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss", "check_sampler"]
+def __getattr__(name: str):
+    """Names that need a loss, or torch: loaded when asked for."""
+    if name == "PotentialFieldLoss":
+        return LOSSES["pfml"]
+    if name == "ContrastiveFieldLoss":
+        return LOSSES["cpml"]
+    if name == "NEEDS_POSITIVES":
+        return frozenset(name for name, loss in LOSSES.items() if loss.pairs)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["BASELINES", "FIELDS", "LOSSES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss"]

@@ -2,17 +2,10 @@
 
 from collections.abc import Sequence
 
+from pfml.losses import LOSSES
+
 MISSING = "–"
-NAMES = {
-    "pfml": "PFML", "pfml_tuned": "PFML tuned", "cpml": "CPML", "proxy_anchor": "Proxy Anchor",
-    "proxy_nca": "ProxyNCA", "soft_triple": "SoftTriple", "multi_similarity": "Multi-Similarity",
-    "triplet": "Triplet", "contrastive": "Contrastive", "hist": "HIST", "hyp": "Hyp", "hier": "HIER",
-    "n_pair": "N-Pair", "margin": "Margin", "margin_per_class": "Margin per class", "cosface": "CosFace",
-    "normalised_softmax": "N.Softmax", "arcface": "ArcFace", "sub_center_arcface": "Sub-centre ArcFace",
-    "fast_ap": "FastAP", "snr": "SNR", "circle": "Circle", "lifted_structure": "Lifted Structure",
-    "histogram": "Histogram", "proxy_nca_pp": "ProxyNCA++", "esphn": "ESPHN", "prism": "PRISM", "ms_das": "MS + DAS",
-    "proxy_gml": "ProxyGML", "clustering": "Clustering", "pa_niv": "PA+niV",
-}  # fmt: skip
+NAMES = {"pfml_tuned": "PFML tuned"} | {method: loss.title for method, loss in LOSSES.items()}
 DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
 METRICS = {
     "map@r": "MAP@R", "r_precision": "R-Prec.", "nmi": "NMI", "w2": "W2", "w2_relative": "relative W2",

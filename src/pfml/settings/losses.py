@@ -1,245 +1,71 @@
-"""The settings of every loss, one strict class each; the names and meanings are the arguments of pfml.losses."""
+"""The settings of every loss: a strict class each, made from the annotations of the loss's own constructor."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Positive, Section
+from pfml.losses import BASELINES, FIELDS, LOSSES, Lazy
+from pfml.losses.common.checks import BOUNDS
+from pfml.losses.common.ranges import Argument, settings_of
+from pfml.settings.values import Section
 
-EPS = 1e-3  # distance floor of the field losses
+EPS = 1e-3  # distance floor of the field losses, which is no setting: radii must be above it
 Radius = Annotated[float, Field(gt=EPS, allow_inf_nan=False)]
+RADII = {"delta": Radius, "delta_rep": Radius | None}
+SHARED = (  # by PFML and CPML; tables list them first, in this order
+    "proxies_per_class", "delta", "delta_rep", "reduction", "proxy_init", "proxy_proxy", "normalize_proxies",
+    "absent_proxies",
+)  # fmt: skip
+BOUND_WORDS = {  # of a Range: pydantic's and ours
+    "above": ("gt", "more than"), "at_least": ("ge", "at least"), "below": ("lt", "less than"),
+    "at_most": ("le", "at most"),
+}  # fmt: skip
 
 
-class AnyFieldLoss(Section):
-    """What PFML and CPML share; names and meanings are the arguments of pfml.losses.PotentialFieldLoss."""
+def derived(name: str, first: Sequence[str] = (), types: Mapping = {}, defaults: Mapping = {}) -> type[Section]:
+    """The settings of a loss, all of them needed.
 
-    proxies_per_class: CountOrZero
-    delta: Radius
-    delta_rep: Radius | None
-    reduction: Literal["sum", "pair_mean", "anchor_mean"]
-    proxy_init: Literal["data", "random", "kaiming"]
-    proxy_proxy: Literal["all", "repulsion", "none"]
-    normalize_proxies: bool
-    absent_proxies: bool
+    Args:
+        first: keys that come before the others. types: of single keys, instead of the loss's own. defaults: of keys
+            that may be left out.
+    """
+    arguments = settings_of(LOSSES[name])
+    arguments = {key: arguments[key] for key in dict.fromkeys((*first, *arguments))}
+    kinds = {key: _type(argument) for key, argument in arguments.items()} | dict(types)
+    between = [
+        (key, bound, other)
+        for key, argument in arguments.items()
+        for bound, other in argument.range.bounds.items()
+        if isinstance(other, str)
+    ]
 
-
-class FieldLoss(AnyFieldLoss):
-    """`loss`: PFML, Eq. 1-6."""
-
-    alpha: NonNegative
-    alpha_zero: Literal["log", "linear"]
-
-
-class ContrastiveFieldLoss(AnyFieldLoss):
-    """CPML: `loss` without alpha, and the form of its repulsion."""
-
-    repulsion: Literal["squared_hinge", "mirror"] = "squared_hinge"
-
-
-class ProxyAnchor(Section):
-    margin: NonNegative
-    scale: Positive
-
-
-class ProxyNCA(Section):
-    scale: Positive
-
-
-class SoftTriple(Section):
-    centers_per_class: Count
-    scale: Positive
-    gamma: Positive
-    margin: NonNegative
-    tau: NonNegative
-
-
-class MultiSimilarity(Section):
-    alpha: Positive
-    beta: Positive
-    base: float
-    epsilon: NonNegative
-
-
-class Triplet(Section):
-    margin: NonNegative
-    mining: Literal["semihard", "hard", "all"]
-
-
-class Contrastive(Section):
-    pos_margin: NonNegative
-    neg_margin: NonNegative
-
-
-class NPair(Section):
-    normalize: bool
-    l2: NonNegative
-
-
-class Margin(Section):
-    margin: NonNegative
-    beta: Positive
-    nu: NonNegative
-    cutoff: Positive
-    upper_cutoff: Positive
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        if not self.cutoff < self.upper_cutoff:
-            raise ValueError(f"upper_cutoff: expected more than cutoff {self.cutoff}, found {self.upper_cutoff}")
+    def in_order(self):
+        """Bounds that are another setting, such as upper_cutoff > cutoff."""
+        for key, bound, other in between:
+            found, limit = getattr(self, key), getattr(self, other)
+            if not BOUNDS[bound][1](found, limit):
+                raise ValueError(f"{key}: expected {BOUND_WORDS[bound][1]} {other} {limit}, found {found}")
         return self
 
-
-class NormalisedSoftmax(Section):
-    temperature: Positive
-
-
-class AngularMargin(Section):
-    """CosFace and ArcFace; the margin of the one is a cosine, of the other degrees."""
-
-    margin: NonNegative
-    scale: Positive
+    return create_model(
+        name, __base__=Section, __validators__={"in_order": model_validator(mode="after")(in_order)},
+        **{key: (kind, defaults.get(key, ...)) for key, kind in kinds.items()},
+    )  # fmt: skip
 
 
-class SubCenterArcFace(AngularMargin):
-    centers_per_class: Count
+def _type(argument: Argument):
+    """What pydantic reads for an argument."""
+    if argument.options:
+        kind = bool if argument.options == (True, False) else Literal[argument.options]
+    else:
+        bounds = {BOUND_WORDS[key][0]: one for key, one in argument.range.bounds.items() if not isinstance(one, str)}
+        kind = Annotated[argument.kind, Field(**bounds, **{"allow_inf_nan": False} if argument.kind is float else {})]
+    return kind | None if argument.optional else kind
 
 
-class FastAP(Section):
-    bins: Count
+FieldLoss = derived("pfml", SHARED, RADII)
+ContrastiveFieldLoss = derived("cpml", SHARED, RADII, {"repulsion": "squared_hinge"})
+LOSS_SETTINGS = Lazy(LOSSES, lambda name: {"pfml": FieldLoss, "cpml": ContrastiveFieldLoss}.get(name) or derived(name))
 
-
-class SNR(Section):
-    pos_margin: NonNegative
-    neg_margin: NonNegative
-    zero_mean: NonNegative
-
-
-class Circle(Section):
-    margin: NonNegative
-    scale: Positive
-
-
-class LiftedStructure(Section):
-    margin: NonNegative
-    normalize: bool
-    l2: NonNegative
-
-
-class Histogram(Section):
-    bins: Count
-
-
-class ProxyNCAPlusPlus(Section):
-    temperature: Positive
-
-
-class HIST(Section):
-    tau: Positive
-    alpha: Positive
-    hidden: Count
-    lambda_s: NonNegative
-    hgnn_rate: Positive
-
-
-class Hyp(Section):
-    c: Positive
-    temperature: Positive
-    clip: Positive
-
-
-class EasyPositive(Section):
-    temperature: Positive
-    mining: Literal["semihard", "hard"]
-
-
-class HIER(Section):
-    hierarchy: Annotated[int, Field(ge=2)]
-    tau: Positive
-    margin: NonNegative
-    topk: Count
-    triplets: Count
-    c: Positive
-    clip: Positive
-    lambda1: NonNegative
-    lambda2: NonNegative
-    anchor_margin: NonNegative
-    anchor_scale: Positive
-    hierarchy_rate: Positive
-
-
-class Prism(Section):
-    noise_rate: Fraction
-    memory: Count
-    window: Count
-    margin: NonNegative
-    weight: NonNegative
-    warmup: CountOrZero
-
-
-class MultiSimilarityDAS(MultiSimilarity):
-    produced: CountOrZero
-    scaled: CountOrZero
-    scale_low: Positive
-    scale_high: Positive
-    bank: Count
-    shift_scale: NonNegative
-    detach: bool
-
-
-class ProxyGML(Section):
-    proxies_per_class: Count
-    ratio: Annotated[float, Field(gt=0, le=1)]
-    weight: NonNegative
-
-
-class Clustering(Section):
-    gamma: NonNegative
-    rounds: CountOrZero
-
-
-class NonIsotropic(Section):
-    weight: NonNegative
-    margin: NonNegative
-    scale: Positive
-    blocks: CountOrZero
-    depth: Annotated[int, Field(ge=2)]
-    width: Count
-    clamp: Positive
-    flow_rate: Positive
-
-
-# Settings of every loss that a row may use; the names are those of pfml.losses.LOSSES.
-LOSS_SETTINGS = {
-    "pfml": FieldLoss,
-    "cpml": ContrastiveFieldLoss,
-    "proxy_anchor": ProxyAnchor,
-    "proxy_nca": ProxyNCA,
-    "soft_triple": SoftTriple,
-    "multi_similarity": MultiSimilarity,
-    "triplet": Triplet,
-    "contrastive": Contrastive,
-    "n_pair": NPair,
-    "margin": Margin,
-    "margin_per_class": Margin,
-    "normalised_softmax": NormalisedSoftmax,
-    "cosface": AngularMargin,
-    "arcface": AngularMargin,
-    "sub_center_arcface": SubCenterArcFace,
-    "fast_ap": FastAP,
-    "snr": SNR,
-    "circle": Circle,
-    "lifted_structure": LiftedStructure,
-    "histogram": Histogram,
-    "proxy_nca_pp": ProxyNCAPlusPlus,
-    "hist": HIST,
-    "hyp": Hyp,
-    "esphn": EasyPositive,
-    "hier": HIER,
-    "prism": Prism,
-    "ms_das": MultiSimilarityDAS,
-    "proxy_gml": ProxyGML,
-    "clustering": Clustering,
-    "pa_niv": NonIsotropic,
-}
-FIELDS = ("pfml", "cpml")
-BASELINES = tuple(name for name in LOSS_SETTINGS if name not in FIELDS)
+__all__ = ["BASELINES", "FIELDS", "LOSS_SETTINGS", "ContrastiveFieldLoss", "FieldLoss", "Radius"]

@@ -5,8 +5,8 @@ the first image is fetched, and not hours later in the run that needs it.
 import json
 from collections.abc import Iterable
 
+from pfml.settings import ConfigError
 from pfml.settings.run import Run
-from pfml.settings.validation import ConfigError
 
 
 def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
@@ -34,15 +34,15 @@ def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
 def _rehearse(run: Run, batch: dict) -> None:
     import torch
 
-    from pfml.losses import build_loss
+    from pfml.losses import LOSSES, build_loss
     from pfml.losses.common.sampling import check_sampler
 
-    check_sampler(run.loss_name, **batch)
+    check_sampler(run.loss_name, LOSSES[run.loss_name], **batch)
     labels = torch.arange(batch["batch"]) // max(batch["images_per_class"], 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         loss = build_loss(run.loss_name, int(labels.max()) + 1, run.dim, **run.loss)
         embeddings = torch.randn(len(labels), run.dim)
         if run.loss.get("proxy_init") == "data":
-            loss.initialise_proxies(embeddings, labels)
+            loss.initialize_proxies(embeddings, labels)
         loss(embeddings, labels)

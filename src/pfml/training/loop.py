@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pfml.losses import build_loss, check_sampler
+from pfml.losses import LOSSES, build_loss
+from pfml.losses.common.sampling import check_sampler
 from pfml.retrieval import retrieval_metrics
 from pfml.retrieval.memorisation import label_fit
 from pfml.settings.run import Run
@@ -74,19 +75,20 @@ def train(
     ranks = ranks or Ranks(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     device, part = ranks.device, (ranks.rank, ranks.size)
     counts = torch.bincount(data.train.labels).tolist()
-    check_sampler(run.loss_name, recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
+    name = run.loss_name
+    check_sampler(name, LOSSES[name], recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
         settle_gpu(recipe["deterministic"])
     torch.manual_seed(run.seed)
     model = build_model(**run.model).to(device, memory_format=torch.channels_last)
-    loss = build_loss(run.loss_name, data.num_classes, run.dim, **run.loss).to(device)
+    loss = build_loss(name, data.num_classes, run.dim, **run.loss).to(device)
     if hasattr(loss, "gather"):
         loss.gather = "off"  # the embeddings of all ranks are joined below, for every loss
     if run.loss.get("proxy_init") == "data" and state is None:
         generator = torch.Generator().manual_seed(run.seed)
         embeddings = embed(model, data.train.pictures, ranks)
-        loss.initialise_proxies(embeddings.to(device), data.train.labels.to(device), generator)
+        loss.initialize_proxies(embeddings.to(device), data.train.labels.to(device), generator)
     freeze_batchnorm(model, recipe["freeze_bn"])
     optimizer = build_optimizer(model, loss, recipe)
     # From 1 up, quickly: the usual start at 65,536 is made for means, and a raw sum would lose its first steps to it.
@@ -125,7 +127,7 @@ def train(
         started = time.perf_counter() - seconds
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
-        ranks.equalise(loss.parameters())
+        ranks.equalize(loss.parameters())
         batches = epoch_batches(
             data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], run.seed, epoch,
             start=first,
@@ -219,7 +221,7 @@ def embed(
     """
     device = next(model.parameters()).device
     ranks = ranks or Ranks(device)
-    ranks.equalise(model.buffers())  # each rank's last step left it running statistics of its own
+    ranks.equalize(model.buffers())  # each rank's last step left it running statistics of its own
     model.eval()
     batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
     own = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures

@@ -64,7 +64,7 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def equalise(self, tensors: Iterable[Tensor]) -> None:
+    def equalize(self, tensors: Iterable[Tensor]) -> None:
         """The first rank's values on all: what every rank computes by itself may move apart."""
         for tensor in tensors if self.size > 1 else ():
             dist.broadcast(tensor.data, src=0)

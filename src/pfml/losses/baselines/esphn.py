@@ -5,15 +5,20 @@ Repository littleredxh/EasyPositiveHardNegative, the newest version of its loss.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number, check_option
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count, Positive
 
 DUPLICATE = 0.9999  # a positive nearer than this cosine counts as the same picture
 
 
+@baseline("ESPHN", acts="pair", pairs=True)
 class EasyPositive(nn.Module):
     """One triplet for each anchor: its nearest positive and its nearest negative that is no nearer than that one.
 
@@ -29,11 +34,12 @@ class EasyPositive(nn.Module):
         ValueError: an argument or a batch of the wrong kind.
     """
 
-    def __init__(self, num_classes: int, embedding_dim: int, temperature: float = 0.1, mining: str = "semihard"):
+    def __init__(
+        self, num_classes: Count, embedding_dim: Count, temperature: Positive = 0.1,
+        mining: Literal["semihard", "hard"] = "semihard",
+    ):  # fmt: skip
         super().__init__()
-        check_number("temperature", temperature, above=0)
-        check_option("mining", mining, ("semihard", "hard"))
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
+        self.sizes = num_classes, embedding_dim
         self.temperature, self.mining = temperature, mining
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

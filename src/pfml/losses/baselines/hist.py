@@ -6,10 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count, NonNegative, Positive
 from pfml.losses.common.relative_rate import learn_at
 
 
+@baseline("HIST", acts="proxy", least=2)
 class HIST(nn.Module):
     """Class distributions, the hypergraph that they span over a batch, and a network that classifies its nodes:
 
@@ -37,15 +40,11 @@ class HIST(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, embedding_dim: int, tau: float = 32.0, alpha: float = 0.9, hidden: int = 512,
-        lambda_s: float = 1.0, hgnn_rate: float = 0.01,
+        self, num_classes: Count, embedding_dim: Count, tau: Positive = 32.0, alpha: Positive = 0.9,
+        hidden: Count = 512, lambda_s: NonNegative = 1.0, hgnn_rate: Positive = 0.01,
     ):  # fmt: skip
         super().__init__()
-        for name, value in (("tau", tau), ("alpha", alpha)):
-            check_number(name, value, above=0)
-        check_number("lambda_s", lambda_s, at_least=0)
-        hidden = check_count("hidden", hidden, 1)
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
+        self.sizes = num_classes, embedding_dim
         self.tau, self.alpha, self.lambda_s = tau, alpha, lambda_s
         self.means = nn.Parameter(torch.empty(num_classes, embedding_dim))
         self.log_vars = nn.Parameter(torch.empty(num_classes, embedding_dim))

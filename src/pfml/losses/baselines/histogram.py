@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count
 
 
+@baseline("Histogram", acts="pair", pairs=True)
 class Histogram(nn.Module):
     """Probability that a random negative pair is more alike than a random positive one: the sum over the nodes r
     of h-_r (h+_1 + ... + h+_r).
@@ -26,10 +29,9 @@ class Histogram(nn.Module):
         ValueError: an argument or a batch of the wrong kind.
     """
 
-    def __init__(self, num_classes: int, embedding_dim: int, bins: int = 150):
+    def __init__(self, num_classes: Count, embedding_dim: Count, bins: Count = 150):
         super().__init__()
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
-        self.bins = check_count("bins", bins, 1)
+        self.sizes, self.bins = (num_classes, embedding_dim), bins
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar; 0 without pairs of both kinds."""

@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
 from pfml.losses.common.poincare import ball_distances, to_ball
+from pfml.losses.common.ranges import Count, Positive
 
 
+@baseline("Hyp", acts="pair", pairs=True)
 class Hyp(nn.Module):
     """Pairwise cross entropy of distances in the Poincare ball:
 
@@ -33,12 +36,11 @@ class Hyp(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, embedding_dim: int, c: float = 0.1, temperature: float = 0.2, clip: float = 2.3
-    ):
+        self, num_classes: Count, embedding_dim: Count, c: Positive = 0.1, temperature: Positive = 0.2,
+        clip: Positive = 2.3,
+    ):  # fmt: skip
         super().__init__()
-        for name, value in (("c", c), ("temperature", temperature), ("clip", clip)):
-            check_number(name, value, above=0)
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
+        self.sizes = num_classes, embedding_dim
         self.c, self.temperature, self.clip = c, temperature, clip
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -4,18 +4,23 @@ Learning", ECCV 2022 (arXiv 2208.00119), repository lizhaoliu-Lec/DAS.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
 from pfml.losses.common.draws import Draws
+from pfml.losses.common.ranges import Count, CountOrZero, NonNegative, Positive, Range
 
 
+@baseline("MS + DAS", acts="pair", pairs=True)
 class MultiSimilarityDAS(nn.Module):
     """Multi-Similarity (Wang et al., CVPR 2019) over the batch and embeddings made from it.
 
-    `produced` times, each embedding f of class y, at length 1, becomes normalise(s * f + shift_scale * t): s scales the
+    `produced` times, each embedding f of class y, at length 1, becomes normalize(s * f + shift_scale * t): s scales the
     `scaled` channels that were most often among the largest of class y by random factors in [scale_low, scale_high];
     t is a random one of the class's last `bank` differences between two of its embeddings. Made embeddings have no
     gradient if `detach`.
@@ -36,19 +41,14 @@ class MultiSimilarityDAS(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, embedding_dim: int, alpha: float = 2.0, beta: float = 40.0, base: float = 0.5,
-        epsilon: float = 0.1, produced: int = 3, scaled: int = 4, scale_low: float = 0.99, scale_high: float = 1.01,
-        bank: int = 10, shift_scale: float = 0.01, detach: bool = True,
+        self, num_classes: Count, embedding_dim: Count, alpha: Positive = 2.0, beta: Positive = 40.0,
+        base: float = 0.5, epsilon: NonNegative = 0.1, produced: CountOrZero = 3, scaled: CountOrZero = 4,
+        scale_low: Positive = 0.99, scale_high: Annotated[float, Range(at_least="scale_low")] = 1.01, bank: Count = 10,
+        shift_scale: NonNegative = 0.01, detach: bool = True,
     ):  # fmt: skip
         super().__init__()
-        for name, value in (("alpha", alpha), ("beta", beta), ("scale_low", scale_low)):
-            check_number(name, value, above=0)
-        check_number("scale_high", scale_high, at_least=scale_low)
-        for name, value in (("epsilon", epsilon), ("shift_scale", shift_scale)):
-            check_number(name, value, at_least=0)
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
-        self.produced, self.bank = check_count("produced", produced, 0), check_count("bank", bank, 1)
-        self.scaled = min(check_count("scaled", scaled, 0), embedding_dim)
+        self.sizes = num_classes, embedding_dim
+        self.produced, self.bank, self.scaled = produced, bank, min(scaled, embedding_dim)
         self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
         self.scale_low, self.scale_high, self.shift_scale, self.detach = scale_low, scale_high, shift_scale, detach
         self.register_buffer("frequencies", torch.zeros(num_classes, embedding_dim, dtype=torch.int32))

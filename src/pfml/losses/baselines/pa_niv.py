@@ -4,15 +4,21 @@ Learning", CVPR 2022, repository ExplainableML/NonIsotropicProxyDML.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.baselines.coupling_flow import CouplingFlow
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count, CountOrZero, NonNegative, Positive, Range
 from pfml.losses.common.relative_rate import learn_at
 
 
+@baseline("PA+niV", acts="proxy")
 class NonIsotropic(nn.Module):
     """L = weight * L_PA + mean of exp( |z|^2 / 2 - log |det dz/dx| ).
 
@@ -41,16 +47,13 @@ class NonIsotropic(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, embedding_dim: int, weight: float = 0.01, margin: float = 0.1, scale: float = 32.0,
-        blocks: int = 5, depth: int = 8, width: int = 128, clamp: float = 2.0, flow_rate: float = 0.0125,
+        self, num_classes: Count, embedding_dim: Annotated[int, Range(at_least=2)], weight: NonNegative = 0.01,
+        margin: NonNegative = 0.1, scale: Positive = 32.0, blocks: CountOrZero = 5,
+        depth: Annotated[int, Range(at_least=2)] = 8, width: Count = 128, clamp: Positive = 2.0,
+        flow_rate: Positive = 0.0125,
     ):  # fmt: skip
         super().__init__()
-        for name, value in (("weight", weight), ("margin", margin)):
-            check_number(name, value, at_least=0)
-        for name, value in (("scale", scale), ("clamp", clamp)):
-            check_number(name, value, above=0)
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 2)
-        check_count("blocks", blocks, 0), check_count("depth", depth, 2), check_count("width", width, 1)
+        self.sizes = num_classes, embedding_dim
         self.weight, self.margin, self.scale = weight, margin, scale
         self.proxies = nn.Parameter(torch.randn(num_classes, 1, embedding_dim) / 8)
         self.flow = CouplingFlow(embedding_dim, embedding_dim, blocks, depth, width, clamp)
@@ -72,3 +75,52 @@ class NonIsotropic(nn.Module):
         push = (self.scale * (cosines + self.margin)).masked_fill(own, -torch.inf)
         positive, negative = (torch.cat([zero, part]).logsumexp(0) for part in (pull, push))
         return positive[labels].mean() + negative.mean()
+
+
+class CouplingFlow(nn.Module):
+    """A normalizing flow of GLOW coupling blocks (Kingma and Dhariwal, 2018) on vectors, as FrEIA 0.2 composes them:
+    x (B, D) under a condition c (B, C) -> z (B, D) and log |det dz/dx| (B,).
+
+    Each block reorders the axes by a random permutation, the same for every run (numpy's of seed 0, 1, ... as in FrEIA,
+    kept in the state_dict), and splits them at round(D / 2) into a and b:
+    a <- a * e^s(b, c) + t(b, c), then b <- b * e^s(a, c) + t(a, c), s = clamp * 0.636 atan(.).
+    A network of `depth` linear layers, `width` wide with ReLU between them, gives s and t together.
+
+    Args:
+        dim: D, from 2.
+        condition: C.
+        blocks: how many; 0 leaves x as it is.
+        depth: from 2.
+    """
+
+    def __init__(self, dim: int, condition: int, blocks: int, depth: int, width: int, clamp: float):
+        super().__init__()
+        self.clamp, self.first = clamp, round(dim * 0.5)
+        second = dim - self.first
+        orders = [np.random.RandomState(block).permutation(dim) for block in range(blocks)]
+        self.register_buffer("orders", torch.from_numpy(np.array(orders, dtype=np.int64).reshape(blocks, dim)))
+        self.to_first, self.to_second = (
+            nn.ModuleList([network(passive + condition, 2 * active, depth, width) for _ in range(blocks)])
+            for passive, active in ((second, self.first), (self.first, second))
+        )
+
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = x.new_zeros(len(x))
+        for order, to_first, to_second in zip(self.orders, self.to_first, self.to_second):
+            a, b = x[:, order].split([self.first, x.shape[1] - self.first], dim=1)
+            a, first = self._couple(a, to_first(torch.cat([b, condition], 1)))
+            b, second = self._couple(b, to_second(torch.cat([a, condition], 1)))
+            x, log_det = torch.cat([a, b], 1), log_det + first + second
+        return x, log_det
+
+    def _couple(self, active: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = found.chunk(2, dim=1)
+        scale = self.clamp * 0.636 * torch.atan(scale)
+        return scale.exp() * active + shift, scale.sum(1)
+
+
+def network(inputs: int, outputs: int, depth: int, width: int) -> nn.Sequential:
+    """`depth` linear layers with torch's start, ReLU between them."""
+    sizes = [inputs, *[width] * (depth - 1), outputs]
+    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])

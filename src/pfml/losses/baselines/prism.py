@@ -10,12 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count, CountOrZero, Fraction, NonNegative
 
 SAME = 1e-5  # a positive whose cosine is not below 1 by this is the image itself
 STATE = ("memory", "memory_labels", "pointer", "centers", "known", "fresh", "thresholds", "filled", "steps")
 
 
+@baseline("PRISM", acts="pair")
 class Prism(nn.Module):
     """Contrastive loss of a batch with itself and with a memory of past embeddings, on images that seem clean.
 
@@ -44,17 +47,11 @@ class Prism(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, embedding_dim: int, noise_rate: float = 0.2, memory: int = 8192, window: int = 30,
-        margin: float = 0.5, weight: float = 1.0, warmup: int = 0,
+        self, num_classes: Count, embedding_dim: Count, noise_rate: Fraction = 0.2, memory: Count = 8192,
+        window: Count = 30, margin: NonNegative = 0.5, weight: NonNegative = 1.0, warmup: CountOrZero = 0,
     ):  # fmt: skip
         super().__init__()
-        for name, value in (("noise_rate", noise_rate), ("margin", margin), ("weight", weight)):
-            check_number(name, value, at_least=0)
-        if noise_rate >= 1:
-            raise ValueError(f"noise_rate={noise_rate!r}; expected a fraction below 1")
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
-        check_count("memory", memory, 1)
-        self.window, self.warmup = check_count("window", window, 1), check_count("warmup", warmup, 0)
+        self.sizes, self.window, self.warmup = (num_classes, embedding_dim), window, warmup
         self.noise_rate, self.margin, self.weight = noise_rate, margin, weight
         start = (
             torch.zeros(memory, embedding_dim), torch.full((memory,), -1), torch.tensor(0),

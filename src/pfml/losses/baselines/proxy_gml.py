@@ -5,14 +5,18 @@ NeurIPS 2020 (arXiv 2010.13636), repository YuehuaZhu/ProxyGML.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count, NonNegative, Range
 
 
+@baseline("ProxyGML", acts="proxy")
 class ProxyGML(nn.Module):
     """Classes by the cosines of an image's nearest proxies, its own class's always among them.
 
@@ -31,16 +35,11 @@ class ProxyGML(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, embedding_dim: int, proxies_per_class: int = 12, ratio: float = 0.05,
-        weight: float = 0.3,
+        self, num_classes: Count, embedding_dim: Count, proxies_per_class: Count = 12,
+        ratio: Annotated[float, Range(above=0, at_most=1)] = 0.05, weight: NonNegative = 0.3,
     ):  # fmt: skip
         super().__init__()
-        check_number("ratio", ratio, above=0)
-        if ratio > 1:
-            raise ValueError(f"ratio={ratio!r}; expected a fraction up to 1")
-        check_number("weight", weight, at_least=0)
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
-        count = num_classes * check_count("proxies_per_class", proxies_per_class, 1)
+        self.sizes, count = (num_classes, embedding_dim), num_classes * proxies_per_class
         self.kept, self.weight = math.ceil(ratio * count), weight
         bound = 1 / math.sqrt(count)  # kaiming_uniform with a = sqrt(5) of the authors' (D, N M)
         self.proxies = nn.Parameter(torch.empty(num_classes, proxies_per_class, embedding_dim).uniform_(-bound, bound))

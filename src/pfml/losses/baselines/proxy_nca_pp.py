@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch, check_count, check_number
+from pfml.losses.common.checks import check_batch
+from pfml.losses.common.describe import baseline
+from pfml.losses.common.ranges import Count, Positive
 
 
+@baseline("ProxyNCA++", acts="proxy")
 class ProxyNCAPlusPlus(nn.Module):
     """Probability of the own class's proxy among all proxies:
 
@@ -26,10 +29,9 @@ class ProxyNCAPlusPlus(nn.Module):
         ValueError: an argument or a batch of the wrong kind.
     """
 
-    def __init__(self, num_classes: int, embedding_dim: int, temperature: float = 1 / 9):
+    def __init__(self, num_classes: Count, embedding_dim: Count, temperature: Positive = 1 / 9):
         super().__init__()
-        check_number("temperature", temperature, above=0)
-        self.sizes = check_count("num_classes", num_classes, 1), check_count("embedding_dim", embedding_dim, 1)
+        self.sizes = num_classes, embedding_dim
         self.temperature = temperature
         self.proxies = nn.Parameter(torch.randn(num_classes, 1, embedding_dim) / 8)  # the authors' start
 

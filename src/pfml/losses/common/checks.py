@@ -1,4 +1,4 @@
-"""Input checks of the field losses: each message names the argument, what was found and what is expected."""
+"""Input checks of the losses: each message names the argument, what was found and what is expected."""
 
 from __future__ import annotations
 
@@ -15,38 +15,44 @@ def check_option(name: str, value: object, options: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r} is not an option; expected one of {', '.join(map(str, options))}")
 
 
-def check_number(name: str, value: float, *, above: float | None = None, at_least: float | None = None) -> None:
-    """A finite number > `above` or >= `at_least`."""
-    bound = f"> {above:g}" if above is not None else f">= {at_least:g}"
+BOUNDS = {
+    "above": (">", operator.gt),
+    "at_least": (">=", operator.ge),
+    "below": ("<", operator.lt),
+    "at_most": ("<=", operator.le),
+}
+
+
+def check_number(name: str, value: float, **bounds: float) -> float:
+    """A finite number within `bounds`: above, at_least, below, at_most."""
     good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < float("inf")
-    if good:
-        good = value > above if above is not None else value >= at_least
-    if not good:
-        raise ValueError(f"{name}={value!r}; expected a finite number {bound}")
+    return _within(name, value, value if good else None, "a finite number", bounds)
+
+
+def check_count(name: str, value: int, **bounds: int) -> int:
+    """A Python, numpy or torch integer within `bounds`, as a Python one."""
+    try:
+        count = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = None
+    return _within(name, value, count, "an integer", bounds)
+
+
+def _within(name: str, found: object, value: float | None, what: str, bounds: dict[str, float]) -> float:
+    if value is None or not all(BOUNDS[key][1](value, bound) for key, bound in bounds.items()):
+        wanted = " and ".join(f"{BOUNDS[key][0]} {bound:g}" for key, bound in bounds.items())
+        raise ValueError(f"{name}={found!r}; expected {what} {wanted}".rstrip())
+    return value
 
 
 def check_radii(delta: float, delta_rep: float | None, eps: float) -> float:
-    """All above 0 and eps below delta_rep; returns delta_rep, which is delta unless given."""
-    check_number("delta", delta, above=0)
+    """The radius of repulsion, which is delta unless given; eps must be below it."""
     delta_rep = delta if delta_rep is None else delta_rep
-    check_number("delta_rep", delta_rep, above=0)
-    check_number("eps", eps, above=0)
     if eps >= delta_rep:
         raise ValueError(
             f"eps={eps:g} is not below delta_rep={delta_rep:g}; expected a smaller distance floor, else no pair repels"
         )
     return float(delta_rep)
-
-
-def check_count(name: str, value: int, at_least: int) -> int:
-    """A Python, numpy or torch integer, as a Python one."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = None
-    if count is None or isinstance(value, bool) or count < at_least:
-        raise ValueError(f"{name}={value!r}; expected an integer >= {at_least}")
-    return count
 
 
 def check_finite(name: str, values: Tensor) -> None:

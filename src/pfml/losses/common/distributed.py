@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-GATHER = ("ddp", "sum", "off")
+Gather = Literal["ddp", "sum", "off"]
 DRIFT = 1e-3  # relative distance of two ranks' proxies up to which rounding has made it
 
 
@@ -121,7 +121,7 @@ def align(proxies: Tensor, facts: list[Facts]) -> None:
         raise RuntimeError(
             f"proxies of rank {apart.index(max(apart))} differ from those of rank 0; expected the same on all ranks: "
             "build the loss after torch.manual_seed with one seed, or wrap it in DistributedDataParallel (both start "
-            "it from equal proxies), load the same checkpoint, take the same optimiser steps"
+            "it from equal proxies), load the same checkpoint, take the same optimizer steps"
         )
     dist.broadcast(proxies.detach(), 0)
 

@@ -1,4 +1,4 @@
-"""A part of a loss that learns at another rate than proxy_lr, the one rate that an optimiser knows for a loss.
+"""A part of a loss that learns at another rate than proxy_lr, the one rate that an optimizer knows for a loss.
 
 Its parameters are kept divided by the factor. Adam, AdamW and RMSprop step by about the rate whatever the gradient's
 size, so what the parameters stand for moves by factor * proxy_lr; exactly so up to their epsilon, since losses have no

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-# Without a pair of one class in the batch these have no gradient, or one that only pushes apart. All other losses
-# compare images with proxies, with a memory or with whole neighbourhoods.
-NEEDS_POSITIVES = frozenset(
-    [
-        "contrastive",
-        "triplet",
-        "multi_similarity",
-        "n_pair",
-        "margin",
-        "margin_per_class",
-        "fast_ap",
-        "snr",
-        "circle",
-        "lifted_structure",
-        "histogram",
-        "hyp",
-        "esphn",
-        "ms_das",
-        "clustering",
-    ]
-)
-# BatchNorm inside the loss.
-NEEDS_TWO_IMAGES = frozenset({"hist"})
+from collections.abc import Callable, Sequence
 
 
 def check_sampler(
-    name: str, sampler: str, batch: int, images_per_class: int, class_sizes: Sequence[int] | None = None
+    name: str,
+    loss: Callable,
+    sampler: str,
+    batch: int,
+    images_per_class: int,
+    class_sizes: Sequence[int] | None = None,
 ) -> None:
-    """Refuse a sampler whose batches the loss `name` cannot learn from.
+    """Refuse a sampler whose batches a loss cannot learn from.
 
     Args:
-        name: of the loss.
+        name: of the loss, for messages.
+        loss: its class or builder, which says whether it needs `pairs` and its `least` batch (common.describe).
         sampler: random, balanced or m_per_class (pfml.training.batches.samplers).
         batch: images in a batch.
         images_per_class: of the balanced samplers.
@@ -43,11 +25,11 @@ def check_sampler(
             batch holds on average, of which there must be one. Without it the random sampler passes.
 
     Raises:
-        ValueError: batches without pairs of one class for a loss in NEEDS_POSITIVES, or of one image.
+        ValueError: batches without pairs of one class for a loss that needs them, or smaller than its smallest.
     """
-    if name in NEEDS_TWO_IMAGES and batch < 2:
-        raise ValueError(f"train.batch: {name!r} normalises over the batch and needs at least 2 images, found {batch}")
-    if name not in NEEDS_POSITIVES:
+    if batch < loss.least:
+        raise ValueError(f"train.batch: {name!r} needs at least {loss.least} images, found {batch}")
+    if not loss.pairs:
         return
     if sampler == "random":
         if class_sizes is None or _pairs(batch, class_sizes) >= 1:

@@ -20,7 +20,7 @@ class Scratch:
         self._arrays: dict[tuple, Tensor] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """An uninitialised tensor of this shape that shares memory with the last one of this name."""
+        """An uninitialized tensor of this shape that shares memory with the last one of this name."""
         length, key = math.prod(shape), (name, dtype, device)
         if key not in self._arrays or self._arrays[key].numel() < length:
             self._arrays.pop(key, None)  # before the new one comes, so that both never stand side by side

@@ -12,14 +12,19 @@ The paper does not print the repulsion; docs/differences.md says why the hinge i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pfml.losses.common.checks import check_option, check_radii
-from pfml.losses.field.field_loss import FieldLoss
+from pfml.losses.common.checks import check_radii
+from pfml.losses.common.describe import field
+from pfml.losses.common.distributed import Gather
+from pfml.losses.common.ranges import Count, CountOrZero, Positive
+from pfml.losses.field.field_loss import FieldLoss, ProxyProxy, Reduction
+from pfml.losses.field.proxies import ProxyInit
 
-REPULSIONS = ("squared_hinge", "mirror")
+Repulsion = Literal["squared_hinge", "mirror"]
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,28 @@ class QuadraticLaw:
             torch.rsqrt(d2, out=slope).mul_(-self.delta_rep).add_(1)
 
 
+@field("CPML")
 class ContrastiveFieldLoss(FieldLoss):
     """CPML. Arguments as in PotentialFieldLoss, without alpha; `repulsion`: `squared_hinge` or `mirror`."""
 
     def __init__(
         self,
-        num_classes: int,
-        embedding_dim: int,
-        proxies_per_class: int = 15,
-        delta: float = 0.2,
-        delta_rep: float | None = None,
-        proxy_init: str = "random",
+        num_classes: Count,
+        embedding_dim: Count,
+        proxies_per_class: CountOrZero = 15,
+        delta: Positive = 0.2,
+        delta_rep: Positive | None = None,
+        proxy_init: ProxyInit = "random",
         *,
-        reduction: str = "sum",
-        proxy_proxy: str = "all",
+        reduction: Reduction = "sum",
+        proxy_proxy: ProxyProxy = "all",
         normalize_proxies: bool = True,
         absent_proxies: bool = True,
-        repulsion: str = "squared_hinge",
-        eps: float = 1e-3,
-        gather: str = "ddp",
+        repulsion: Repulsion = "squared_hinge",
+        eps: Positive = 1e-3,
+        gather: Gather = "ddp",
         shard_proxies: bool = False,
     ):
-        check_option("repulsion", repulsion, REPULSIONS)
         delta_rep = check_radii(delta, delta_rep, eps)
         law = QuadraticLaw(float(delta), delta_rep, float(eps), repulsion)
         super().__init__(

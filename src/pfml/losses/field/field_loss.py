@@ -10,16 +10,17 @@ import contextlib
 import functools
 import math
 import threading
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pfml.losses.common.checks import check_batch, check_count, check_device, check_finite, check_nonzero, check_option
+from pfml.losses.common.checks import check_batch, check_device, check_finite, check_nonzero
 from pfml.losses.common.distributed import (
-    GATHER,
     Facts,
+    Gather,
     align,
     check_shards,
     exchange,
@@ -30,10 +31,10 @@ from pfml.losses.common.distributed import (
 )
 from pfml.losses.field.energy import Memory, field_energy
 from pfml.losses.field.pair_law import PairLaw
-from pfml.losses.field.proxies import PROXY_INITS, draw_members, random_proxies
+from pfml.losses.field.proxies import ProxyInit, draw_members, random_proxies
 
-REDUCTIONS = ("sum", "pair_mean", "anchor_mean")
-PROXY_PROXY = ("all", "repulsion", "none")
+Reduction = Literal["sum", "pair_mean", "anchor_mean"]
+ProxyProxy = Literal["all", "repulsion", "none"]
 
 
 _precision = threading.RLock()  # the settings belong to the whole process
@@ -76,7 +77,12 @@ def refuse_second_derivative(grad: Tensor) -> None:
 
 
 class FieldLoss(nn.Module):
-    """Proxies, options and checks around a pair law; the two losses of the paper differ in the law only."""
+    """Proxies, options and checks around a pair law; the two losses of the paper differ in the law only.
+
+    Their constructors say what each argument is and may be.
+    """
+
+    not_settings = ("eps", "gather", "shard_proxies")  # arguments that params.yaml does not set
 
     def __init__(
         self,
@@ -85,25 +91,15 @@ class FieldLoss(nn.Module):
         proxies_per_class: int,
         law: PairLaw,
         *,
-        proxy_init: str,
-        reduction: str,
-        proxy_proxy: str,
+        proxy_init: ProxyInit,
+        reduction: Reduction,
+        proxy_proxy: ProxyProxy,
         normalize_proxies: bool,
         absent_proxies: bool,
-        gather: str,
+        gather: Gather,
         shard_proxies: bool,
     ):
         super().__init__()
-        num_classes = check_count("num_classes", num_classes, 1)
-        embedding_dim = check_count("embedding_dim", embedding_dim, 1)
-        proxies_per_class = check_count("proxies_per_class", proxies_per_class, 0)
-        check_option("proxy_init", proxy_init, PROXY_INITS)
-        check_option("reduction", reduction, REDUCTIONS)
-        check_option("proxy_proxy", proxy_proxy, PROXY_PROXY)
-        check_option("normalize_proxies", normalize_proxies, (True, False))
-        check_option("absent_proxies", absent_proxies, (True, False))
-        check_option("gather", gather, GATHER)
-        check_option("shard_proxies", shard_proxies, (True, False))
         if shard_proxies and gather == "off":
             raise ValueError('gather="off" with shard_proxies=True; expected "ddp" or "sum", which join the shards')
         self.num_classes, self.embedding_dim = num_classes, embedding_dim
@@ -118,7 +114,7 @@ class FieldLoss(nn.Module):
             self._ddp_params_and_buffers_to_ignore = ["proxies"]  # DistributedDataParallel would copy rank 0's shard
         start = random_proxies(num_classes, proxies_per_class, embedding_dim, self._proxy_length(), proxy_init)
         self.proxies = nn.Parameter(start[slice(*self.class_range)].clone())
-        # In the state dict, so that a loaded loss counts as initialised.
+        # In the state dict, so that a loaded loss counts as initialized.
         self.register_buffer("proxies_ready", torch.tensor(proxy_init != "data" or proxies_per_class == 0))
         self._memory = Memory()
 
@@ -126,7 +122,7 @@ class FieldLoss(nn.Module):
         return math.sqrt(self.embedding_dim) if self.normalize_proxies else 1.0
 
     @torch.no_grad()
-    def initialise_proxies(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> None:
+    def initialize_proxies(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> None:
         """Sets the proxies of each class to M randomly drawn embeddings of it.
 
         With replacement where it has fewer than M; a class without any keeps its random directions. The draw
@@ -149,10 +145,15 @@ class FieldLoss(nn.Module):
             dist.broadcast(self.proxies.detach(), 0)  # also of the classes without embeddings
         self.proxies_ready.fill_(True)
 
+    def __getattr__(self, name: str):
+        if name == "initialise_proxies":
+            raise AttributeError("initialise_proxies is called initialize_proxies now")
+        return super().__getattr__(name)
+
     def full_proxies(self, rows: Tensor | None = None) -> Tensor:
         """The proxies of all classes (N, M, D), without gradient, on every rank; all ranks must call it.
 
-        rows: joined instead, a tensor with a row for each class of `class_range`, such as an optimiser's moments.
+        rows: joined instead, a tensor with a row for each class of `class_range`, such as an optimizer's moments.
         """
         return self._of_all_classes(self.proxies if rows is None else rows).detach()
 
@@ -227,7 +228,7 @@ class FieldLoss(nn.Module):
         if not self.proxies_ready:
             raise RuntimeError(
                 'proxy_init="data", but the proxies have not been set: call '
-                "initialise_proxies(embeddings, labels) on embeddings of the training set first"
+                "initialize_proxies(embeddings, labels) on embeddings of the training set first"
             )
 
     def _energy(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -16,14 +16,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pfml.losses.common.checks import check_number, check_option, check_radii
-from pfml.losses.field.field_loss import FieldLoss
+from pfml.losses.common.checks import check_radii
+from pfml.losses.common.describe import field
+from pfml.losses.common.distributed import Gather
+from pfml.losses.common.ranges import Count, CountOrZero, NonNegative, Positive
+from pfml.losses.field.field_loss import FieldLoss, ProxyProxy, Reduction
+from pfml.losses.field.proxies import ProxyInit
 
-ALPHA_ZERO = ("log", "linear")
+AlphaZero = Literal["log", "linear"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def inverse_powers(d2: Tensor, alpha: float, power: Tensor, inverse: Tensor) -> 
         power.mul_(inverse)
 
 
+@field("PFML")
 class PotentialFieldLoss(FieldLoss):
     """PFML: `loss(embeddings, labels)` is the energy of Eq. 6.
 
@@ -97,7 +103,7 @@ class PotentialFieldLoss(FieldLoss):
     delta: radius inside which attraction ends.
     delta_rep: radius beyond which repulsion ends; delta unless given.
     proxy_init: `random` directions of length about sqrt(D), `kaiming` (fan_out, as in Proxy Anchor), or
-        `data`: call `initialise_proxies` before the first step.
+        `data`: call `initialize_proxies` before the first step.
     reduction: `sum` (Eq. 6), `pair_mean` (over the ordered pairs) or `anchor_mean` (over the points).
     proxy_proxy: which terms between proxies act: `all` (Eq. 6), `repulsion` or `none`.
     normalize_proxies: proxies are directions, or else free points of R^D.
@@ -112,25 +118,23 @@ class PotentialFieldLoss(FieldLoss):
 
     def __init__(
         self,
-        num_classes: int,
-        embedding_dim: int,
-        proxies_per_class: int = 15,
-        alpha: float = 3.0,
-        delta: float = 0.2,
-        delta_rep: float | None = None,
-        proxy_init: str = "random",
+        num_classes: Count,
+        embedding_dim: Count,
+        proxies_per_class: CountOrZero = 15,
+        alpha: NonNegative = 3.0,
+        delta: Positive = 0.2,
+        delta_rep: Positive | None = None,
+        proxy_init: ProxyInit = "random",
         *,
-        reduction: str = "sum",
-        proxy_proxy: str = "all",
+        reduction: Reduction = "sum",
+        proxy_proxy: ProxyProxy = "all",
         normalize_proxies: bool = True,
         absent_proxies: bool = True,
-        alpha_zero: str = "log",
-        eps: float = 1e-3,
-        gather: str = "ddp",
+        alpha_zero: AlphaZero = "log",
+        eps: Positive = 1e-3,
+        gather: Gather = "ddp",
         shard_proxies: bool = False,
     ):
-        check_number("alpha", alpha, at_least=0)
-        check_option("alpha_zero", alpha_zero, ALPHA_ZERO)
         delta_rep = check_radii(delta, delta_rep, eps)
         law = PowerLaw(float(alpha), float(delta), delta_rep, float(eps), alpha_zero)
         super().__init__(

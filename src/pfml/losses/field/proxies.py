@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-PROXY_INITS = ("random", "kaiming", "data")
+ProxyInit = Literal["random", "kaiming", "data"]
 
 
 def random_proxies(num_classes: int, per_class: int, embedding_dim: int, length: float, init: str) -> Tensor:
-    """Random directions (N, M, D). Only the direction acts; the length sets how far one optimiser step turns it.
+    """Random directions (N, M, D). Only the direction acts; the length sets how far one optimizer step turns it.
 
     `kaiming` (fan_out over all of them, as in Proxy Anchor) has a length of its own, the others have about `length`.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.losses.baselines.coupling_flow import CouplingFlow
+from pfml.losses.baselines.pa_niv import CouplingFlow
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
 from tests.losses.scenes import on_circle
 
