@@ -1,4 +1,4 @@
-"""The pages stay readable: a short README, short table rows, links that lead somewhere, no page that none leads to."""
+"""The pages stay readable and true: a short README, short table rows, links that lead somewhere, code that exists."""
 
 import re
 from pathlib import Path
@@ -54,3 +54,24 @@ def test_every_page_is_reachable_from_readme():
         seen.add(page)
         left += [target for target, _ in links(page) if target.suffix == ".md" and target not in seen]
     assert {page.name for page in PAGES if page not in seen} == set()
+
+
+def exists(module: str) -> bool:
+    """Whether `pfml.a.b` is a module, or a name in the module `pfml.a`."""
+    parent, _, name = module.rpartition(".")
+    for path, word in ((module, ""), (parent, name)):
+        path = ROOT / "src" / path.replace(".", "/")
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file() and re.search(rf"\b{word}\b", file.read_text()):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_code_that_a_page_names_exists(page):
+    """CHANGELOG.md names what was."""
+    text = page.read_text()
+    paths = re.findall(r"`((?:src/pfml|stages|tests|benchmarks)/[\w./-]+)", text)
+    assert {path for path in paths if "toy" not in path and not (ROOT / path).exists()} == set()
+    modules = re.findall(r"`(pfml(?:\.[A-Za-z_]+)+)", text)
+    assert {module for module in modules if not exists(module)} == set()
