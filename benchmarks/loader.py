@@ -42,8 +42,8 @@ def natural(seed: int, height: int = 375, width: int = 500) -> Image.Image:
     frequency[0, 0] = np.inf
     grey = rng.normal(size=(height, width))
     white = [0.9 * grey + 0.45 * rng.normal(size=(height, width)) for _ in range(3)]
-    coloured = np.stack([np.fft.irfft2(np.fft.rfft2(one) / frequency, (height, width)) for one in white], axis=2)
-    return Image.fromarray(np.clip(120 + 50 * coloured / coloured.std(), 0, 255).astype(np.uint8))
+    colored = np.stack([np.fft.irfft2(np.fft.rfft2(one) / frequency, (height, width)) for one in white], axis=2)
+    return Image.fromarray(np.clip(120 + 50 * colored / colored.std(), 0, 255).astype(np.uint8))
 
 
 def generated(folder: Path, images: int) -> str:

@@ -39,8 +39,8 @@ class Scene:
         self.kind, self.dim = kind, dim
         self.loss = PotentialFieldLoss(classes, dim, proxies)
         self.axis = normalize(self.randn(1, dim), dim=1)
-        self.centres = normalize(self.randn(classes, dim), dim=1)
-        places = self.axis if kind == "cone" else self.centres[:, None]
+        self.centers = normalize(self.randn(classes, dim), dim=1)
+        places = self.axis if kind == "cone" else self.centers[:, None]
         self.loss.proxies.data = (places + 0.15 * self.randn(classes, proxies, dim)) * math.sqrt(dim)
         self.optimizer = torch.optim.Adam(self.loss.parameters(), lr=0.01 if kind == "settled" else 0.0)
 
@@ -48,9 +48,9 @@ class Scene:
         return torch.randn(*shape, generator=self.draw) / math.sqrt(self.dim)
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        classes = torch.randperm(len(self.centres), generator=self.draw)[: BATCH // PER_CLASS]
+        classes = torch.randperm(len(self.centers), generator=self.draw)[: BATCH // PER_CLASS]
         labels = classes.repeat_interleave(PER_CLASS)
-        places = self.axis if self.kind == "cone" else self.centres[labels]
+        places = self.axis if self.kind == "cone" else self.centers[labels]
         return (places + 0.2 * self.randn(BATCH, self.dim)).requires_grad_(), labels
 
 

@@ -77,7 +77,7 @@ def peak_memory(kind: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def neighbour_lists(queries: int = 2048) -> float:
+def neighbor_lists(queries: int = 2048) -> float:
     """Seconds of faiss's exact search for 1,000 neighbours of every point, from some of the queries."""
     import faiss
 
@@ -131,7 +131,7 @@ def main() -> None:
     peaks = {kind: peak_memory(kind) for kind in SCENES}
     for kind in SCENES:
         print(full_size(kind, peaks[kind], arguments.repeats), flush=True)
-    print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbour_lists():.0f} s (2,048 queries, scaled).")
+    print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbor_lists():.0f} s (2,048 queries, scaled).")
     print("\nBeside pytorch-metric-learning's AccuracyCalculator: R@1, R-Precision and MAP@R on `classes`.")
     print(table("points", "ours s", "theirs (faiss) s", "/ ours", "theirs (CustomKNN) s", "/ ours", "best of"))
     for points in PEER_SIZES:

@@ -26,12 +26,12 @@ class Settled(Scene):
 
     def __init__(self, points: int):
         super().__init__("settled", points // PROXIES, PROXIES, DIM)
-        self.loss.proxies.data = (self.centres[:, None] + 0.1 * self.randn(points // PROXIES, PROXIES, DIM)) * 8
+        self.loss.proxies.data = (self.centers[:, None] + 0.1 * self.randn(points // PROXIES, PROXIES, DIM)) * 8
 
     def batch(self):
-        classes = torch.randint(len(self.centres), (BATCH // PER_CLASS,), generator=self.draw)
+        classes = torch.randint(len(self.centers), (BATCH // PER_CLASS,), generator=self.draw)
         labels = classes.repeat_interleave(PER_CLASS)
-        return (self.centres[labels] + 0.2 * self.randn(BATCH, DIM)).requires_grad_(), labels
+        return (self.centers[labels] + 0.2 * self.randn(BATCH, DIM)).requires_grad_(), labels
 
 
 def bare_product(points: int, rows: int = 1000) -> float:
@@ -62,8 +62,8 @@ def draw(found: dict[int, tuple[float, float, float]], path: str) -> None:
     with figure_style():
         figure = new_figure(6, 4)
         axes = figure.subplots()
-        for name, (colour, dash, marker), values in zip(names, looks, columns):
-            axes.loglog(sizes, values, color=colour, linestyle=dash, marker=marker, label=name)
+        for name, (color, dash, marker), values in zip(names, looks, columns):
+            axes.loglog(sizes, values, color=color, linestyle=dash, marker=marker, label=name)
         axes.loglog(sizes, [columns[1][0] * n / sizes[0] for n in sizes], ":", color=QUIET, label="linear")
         axes.set(xlabel=f"proxies ({PROXIES} a class, D {DIM})", ylabel="seconds a step")
         axes.set_title(f"The cost of n proxies: steps after the first grow as $n^{{{growth:.2f}}}$")

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from pfml.retrieval.memorisation import label_fit, neighbourhoods, shares
+from pfml.retrieval.memorisation import label_fit, neighborhoods, shares
 from pfml.views.memorisation import memorisation, nearest_centres, write_memorisation
 from tests.evaluation.trained_study import make_study
 
@@ -18,19 +18,19 @@ def at(*degrees):
 
 def test_a_neighbourhood_is_what_most_of_the_others_carry():
     points, labels = at(0, 1, 2, 3, 90, 91, 92), np.array([5, 0, 0, 0, 1, 1, 5])
-    np.testing.assert_array_equal(neighbourhoods(points, labels, np.array([0, 6, 4]), k=3), [0, 1, 1])
+    np.testing.assert_array_equal(neighborhoods(points, labels, np.array([0, 6, 4]), k=3), [0, 1, 1])
 
 
 def test_a_label_is_no_vote_for_itself():
     points, labels = at(0, 1, 2), np.array([7, 4, 4])
-    assert neighbourhoods(points, labels, np.array([0]), k=2) == [4]
+    assert neighborhoods(points, labels, np.array([0]), k=2) == [4]
     assert nearest_centres(at(0, 1, 30), np.array([7, 4, 4]), np.array([0])) == [4]
 
 
 def test_of_equal_votes_the_nearest_counts():
     points, labels = at(0, 5, -6, 7, -8), np.array([9, 1, 2, 2, 1])
-    assert neighbourhoods(points, labels, np.array([0]), k=4) == [1]
-    assert neighbourhoods(points[[0, 2, 1, 4, 3]], labels, np.array([0]), k=4) == [2]
+    assert neighborhoods(points, labels, np.array([0]), k=4) == [1]
+    assert neighborhoods(points[[0, 2, 1, 4, 3]], labels, np.array([0]), k=4) == [2]
 
 
 def test_a_class_without_other_images_has_no_centre():

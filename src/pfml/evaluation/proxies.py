@@ -38,7 +38,7 @@ def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict
         if not proxies.size:
             continue
         if settings.embeddings == "epoch":
-            embeddings, labels = drawn_again(run, record["selected_epoch"] - 1)
+            embeddings, labels = embed_last_epoch(run, record["selected_epoch"] - 1)
         else:
             kept = "train" if settings.embeddings == "end" else "passed"
             embeddings, labels = saved[kept], saved[f"{kept}_labels"]
@@ -57,7 +57,7 @@ def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict
     return rows
 
 
-def drawn_again(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, D) and labels (n,) of the images as the batches of an epoch (from 0) held them: drawn by the
     sampler, with augmentation, some several times, others not at all; through the trained network in evaluation mode.
     """

@@ -43,7 +43,7 @@ def read_trained(run: Run) -> Trained:
     manifest = pd.read_csv(run.paths().manifest)
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
     true = train["true_label"].to_numpy(copy=True)  # pandas gives a view that torch warns about
-    if run.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
+    if run.never_sees_test:  # trained and measured on parts of the training half, with labels of their own numbering
         test, train = train[train["kept_true"] < 0], train[train["kept_true"] >= 0]
         true = train["kept_true"].to_numpy(copy=True)
     elif not np.array_equal(train["noisy_label"], saved["train_labels"]):

@@ -1,7 +1,7 @@
-"""What a packed dataset must and should be like, read off its items.csv. Pure functions over that table.
+"""Checks of a packed dataset, as pure functions over its items.csv.
 
 Errors stop a study: counts other than expected, a class in both halves, and the same picture in both halves (the test
-half would be known from training). Warnings are reported and kept, because official datasets have them and published
+half would be known from training). Warnings are reported only, because official datasets have them and published
 numbers were measured with them: the same picture twice inside a half or under two classes of it (Cars-196 is known
 for 9 such groups in its test half), classes with one image. Without a split all duplicates are warnings; the split then
 decides which of them are errors.
@@ -27,7 +27,7 @@ def counts(items: pd.DataFrame) -> dict[str, int]:
 
 
 def check_counts(items: pd.DataFrame, expected: Mapping[str, int], name: str) -> None:
-    """Compare `counts` with the expected ones; those that are not named are free.
+    """Compare `counts` with the expected ones. Counts that `expected` does not name may have any value.
 
     Raises:
         ValueError: names the dataset and every count that differs.
@@ -48,9 +48,9 @@ def duplicates(items: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def class_sizes(items: pd.DataFrame) -> dict[str, float]:
-    """How many images a class has: smallest, median, largest; and how many classes have one only.
+    """Images per class (smallest, median, largest), and the number of classes with a single image.
 
-    Such a class has no positive pair in training and asks no query in a test.
+    A class with a single image gives no positive pair in training and no query in a test.
     """
     sizes = items.groupby("class_id").size()
     return {
@@ -60,7 +60,7 @@ def class_sizes(items: pd.DataFrame) -> dict[str, float]:
 
 
 def report(items: pd.DataFrame) -> dict:
-    """Everything that is found, ready for JSON.
+    """All checks of a dataset in one JSON-ready dict.
 
     Args:
         items: columns class_id, class_name, name, sha256 and optionally split ("train", "test").
@@ -93,7 +93,7 @@ def report(items: pd.DataFrame) -> dict:
 
 
 def check(found: dict, name: str) -> None:
-    """Raises ValueError that says what is wrong if the report has an error."""
+    """Raises ValueError, with the errors in its message, if the report has any."""
     wrong = [_line(kind, what) for kind, what in found["errors"].items() if what]
     if wrong:
         raise ValueError(f"{name}: training and test half are not separate\n" + "\n".join(wrong))

@@ -61,7 +61,7 @@ def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
         raise ConfigError(f"{path}: over: {error}") from None
 
 
-def laid_over(text: str, name: str) -> str:
+def with_preset(text: str, name: str) -> str:
     """The text of a params.yaml with a preset laid over it; nothing is written.
 
     Raises:
@@ -82,11 +82,11 @@ def use_preset(name: str) -> str:
     preset laid over it.
 
     Raises:
-        ConfigError: as `laid_over`; or params.yaml has changes of its own, or is not in Git.
+        ConfigError: as `with_preset`; or params.yaml has changes of its own, or is not in Git.
     """
     load_params(PARAMS)  # what is wrong there is no fault of the preset
     present, committed = PARAMS.read_text(), committed_params()
-    wanted = laid_over(committed, name)
+    wanted = with_preset(committed, name)
     if present == wanted:
         return f"preset {name}: {PARAMS} has it already"
     if present != committed and not _is_a_preset(present, committed):
@@ -101,7 +101,7 @@ def use_preset(name: str) -> str:
 def _is_a_preset(text: str, committed: str) -> bool:
     for name in preset_names():
         try:
-            if text == laid_over(committed, name):
+            if text == with_preset(committed, name):
                 return True
         except ConfigError:  # a broken preset is not what params.yaml holds
             continue
@@ -123,7 +123,7 @@ def committed_params() -> str:
 def command_line(name: str) -> str:
     """The `dvc exp run` that runs a preset on params.yaml as it is."""
     base = yaml.load(PARAMS.read_text(), Loader)
-    found = overrides(base, yaml.load(laid_over(PARAMS.read_text(), name), Loader))
+    found = overrides(base, yaml.load(with_preset(PARAMS.read_text(), name), Loader))
     return " \\\n  ".join(["dvc exp run", *(f"-S {shlex.quote(one)}" for one in found)])
 
 

@@ -62,7 +62,7 @@ class Run:
         return f"{self.dataset}-{self.method}-{self.seed}"
 
     @property
-    def spares_test(self) -> bool:
+    def never_sees_test(self) -> bool:
         """Whether the run is measured on its validation classes and never on the test half. A fold's run is chosen on
         its validation classes and measured on the test half once, when it has ended.
         """

@@ -48,7 +48,7 @@ class Theory(Section):
 
     @field_validator("base")
     @classmethod
-    def _has_neighbours(cls, base):
+    def _has_neighbors(cls, base):
         if base.embeddings < 2:
             raise ValueError("embeddings: expected at least 2 in the base case, found 1")
         return base

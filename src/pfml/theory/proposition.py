@@ -28,7 +28,7 @@ STEPS, FIRST, LAST = 300, 0.1, 3e-5
 NUDGE = 0.1  # start beside the embedding, in delta: exactly on it the others' pulls may cancel
 AT_REST = 0.001  # force that may be left, in units of the embedding's own pull at delta: it is what decides
 SLACK = 0.001  # how far from distance delta a charge may be for its kink to hold it, in delta
-NEIGHBOURS = 8  # directions in which the others' pull is sought: towards this many nearest embeddings
+NEIGHBORS = 8  # directions in which the others' pull is sought: towards this many nearest embeddings
 HALVINGS = 12  # of a bisection of delta
 CLOSEST = 1e-6  # embeddings nearer than this are in one place
 
@@ -79,7 +79,7 @@ def surface_slope(points: np.ndarray, law: Law, ways: np.ndarray) -> np.ndarray:
 def hardest_slope(points: np.ndarray, law: Law, refine: int = 3) -> np.ndarray:
     """The least `surface_slope` over directions towards near embeddings, along the others' pull at the centre, and
     `refine` times along their pull at the places so reached: (..., n, D) -> (..., n)."""
-    nearest = np.argsort(_between(points), axis=-1)[..., : min(NEIGHBOURS, points.shape[-2] - 1)]
+    nearest = np.argsort(_between(points), axis=-1)[..., : min(NEIGHBORS, points.shape[-2] - 1)]
     towards = np.take_along_axis(points[..., None, :, :], nearest[..., None], -2) - points[..., None, :]
     pulled = attraction_field(points, points, law)[1][..., None, :]  # at d = 0 the own pull is none
     ways, least = unit(np.concatenate([towards, pulled], -2)), np.inf

@@ -78,10 +78,10 @@ class Case:
     def draw(self, sets: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (sets, n, D) and proxies at the start (sets, M, D)."""
         scale = self.dimension**-0.5
-        centres = scale * rng.normal(size=(sets, self.groups, self.dimension))
+        centers = scale * rng.normal(size=(sets, self.groups, self.dimension))
         noise = self.spread * scale * rng.normal(size=(sets, self.embeddings, self.dimension))
         proxies = self.start * scale * rng.normal(size=(sets, self.proxies, self.dimension))
-        return centres[:, np.arange(self.embeddings) % self.groups] + noise, proxies
+        return centers[:, np.arange(self.embeddings) % self.groups] + noise, proxies
 
 
 def survey(

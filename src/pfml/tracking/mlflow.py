@@ -78,7 +78,7 @@ class Tracker:
             for name, value in row.items()
             if name != "epoch" and value is not None and value == value
         ]
-        with store_may_fail(self.run_id):
+        with tolerate_mlflow_errors(self.run_id):
             for start in range(0, len(points), 1000):
                 self.client.log_batch(self.run_id, metrics=points[start : start + 1000])
         self._logged = max(self._logged, max((row["epoch"] for row in history), default=0))
@@ -163,7 +163,7 @@ def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
     """
     tracker = Untracked()
     if settings["enabled"]:
-        with store_may_fail(run.name):
+        with tolerate_mlflow_errors(run.name):
             tracker = _open_run(run, settings["experiment"], dataset_digest, memory)
     status = "FAILED"
     try:
@@ -174,12 +174,12 @@ def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
         raise
     finally:
         if isinstance(tracker, Tracker):
-            with store_may_fail(run.name):
+            with tolerate_mlflow_errors(run.name):
                 tracker.client.set_terminated(tracker.run_id, status)
 
 
 @contextmanager
-def store_may_fail(what: str):
+def tolerate_mlflow_errors(what: str):
     """MLflow watches; what it cannot take must not end what it watches."""
     try:
         yield
@@ -203,7 +203,7 @@ def log_search(search, study: Mapping, trials, won, path: Path) -> None:
     tracking, method = study["tracking"], search.method
     if not tracking["enabled"]:
         return
-    with store_may_fail(f"search of {method}"):
+    with tolerate_mlflow_errors(f"search of {method}"):
         from mlflow.entities import Metric, Param, RunTag
 
         client, experiment_id = open_store(f"{tracking['experiment']}-{study['study']}-tuning")

@@ -16,7 +16,7 @@ from pfml.training.batches.samplers import epoch_batches
 from pfml.training.networks.model import build_model, freeze_batchnorm
 from pfml.training.optimizer import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
 from pfml.training.processes import Ranks
-from pfml.training.reproducible import random_state, restore_random, settle_gpu
+from pfml.training.reproducible import random_state, restore_random, set_determinism
 
 EVALUATION_PIXELS = 100 * 224 * 224  # of one batch; more would need gigabytes for the activations of a large network
 SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.select: which epoch's network is kept
@@ -77,7 +77,7 @@ def train(
     check_sampler(run.loss_name, recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
-        settle_gpu(recipe["deterministic"])
+        set_determinism(recipe["deterministic"])
     torch.manual_seed(run.seed)
     model = build_model(**run.model).to(device, memory_format=torch.channels_last)
     loss = build_loss(run.loss_name, data.num_classes, run.dim, **run.loss).to(device)
@@ -125,7 +125,7 @@ def train(
         started = time.perf_counter() - seconds
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
-        ranks.equalise(loss.parameters())
+        ranks.broadcast(loss.parameters())
         batches = epoch_batches(
             data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], run.seed, epoch,
             start=first,
@@ -219,7 +219,7 @@ def embed(
     """
     device = next(model.parameters()).device
     ranks = ranks or Ranks(device)
-    ranks.equalise(model.buffers())  # each rank's last step left it running statistics of its own
+    ranks.broadcast(model.buffers())  # each rank's last step left it running statistics of its own
     model.eval()
     batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
     own = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures

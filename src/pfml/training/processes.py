@@ -38,7 +38,7 @@ class Ranks:
         if self.size == 1:
             return model
         if sync_bn:
-            model = synchronised(model)
+            model = with_sync_batchnorm(model)
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
@@ -64,13 +64,13 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def equalise(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """The first rank's values on all: what every rank computes by itself may move apart."""
         for tensor in tensors if self.size > 1 else ():
             dist.broadcast(tensor.data, src=0)
 
 
-def synchronised(model: nn.Module) -> nn.Module:
+def with_sync_batchnorm(model: nn.Module) -> nn.Module:
     """Its batch normalisation over all ranks; timm knows its own layers, with activation, which torch would cut off."""
     from timm.layers import convert_sync_batchnorm
 

@@ -33,7 +33,7 @@ def restore_random(state: dict, device: torch.device) -> None:
     random.setstate((version, tuple(words), gauss))
 
 
-def settle_gpu(deterministic: bool) -> None:
+def set_determinism(deterministic: bool) -> None:
     """Kernels of a GPU that give the same bits each time, or, without that, the fastest ones.
 
     What has no deterministic kernel warns once. Attention is the plain product: of the fused ones none is deterministic

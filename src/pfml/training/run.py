@@ -82,7 +82,7 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
         except Interrupted as interruption:
             print(interruption, file=sys.stderr)
             sys.exit(130)
-        measured = data.validation if run.spares_test else data.test
+        measured = data.validation if run.never_sees_test else data.test
         embeddings = {
             "test": embed(trained.model, measured.pictures, ranks), "test_labels": measured.labels,
             "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
@@ -97,7 +97,7 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
             "selected_epoch": trained.epoch, "processes": ranks.size,
             "seconds": round(trained.history[-1]["seconds"], 1),
         }  # fmt: skip
-        write_outputs(run.paths().model, trained, embeddings, "val_" if run.spares_test else "", record)
+        write_outputs(run.paths().model, trained, embeddings, "val_" if run.never_sees_test else "", record)
     for name in ("state.pt", "mlflow_run"):
         (folder / name).unlink(missing_ok=True)
 

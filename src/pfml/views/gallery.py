@@ -7,7 +7,7 @@ import torch
 
 from pfml.evaluation.trained import Trained, evenly_spaced, images_of, read_trained, runs_of
 from pfml.figures.gallery import Found
-from pfml.retrieval import nearest_neighbours, retrieval_metrics
+from pfml.retrieval import nearest_neighbors, retrieval_metrics
 from pfml.settings.run import Run
 
 QUERIES = 8
@@ -47,7 +47,5 @@ def gallery_of(grid: Sequence[Run], dataset: str) -> tuple:
 
 
 def _neighbours(trained: Trained, asked: np.ndarray) -> np.ndarray:
-    found = [
-        rows for _, rows in nearest_neighbours(torch.from_numpy(trained.test), torch.from_numpy(asked), NEIGHBOURS)
-    ]
+    found = [rows for _, rows in nearest_neighbors(torch.from_numpy(trained.test), torch.from_numpy(asked), NEIGHBOURS)]
     return trained.test_items[torch.cat(found).numpy()]

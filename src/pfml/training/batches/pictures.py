@@ -21,7 +21,7 @@ from pfml.images.packed import PackedImages, read_items
 from pfml.images.threads import default_threads, ordered
 from pfml.training.batches.buffers import Buffers
 from pfml.training.batches.crops import cut, padded, resample, resized_crop
-from pfml.training.batches.transforms import Transform, centre_boxes, flips, normalise, random_boxes, shifted, shifts
+from pfml.training.batches.transforms import Transform, center_boxes, flips, normalize, random_boxes, shifted, shifts
 
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -139,12 +139,12 @@ class PackedPictures:
             return *padded(list(regions)), mirrored
         for i, region in enumerate(regions):
             crop = resized_crop(region, self.transform.size, bool(mirrored[i]), self.transform.interpolation)
-            normalise(crop[None], self.transform, out[i : i + 1])
+            normalize(crop[None], self.transform, out[i : i + 1])
 
     def _finish(self, part: tuple[Tensor, Tensor, Tensor], device: torch.device) -> Tensor:
         block, extents, mirrored = (tensor.to(device, non_blocking=True) for tensor in part)
         crops = resample(block, extents, self.transform.size, mirrored, self.transform.interpolation)
-        return normalise(crops, self.transform)
+        return normalize(crops, self.transform)
 
     def _region(self, index: int, box: Tensor | None) -> np.ndarray:
         """The box of the stored image, or, without one, the central square of the resized image."""
@@ -155,7 +155,7 @@ class PackedPictures:
                 if min(image.shape[:2]) != self.transform.resize:
                     method = RESAMPLE[self.transform.interpolation]
                     image = np.asarray(resized(Image.fromarray(image), self.transform.resize, method))
-                box = centre_boxes(*torch.tensor(image.shape[:2])[:, None], self.transform.size)[0]
+                box = center_boxes(*torch.tensor(image.shape[:2])[:, None], self.transform.size)[0]
             return cut([image], box[None])[0]
         except Exception as error:
             error.add_note(f"(reading image {item} of {self.images.folder})")
@@ -195,7 +195,7 @@ class TensorPictures:
             if self.padding:
                 by = shifts(len(batch), self.padding, draw).T
                 images = shifted(images, share(by, part).T.contiguous())
-            yield batch, normalise(images, self.transform).to(device, non_blocking=True)
+            yield batch, normalize(images, self.transform).to(device, non_blocking=True)
 
     def part(self, part: tuple[int, int]) -> "TensorPictures":
         return TensorPictures(share(self.images, part), self.transform, self.padding)
@@ -203,7 +203,7 @@ class TensorPictures:
     def evaluation(self, batch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
         """As PackedPictures.evaluation, without resizing."""
         for images in self.images.split(batch):
-            yield normalise(images, self.transform).to(device, non_blocking=True)
+            yield normalize(images, self.transform).to(device, non_blocking=True)
 
 
 Pictures = PackedPictures | TensorPictures

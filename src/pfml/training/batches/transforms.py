@@ -79,7 +79,7 @@ TRANSFORMS = {
 }  # fmt: skip
 
 
-def normalise(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
+def normalize(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
     """(n, 3, h, w) uint8 RGB to float32 in the transform's order and range, into `out` if given; on any device."""
     if transform.order == "BGR":
         images = images.flip(1)
@@ -121,7 +121,7 @@ def _central(heights: Tensor, widths: Tensor, ratio: tuple[float, float]) -> Ten
     return torch.stack([(heights - h) // 2, (widths - w) // 2, h, w], dim=1)
 
 
-def centre_boxes(heights: Tensor, widths: Tensor, size: int) -> Tensor:
+def center_boxes(heights: Tensor, widths: Tensor, size: int) -> Tensor:
     """The central square of `size` pixels of each image, as torchvision's CenterCrop takes it.
 
     Raises:
