@@ -49,7 +49,7 @@ def test_results_that_are_committed_keep_their_digests(raw, write):
     assert {run.name: run.digest for run in grid_runs(params)}["glyphs-pfml-0.0-0"] == "f964e28a9a01e622"
 
 
-def test_a_cell_for_each_fold_with_a_digest_of_its_own(folds):
+def test_a_run_for_each_fold_with_a_digest_of_its_own(folds):
     runs = folds()
     assert [run.name for run in runs[:4]] == [f"glyphs-pfml-0-fold-{k}" for k in range(4)]
     assert len({run.digest for run in runs}) == len({run.paths().model for run in runs}) == 8

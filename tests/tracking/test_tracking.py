@@ -101,11 +101,11 @@ def test_the_tracking_uri_is_respected(store, run, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from pfml.settings.runs import grid_cells
+from pfml.settings.runs import grid_runs
 from pfml.settings.load import load_params
 from pfml.tracking.mlflow import tracked_run
 SETTINGS = {"enabled": True, "experiment": "pfml"}
-run = grid_cells(load_params())[int(sys.argv[1])]
+run = grid_runs(load_params())[int(sys.argv[1])]
 with tracked_run(run, SETTINGS, "d", Path(f"memory{sys.argv[1]}")) as tracker:
     tracker.log_history([{"epoch": 1, "loss": 1.0}])
     if sys.argv[2:]:
