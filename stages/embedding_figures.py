@@ -1,4 +1,4 @@
-"""embedding_figures <dataset>: t-SNE map, proxies among embeddings, fitted wrong labels (PNG and PDF, with a CSV)."""
+"""embedding_figures <dataset>: draw the t-SNE map, proxies among embeddings, fitted wrong labels (with a CSV)."""
 
 import sys
 from pathlib import Path

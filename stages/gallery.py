@@ -1,4 +1,5 @@
-"""gallery <dataset>: reports/figures/gallery-<dataset>.png and .pdf, what PFML and the best baseline find."""
+"""gallery <dataset>: draw images that PFML and the best baseline retrieve, reports/figures/gallery-<dataset>.png and
+.pdf."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""register: every result of the study has a finished MLflow run, also one that DVC restored from its cache."""
+"""register: give every result of the study a finished MLflow run, also results that DVC restored from its cache."""
 
 from pfml.stage import run_stage
 
@@ -14,8 +14,8 @@ def main(params):
     from pfml.tracking.register import register
 
     study = read_study(params)
-    found = [(run, study.ledger.find(run)) for run in study.runs]
-    results = [(run, r.numbers, read_history(r.path.with_suffix(".csv"))) for run, r in found if r]
+    records = [(run, study.ledger.find(run)) for run in study.runs]
+    results = [(run, r.numbers, read_history(r.path.with_suffix(".csv"))) for run, r in records if r]
     results += fold_results(read_results(), fold_runs(params))
     with tolerate_mlflow_errors("register"):
         counts = register(results, params.tracking.experiment, params.study)
