@@ -18,12 +18,12 @@ SHOWN = 5  # groups or classes that a text names before it only counts them
 
 def counts(items: pd.DataFrame) -> dict[str, int]:
     """images, classes, and with a column split also train_images, train_classes, test_images, test_classes."""
-    found = {"images": len(items), "classes": items["class_id"].nunique()}
+    numbers = {"images": len(items), "classes": items["class_id"].nunique()}
     if "split" in items:
         for half in ("train", "test"):
             rows = items[items["split"] == half]
-            found |= {f"{half}_images": len(rows), f"{half}_classes": rows["class_id"].nunique()}
-    return found
+            numbers |= {f"{half}_images": len(rows), f"{half}_classes": rows["class_id"].nunique()}
+    return numbers
 
 
 def check_counts(items: pd.DataFrame, expected: Mapping[str, int], name: str) -> None:
@@ -33,10 +33,10 @@ def check_counts(items: pd.DataFrame, expected: Mapping[str, int], name: str) ->
         ValueError: names the dataset and every count that differs.
         KeyError: a count that the table does not have, such as train_images without a split.
     """
-    found = counts(items)
-    if unknown := set(expected) - set(found):
-        raise KeyError(f"{name}: no such counts: {sorted(unknown)}; there are {', '.join(found)}")
-    wrong = [f"{key} {found[key]}, expected {value}" for key, value in expected.items() if found[key] != value]
+    numbers = counts(items)
+    if unknown := set(expected) - set(numbers):
+        raise KeyError(f"{name}: no such counts: {sorted(unknown)}; there are {', '.join(numbers)}")
+    wrong = [f"{key} {numbers[key]}, expected {value}" for key, value in expected.items() if numbers[key] != value]
     if wrong:
         raise ValueError(f"{name}: found {'; '.join(wrong)}; fetch the dataset again, or correct the expectation")
 
@@ -92,22 +92,22 @@ def report(items: pd.DataFrame) -> dict:
     }
 
 
-def check(found: dict, name: str) -> None:
+def check(findings: dict, name: str) -> None:
     """Raises ValueError, with the errors in its message, if the report has any."""
-    wrong = [_line(kind, what) for kind, what in found["errors"].items() if what]
+    wrong = [_line(kind, what) for kind, what in findings["errors"].items() if what]
     if wrong:
         raise ValueError(f"{name}: training and test half are not separate\n" + "\n".join(wrong))
 
 
-def text(found: dict, name: str) -> str:
+def text(findings: dict, name: str) -> str:
     """The report for a person, a few lines."""
-    sizes = found["class_sizes"]
+    sizes = findings["class_sizes"]
     lines = [
-        f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["counts"].items()),
+        f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in findings["counts"].items()),
         f"images per class: {sizes['smallest']} to {sizes['largest']}, median {sizes['median']:g}",
     ]
     for level in ("errors", "warnings"):
-        listed = [_line(kind, what) for kind, what in found[level].items() if what]
+        listed = [_line(kind, what) for kind, what in findings[level].items() if what]
         lines += [f"{level}: {'' if listed else 'none'}".rstrip(), *listed]
     return "\n".join(lines)
 
