@@ -1,4 +1,4 @@
-"""figures: training curves and ablation panels into reports/figures/ (PNG and PDF), from results alone."""
+"""figures: draw training curves and ablation panels from result files, into reports/figures/ (PNG and PDF)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""page: reports/index.html, the whole report in one file."""
+"""page: write reports/index.html, the whole report in one file."""
 
 from pathlib import Path
 

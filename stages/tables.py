@@ -1,4 +1,4 @@
-"""tables: reports/tables.md, tables/, results.csv and summary.json from the results on disk."""
+"""tables: write reports/tables.md, tables/, results.csv and summary.json from the results on disk."""
 
 from pathlib import Path
 

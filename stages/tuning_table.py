@@ -1,4 +1,4 @@
-"""tuning_table: reports/tuning.md from the trials on disk."""
+"""tuning_table: write reports/tuning.md from the trials on disk."""
 
 from pathlib import Path
 

@@ -244,6 +244,6 @@ def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
     assert "No search was run" in render_tuning({}, {})
 
 
-def test_the_settings_in_use_are_those_of_the_cells(tuned):
+def test_the_settings_in_use_are_those_of_the_runs(tuned):
     used = settings_in_use(grid_runs(tuned()))
     assert used["glyphs"]["contrastive"]["loss.neg_margin"] == 0.5 and "pfml" in used["glyphs"]

@@ -1,9 +1,9 @@
-"""The search for a method's settings: as many trials for every method, scored on validation classes only.
+"""The search for a method's settings, with equally many trials for every method, scored on validation classes only.
 
-A trial trains without the validation classes at each label noise of tune.noise and is scored by the mean MAP@R on them;
-the test half is never measured. The first trial is tune.space's `start`, the next are random, the rest are proposed by
-Optuna's tree-structured Parzen estimator. Every proposal depends on the trials before it and on its own number alone,
-so that a search that was stopped, or that gets more trials, goes on as if it had never ended.
+A trial trains without the validation classes at each label noise of tune.noise. Its score is the mean MAP@R on them;
+the test half is never measured. The first trial has the `start` values of tune.space, the next are random, and Optuna's
+tree-structured Parzen estimator proposes the rest. A proposal depends only on the trials before it and on its number,
+so that a search that was stopped, or that gets more trials, continues as if it had never ended.
 """
 
 import csv
@@ -18,14 +18,14 @@ from pathlib import Path
 from pfml.settings.run import Run
 from pfml.settings.tune import Choice, Dimension, Range
 
-RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's own default is 10, of searches longer than ours
-DIGITS = 2  # significant ones of a drawn number, so that params.yaml can hold it as it was tried
+RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's default of 10 suits longer searches
+DIGITS = 2  # significant digits of a drawn number, so that params.yaml can state it exactly
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings ("train.lr": 0.003, ...) and, for each label noise, MAP@R and R@1 on the validation classes: fractions,
-    0 where the loss became NaN or infinite.
+    """A trial: its settings ("train.lr": 0.003, ...), and for each label noise MAP@R and R@1 on the validation classes,
+    as fractions; 0 if the loss became NaN or infinite.
     """
 
     number: int
@@ -41,8 +41,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What the plan says of a method's search: section.key -> range, and for each label noise the run that the first
-    trial trains; the settings of other trials are laid over it.
+    """A method's search, as planned.
+
+    Attributes:
+        space: section.key -> range.
+        runs: for each label noise the run of the first trial; other trials change its settings.
     """
 
     dataset: str
@@ -63,7 +66,7 @@ class Search:
         return tuple(run.noise for run in self.runs)
 
     def runs_with(self, settings: Mapping) -> list[Run]:
-        """The trainings of a trial, one for each label noise. A trial is measured at its end only."""
+        """The runs of a trial, one for each label noise. They are measured at their end only."""
         moved = []
         for run in self.runs:
             sections = {"loss": dict(run.loss), "train": dict(run.train)}
@@ -80,8 +83,8 @@ def propose(space: Mapping[str, Dimension], trials: Sequence[Trial], name: str) 
 
     Args:
         space: section.key -> range.
-        trials: all before it.
-        name: of the search, from which the random numbers come.
+        trials: all earlier trials.
+        name: of the search; seeds the random numbers.
     """
     if not trials:
         return {key: dimension.start for key, dimension in space.items()}
@@ -116,12 +119,12 @@ def _rounded(value, dimension: Dimension):
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The highest score; of equal ones the first."""
+    """The trial with the highest score; of equal ones the first."""
     return max(trials, key=lambda trial: (trial.score, -trial.number))
 
 
 def run_trial(run: Run) -> tuple[float, float]:
-    """MAP@R and R@1 on the validation classes after training, 0 where the loss became NaN or infinite."""
+    """MAP@R and R@1 on the validation classes after training; 0 if the loss became NaN or infinite."""
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.loop import train
 
@@ -161,8 +164,8 @@ def code_of(loss_name: str) -> list[Path]:
 
 
 def fingerprint(search: Search) -> str:
-    """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
-    images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
+    """Digest (16 hexadecimal digits) of everything that finished trials depend on: the fixed settings, the space,
+    labels and images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
     """
     from pfml.training.run import work_fingerprint
 
@@ -175,16 +178,16 @@ def fingerprint(search: Search) -> str:
 
 
 def tune_method(search: Search, out: Path) -> list[Trial]:
-    """Search a method's settings, each trial written to `out` as it is made; trials of the same search that are there
-    already are kept. Those of another search are moved aside, to a file with its fingerprint behind the name.
+    """Search a method's settings and write each finished trial to `out`. Trials of the same search that `out` already
+    has are kept. Trials of another search are moved to a file with the suffix of its fingerprint.
 
     Returns:
-        the first search.trials trials; `out` may hold more.
+        the first search.trials trials; `out` may have more.
     """
     mark = fingerprint(search)
-    kept, found = read_trials(out) if out.exists() else ([], mark)
-    if found != mark:
-        out.replace(out.with_name(f"{out.name}.{found}"))
+    kept, old_mark = read_trials(out) if out.exists() else ([], mark)
+    if old_mark != mark:
+        out.replace(out.with_name(f"{out.name}.{old_mark}"))
         kept = []
     out.parent.mkdir(parents=True, exist_ok=True)
     for trial in trials_of(search, trials=kept):
@@ -199,8 +202,8 @@ COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")
 
 
 def write_trials(path: Path, trials: Sequence[Trial], mark: str) -> None:
-    """One line a training: trial, noise, both measures, the trial's settings as JSON, the search's fingerprint. Whole
-    or not at all.
+    """Write one line a run: trial, noise, both measures, the trial's settings as JSON, the search's fingerprint. The
+    file is replaced as a whole.
     """
     lines = [
         (trial.number, noise, trial.map_at_r[i], trial.recall_at_1[i], json.dumps(dict(trial.settings)), mark)
@@ -218,7 +221,7 @@ def read_trials(path: Path) -> tuple[list[Trial], str]:
     """Trials in their order and the fingerprint of their search.
 
     Raises:
-        ValueError: a file that `write_trials` did not write; names it.
+        ValueError: `write_trials` did not write this file; names it.
     """
     rows: dict[int, list] = {}
     try:
@@ -226,11 +229,11 @@ def read_trials(path: Path) -> tuple[list[Trial], str]:
             for row in csv.DictReader(file):
                 rows.setdefault(int(row["trial"]), []).append(row)
         trials = [
-            Trial(number, json.loads(found[0]["settings"]), *(
-                tuple(float(row[column]) for row in found) for column in COLUMNS[1:4]))
-            for number, found in sorted(rows.items())
+            Trial(number, json.loads(lines[0]["settings"]), *(
+                tuple(float(row[column]) for row in lines) for column in COLUMNS[1:4]))
+            for number, lines in sorted(rows.items())
         ]  # fmt: skip
-        [mark] = {row["search"] for found in rows.values() for row in found}
+        [mark] = {row["search"] for lines in rows.values() for row in lines}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected the columns {', '.join(COLUMNS)} ({error}); remove it and tune again"
@@ -239,16 +242,16 @@ def read_trials(path: Path) -> tuple[list[Trial], str]:
 
 
 def best_settings(folder: Path) -> dict[str, dict]:
-    """method -> the sections `loss` and `train` of the best trial, as they would stand in params.yaml or a preset.
+    """method -> sections `loss` and `train` of the best trial, in the form of params.yaml and presets.
 
     Args:
-        folder: with a file of trials a method, written by `tune_method`.
+        folder: contains a file of trials for each method, written by `tune_method`.
     """
-    found = {}
+    settings = {}
     for path in sorted(folder.glob("*.csv")):
         sections = {"loss": {}, "train": {}}
         for key, value in best(read_trials(path)[0]).settings.items():
             section, name = key.split(".")
             sections[section][name] = value
-        found[path.stem] = sections
-    return found
+        settings[path.stem] = sections
+    return settings

@@ -13,7 +13,7 @@ def check_sampler(name, *arguments):
 
 
 def test_the_losses_that_say_that_they_need_pairs_do():
-    """As their papers do; all others compare images with proxies, with a memory or with whole neighbourhoods."""
+    """As their papers do; all others compare images with proxies, with a memory or with whole neighborhoods."""
     known = {
         "contrastive", "triplet", "multi_similarity", "n_pair", "margin", "margin_per_class", "fast_ap", "snr",
         "circle", "lifted_structure", "histogram", "hyp", "esphn", "ms_das", "clustering",
