@@ -12,35 +12,46 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro presets tables test ui bench lock
+.PHONY: repro presets tables test ui bench lock wheel
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/
-	@python -m pfml.launch $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET))
+	@pfml repro $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET))
 
 presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> runs one
-	@python -m pfml.settings.presets
+	@pfml presets
 
 tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone
-	@dvc repro --quiet --force --single-item tables tuning_table figures page && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
+	@dvc repro --quiet --force --single-item report figures && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
 
-test: .venv/ready        ## all tests, the real pipeline on a tiny grid included; those for a GPU where there is one
-	@python -m pytest
+test: .venv/ready        ## all tests, or make test TESTS="-m 'not pipeline'"; those for a GPU where there is one
+	@python -m pytest $(TESTS)
 	@! nvidia-smi -L > /dev/null 2>&1 || python -m pytest -m gpu
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
-	@python -m pfml.tracking.ui
+	@pfml ui
 
 bench: .venv/ready       ## measure speed against peers; writes reports/benchmarks.md
 	@python benchmarks/run.py
 
+wheel: .venv/ready       ## the package as a wheel, with its version in the name → dist/
+	@rm -rf build  # modules that are gone would come along
+	@$(UV) build -q --wheel --offline --no-build-isolation --python .venv/bin/python --out-dir dist
+	@rm -rf build src/pfml.egg-info && ls -t dist/*.whl | head -n 1
+
 lock: $(UV)              ## pin the newest versions that pyproject.toml allows
 	$(UV) pip compile -q pyproject.toml --extra pipeline --extra dev --generate-hashes --no-header --universal --no-emit-index-url -o requirements.lock
 
-.venv/ready: requirements.lock | $(UV)
+.venv/locked: requirements.lock | $(UV)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 >= 3.11 is needed, found " + sys.version)'
 	@test -x .venv/bin/python || $(UV) venv -q --python python3 .venv
 	$(UV) pip sync -q --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
+	@touch $@
+
+# The project itself, editable: its command `pfml`, and `import pfml` wherever .venv is active. It comes after the
+# sync, which removes what the lock does not name.
+.venv/ready: .venv/locked pyproject.toml src/pfml/__init__.py
+	$(UV) pip install -q --python .venv/bin/python --offline --no-deps --no-build-isolation --reinstall --editable .
 	@touch $@
 
 .uv/bin/uv:

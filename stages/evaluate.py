@@ -1,16 +1,16 @@
-"""evaluate <run>: retrieval measures of a trained run into reports/runs/<study>/."""
+"""evaluate <run>: measures of a trained run into reports/runs/<study>/."""
 
 import sys
 
-from pfml.settings.runs import ablation_runs, find_run, grid_runs
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
     from pfml.evaluation.runs import evaluate_run
+    from pfml.settings.plan import read_plan, read_run
 
-    run = find_run(grid_runs(params) + ablation_runs(params), sys.argv[1])
-    result = evaluate_run(run, params)
+    run = read_run(sys.argv[1])
+    result = evaluate_run(run, read_plan("evaluate"))
     print(f"{run.name:<34} R@1 {100 * result['recall@1']:.1f} %, MAP@R {100 * result['map@r']:.1f} %")
 
 

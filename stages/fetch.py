@@ -2,16 +2,18 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
     from pfml.datasets.catalogue import fetch
+    from pfml.settings.plan import read_plan
     from pfml.settings.run import project_root
 
     name = sys.argv[1]
-    meta = fetch(name, params.dataset[name], Path("data/raw", name), project_root())
+    meta = fetch(name, SimpleNamespace(**read_plan(f"fetch/{name}")), Path("data/raw", name), project_root())
     print(f"{name}: {meta['images']} images of {meta['classes']} classes, content {meta['digest'][:16]}")
     if meta.get("skipped"):
         print(f"{name}: left out {len(meta['skipped'])} unreadable images, named in data/raw/{name}/meta.json")

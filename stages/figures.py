@@ -5,14 +5,16 @@ from pathlib import Path
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
     from pfml.figures.ablation import ablation_panels
     from pfml.figures.training import training_curves
     from pfml.report.ledger import histories, summarise
     from pfml.report.published import paper
     from pfml.report.study import read_study
+    from pfml.settings.load import load_params
 
-    study, folder = read_study(params), Path("reports/figures")
+    params, folder = load_params(), Path("reports/figures")
+    study = read_study(params)
     runs = {name: histories(study.ledger, [c for c in study.grid if c.dataset == name]) for name in params.grid.dataset}
     training_curves(runs, folder / "training.png")
     ablation_panels(

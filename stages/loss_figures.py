@@ -5,16 +5,16 @@ from pathlib import Path
 from pfml.stage import run_stage
 
 
-def main(params):
-    from pfml.figures.force import force_figure
-    from pfml.figures.overview import overview_figure
-    from pfml.views.forces import DISTANCES, force_curves, not_drawn, write_forces
-    from pfml.views.overview import overview
+def main():
+    from pfml.figures.force import force_curves, force_figure, not_drawn, write_forces
+    from pfml.figures.overview import overview, overview_figure
+    from pfml.settings.plan import read_plan
 
-    folder, curves = Path("reports/figures"), force_curves(params)
+    folder, asked = Path("reports/figures"), read_plan("loss_figures")
+    curves = force_curves(asked)
     write_forces(curves, folder / "forces.csv")
-    force_figure(curves, DISTANCES, folder / "forces.png", not_drawn(params))
-    overview_figure(overview(params.loss.alpha, params.loss.delta), folder / "overview.png")
+    force_figure(curves, folder / "forces.png", not_drawn(asked))
+    overview_figure(overview(asked["loss"]["alpha"], asked["loss"]["delta"]), folder / "overview.png")
 
 
 run_stage(main)

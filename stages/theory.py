@@ -3,15 +3,16 @@
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
     from pfml.figures.field import field_picture
     from pfml.report.theory import render_theory, write_theory_csv
+    from pfml.settings.plan import read_plan
     from pfml.theory.survey import Case, survey
 
-    asked = params.theory
-    base = Case(**asked.base.model_dump())
-    draws = (asked.sets, asked.trials, asked.trials_small)
-    rows = list(survey(base, asked.changes, asked.radii, asked.alphas, *draws, asked.seed))
+    asked = read_plan("theory")
+    base = Case(**asked["base"])
+    draws = (asked[key] for key in ("sets", "trials", "trials_small"))
+    rows = list(survey(base, asked["changes"], asked["radii"], asked["alphas"], *draws, asked["seed"]))
     write_theory_csv(rows, "reports/theory.csv")
     render_theory(rows, "reports/theory.md")
     field_picture("reports/figures/field.png", base.alpha, base.delta)

@@ -1,15 +1,15 @@
-"""train <run>: one run of the grid, or one fold of mlrc, into models/grid/."""
+"""train <run>: one training run of the plan into models/."""
 
 import sys
 
-from pfml.settings.runs import find_run, fold_runs, grid_runs
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
+    from pfml.settings.plan import read_plan, read_run
     from pfml.training.run import execute
 
-    execute(find_run(grid_runs(params) + fold_runs(params), sys.argv[1]), params)
+    execute(read_run(sys.argv[1]), read_plan("study")["tracking"])
 
 
 run_stage(main, data=True)

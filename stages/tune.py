@@ -6,14 +6,15 @@ from pathlib import Path
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
+    from pfml.settings.plan import read_plan
     from pfml.tracking.mlflow import log_search
-    from pfml.tuning import best, tune_method
+    from pfml.tuning import Search, best, tune_method
 
-    method, dataset = sys.argv[1], params.grid.dataset[0]
-    out = Path("reports/tuning", dataset, f"{method}.csv")
-    trials = tune_method(params, method, out)
-    log_search(params, method, trials, best(trials), out)
+    search, study = Search.from_json(read_plan(f"tune/{sys.argv[1]}")), read_plan("study")
+    out = Path("reports/tuning", search.dataset, f"{search.method}.csv")
+    trials = tune_method(search, out)
+    log_search(search, study, trials, best(trials), out)
 
 
 run_stage(main, data=True)

@@ -3,16 +3,18 @@
 import sys
 from pathlib import Path
 
-from pfml.settings.runs import grid_runs
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
     from pfml.evaluation.proxies import measure_wasserstein, write_wasserstein
+    from pfml.settings.plan import read_plan, read_run
+    from pfml.settings.study import Wasserstein
 
-    name = sys.argv[1]
-    rows = measure_wasserstein([run for run in grid_runs(params) if run.dataset == name], params.wasserstein)
-    write_wasserstein(rows, Path("reports/wasserstein", params.study, f"{name}.csv"))
+    name, study = sys.argv[1], read_plan("study")["study"]
+    asked = read_plan(f"wasserstein/{name}")
+    rows = measure_wasserstein([read_run(run) for run in asked["runs"]], Wasserstein(**asked["settings"]))
+    write_wasserstein(rows, Path("reports/wasserstein", study, f"{name}.csv"))
 
 
 run_stage(main, data=True)

@@ -22,7 +22,7 @@ TINY = {
     "grid": {"field": ["pfml", "cpml"], "baseline": ["contrastive", "proxy_nca"], "noise": [0.0, 0.2], "seed": [0]},
     "train": {"epochs": 2, "steps_per_epoch": 3, "batch": 40},
     "loss": {"proxies_per_class": 2},
-    "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
+    "ablation": {"points": ["alpha-1", "delta_gap-0.1"]},
 }
 
 
@@ -92,6 +92,7 @@ def images(tmp_path, monkeypatch):
     }
     for noise in (0.0, 0.2):
         table = pd.DataFrame(columns | {"noisy_label": columns["true_label"]})
+        table["kept_true"] = table["kept_noisy"] = np.where(labels < 12, labels, -1)
         table.to_csv(tmp_path / f"data/noise/glyphs-{noise}-0.csv", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,7 +1,11 @@
-"""dvc.yaml names what each stage depends on: DVC follows no imports, so a forgotten module would be a stale result."""
+"""dvc.yaml: a stage depends on the folders of code that it runs. DVC follows no imports, so a folder that is not listed
+would leave a result stale.
+"""
 
 import ast
 import hashlib
+import itertools
+import json
 from functools import cache
 
 import pytest
@@ -10,185 +14,150 @@ import yaml
 from tests.conftest import ROOT
 
 SRC = ROOT / "src"
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-
-AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
-FIELD = {
-    f"pfml.losses.{name}"
-    for name in (
-        "checks",
-        "contrastive_field",
-        "distributed",
-        "field_gpu",
-        "field_kernel",
-        "field_loss",
-        "field_triton",
-        "neighbours",
-        "pair_law",
-        "potential_field",
-        "proxies",
-        "repulsion",
-        "scratch",
-    )
+STAGES = {
+    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
-BASELINES = {
-    f"pfml.losses.{name}"
-    for name in (
-        "ancestors",
-        "baselines",
-        "clustering",
-        "coupling_flow",
-        "das",
-        "esphn",
-        "facility_search",
-        "hier",
-        "hist",
-        "histogram",
-        "hyp",
-        "library",
-        "non_isotropy",
-        "prism",
-        "proxy_gml",
-        "proxy_nca_pp",
-        "sampling",
-    )
-}
-PROBED = BASELINES - {"pfml.losses.baselines.histogram", "pfml.losses.common.sampling"}  # those whose force is measured
-# Making a dataset: the split reads of it how many classes train.
-MAKING = {
-    f"pfml.data.{name}" for name in ("archives", "copies", "glyph_codepoints", "glyphs", "layouts", "own", "pack")
-}
-SETTINGS = ("losses", "schema", "study")  # that decide a run's digest
-# Modules that act through something that every stage lists anyway: params, or the files of earlier stages.
-PLUMBING = {
-    "pfml",
-    "pfml.settings.run",
-    "pfml.settings.runs",
-    "pfml.settings.load",
-    "pfml.settings",
-    *(f"pfml.settings.{name}" for name in (*SETTINGS, "cell_checks", "theory", "validation", "values")),
-    "pfml.networks",
-    "pfml.views",
-    "pfml.training.run",
-    "pfml.tracking.mlflow",
-    "pfml.losses",
-    "pfml.data",
-    "pfml.datasets.download",  # what it fetches is held to its checksum
-    "pfml.datasets.listing",
-    "pfml.images.threads",
-    "pfml.datasets.transfer",
-    "pfml.report",
-    "pfml.theory",
-}
-
-# stage: (modules that its script uses, modules that those import but this stage does not use)
-STAGE_MODULES = {
-    "fetch": ({"pfml.datasets.catalogue"}, set()),
-    "split": (
-        {"pfml.datasets.catalogue", "pfml.images.packed", "pfml.labels.split", "pfml.labels.verify"},
-        MAKING | {"pfml.images.decode"},
-    ),
-    "noise": ({"pfml.labels.tables", "pfml.images.packed"}, set()),
-    "train": ({"pfml.training.loop", *FIELD}, set()),
-    "train_baseline": ({"pfml.training.loop", *BASELINES}, set()),
-    "train_mlrc": ({"pfml.training.loop", *FIELD}, set()),
-    "train_mlrc_baseline": ({"pfml.training.loop", *BASELINES}, set()),
-    "wasserstein": ({"pfml.evaluation.proxies"}, {"pfml.retrieval", "pfml.retrieval.ranks"}),
-    "tables": (
-        {"pfml.report.tables", "pfml.report.studies", "pfml.report.study", "pfml.report.files"},
-        set(),
-    ),
-    "figures": ({"pfml.figures.ablation", "pfml.figures.training", "pfml.report.study"}, set()),
-    "loss_figures": (
-        {
-            "pfml.views.forces",
-            "pfml.views.overview",
-            "pfml.figures.force",
-            "pfml.figures.overview",
-            *FIELD,
-            *PROBED,
-        },
-        set(),
-    ),
-    "gallery": ({"pfml.views.gallery", "pfml.figures.gallery", "pfml.report.stamps"}, set()),
-    "embedding_figures": (
-        {
-            "pfml.views.embeddings",
-            "pfml.views.memorisation",
-            "pfml.report.ledger",
-            "pfml.figures.map",
-            "pfml.figures.memorisation",
-            "pfml.report.stamps",
-        },
-        set(),
-    ),
-    "page": (
-        {"pfml.tracking.environment", *(f"pfml.report.{name}" for name in ("captions", "page", "studies", "tables"))},
-        set(),
-    ),
-    "complexity": ({"pfml.evaluation.timing", *FIELD, *BASELINES}, set()),
-    "tune": ({"pfml.tuning", "pfml.settings.tune", *FIELD, *BASELINES}, set()),
-    "tuning_table": (
-        {"pfml.report.tuning", "pfml.report.studies", "pfml.settings.tune"},
-        {"pfml.training.loop", "pfml.training.batches.run_data"},
-    ),
-    "theory": ({"pfml.theory.survey", "pfml.figures.field", "pfml.report.theory"}, set()),
-}  # fmt: skip
-for axis in AXES:
-    STAGE_MODULES[f"ablate_{axis}"] = ({"pfml.training.loop", *FIELD}, {"pfml.losses.field.contrastive_field"})
-for suffix in ("", "_baseline", *(f"_{axis}" for axis in AXES)):
-    STAGE_MODULES[f"evaluate{suffix}"] = ({"pfml.evaluation.runs"}, set())
-for suffix in ("", "_baseline"):
-    STAGE_MODULES[f"evaluate_mlrc{suffix}"] = ({"pfml.evaluation.folds"}, set())
+# Packages that act through the plan or through files on which the stages depend, and so are no dependency of a stage:
+# what they change shows in their outputs. settings: the plan. tracking: MLflow, never read back. stage: how a process
+# starts. download, transfer: files that are held to a checksum.
+THROUGH_FILES = (
+    "pfml.settings", "pfml.stage", "pfml.tracking", "pfml.datasets.download", "pfml.datasets.transfer"
+)  # fmt: skip
+NAMES = ("pfml", "pfml.losses", "pfml.datasets")  # packages that hold names alone, imported when asked
+READS_PARAMS = ("plan", "register", "report", "figures")
 
 
 @cache
 def imports(module: str) -> frozenset:
     """Modules of the package that a module imports, anywhere in its text."""
-    path = SRC / (module.replace(".", "/") + ".py")
-    path = path if path.exists() else SRC / module.replace(".", "/") / "__init__.py"
+    path = path_of(module)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pfml"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "pfml":
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("pfml")}
-    return frozenset(
-        m for m in found if (SRC / (m.replace(".", "/") + ".py")).exists() or (SRC / m.replace(".", "/")).is_dir()
-    )
+            found |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "pfml"}
+    return frozenset(name for name in found if path_of(name) is not None)
 
 
-def closure(modules, skip) -> set:
-    seen, todo = set(), list(modules - skip)
+def path_of(module: str):
+    """The file of a module of the package or of a stage script; None where there is none."""
+    if module.startswith("stages."):
+        return ROOT / "stages" / f"{module.removeprefix('stages.')}.py"
+    place = SRC / module.replace(".", "/")
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()), None)
+
+
+def through_files(module: str) -> bool:
+    return module in NAMES or any(module == name or module.startswith(f"{name}.") for name in THROUGH_FILES)
+
+
+def closure(start: str) -> set[str]:
+    """All that a module imports, and what that imports, without packages that act through files."""
+    seen, todo = set(), [start]
     while todo:
         module = todo.pop()
         seen.add(module)
-        todo += imports(module) - skip - seen
-    return seen
+        todo += [found for found in imports(module) if not through_files(found) and found not in seen]
+    return seen - {start}
+
+
+def listed(stage: str) -> set[str]:
+    """The places of code among the dependencies of a stage, with every method of the registry in place of its name."""
+    return {dep for dep in STAGES[stage]["deps"] if isinstance(dep, str) and dep.startswith("src/")}
+
+
+def covers(places: set[str], module: str) -> bool:
+    path = path_of(module).relative_to(ROOT).as_posix()
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def script(stage: str) -> str:
+    return "stages." + STAGES[stage]["cmd"].split("stages/")[1].split(".py")[0]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_imported_module_is_a_dependency(stage):
-    if stage in ("check", "register"):
-        return  # write nothing that a later stage reads
-    used, unused = STAGE_MODULES[stage]
-    needed = closure(used, PLUMBING | unused)
-    paths = [dep for dep in STAGES[stage].get("do", STAGES[stage])["deps"] if dep.endswith(".py")]
-    listed = {path.removeprefix("src/").removesuffix(".py").replace("/", ".") for path in paths}
-    decide_digests = {f"pfml.settings.{name}" for name in ("run", "runs", "load", *SETTINGS)}
-    front = decide_digests if stage in ("tables", "page", "tuning_table", "figures") else set()
-    assert listed == needed | front
+def test_every_module_that_a_stage_imports_is_a_dependency(stage):
+    needed = closure(script(stage))
+    if stage in ("plan", "register"):  # write nothing that depends on other code
+        return
+    missing = {module for module in needed if not covers(listed(stage), module)}
+    assert missing == set(), f"add their folders to the deps of {stage}"
 
 
-def test_every_module_of_the_losses_belongs_to_a_training_stage():
-    assert imports("pfml.losses") - {"pfml.losses"} <= FIELD | BASELINES
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_folder_is_listed_that_a_stage_does_not_import(stage):
+    """Else a change there would run the stage again for nothing."""
+    needed = closure(script(stage)) | {m for m in imports(script(stage)) if m.startswith("pfml.settings")}
+    losses = {"src/pfml/losses", "src/pfml/losses/common", "src/pfml/losses/field"}  # imported by name
+    unused = {
+        place for place in listed(stage) - losses if "${" not in place and not any(covers({place}, m) for m in needed)
+    }
+    assert unused == set()
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name.startswith(("train", "ablate"))])
+def test_a_training_depends_on_the_code_of_its_own_loss(stage):
+    own = "src/pfml/losses/baselines/${item.method}.py" if stage.endswith("baseline") else "src/pfml/losses/field"
+    assert {place for place in listed(stage) if place.startswith("src/pfml/losses")} == {
+        own, "src/pfml/losses/common"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name not in READS_PARAMS])
+def test_no_stage_behind_the_plan_depends_on_all_of_params_yaml(stage):
+    deps = STAGES[stage]["deps"]
+    assert "params.yaml" not in deps and "params" not in STAGES[stage]
+    assert any(dep.startswith("data/plan/") for dep in deps), "it reads its settings from there"
+
+
+def test_stages_hold_no_logic():
+    """A stage file is a few lines that call the package."""
+    long = {path.name for path in (ROOT / "stages").glob("*.py") if len(path.read_text().splitlines()) > 40}
+    assert long == set()
+
+
+def test_packages_import_only_those_before_them():
+    """The order of imports: each package knows those of earlier lines alone."""
+    order = [
+        ("images", "losses", "retrieval", "wasserstein"), ("theory", "settings"), ("datasets", "labels", "tracking"),
+        ("training",), ("evaluation", "tuning"), ("report",), ("figures",), ("launch", "stage"), ("cli",),
+        ("__main__",),
+    ]  # fmt: skip
+    rank = {name: i for i, names in enumerate(order) for name in names}
+    wrong = set()
+    for path in (SRC / "pfml").rglob("*.py"):
+        parts = path.relative_to(SRC / "pfml").with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        here, module = parts[0], ".".join(("pfml", *parts)).removesuffix(".__init__")
+        for found in imports(module) - {"pfml"}:
+            there = found.split(".")[1]
+            allowed = there == here or rank[there] < rank[here]
+            wrong |= set() if allowed else {(module, found)}
+    assert wrong == set()
+    tops = {p.stem for p in (SRC / "pfml").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert tops - {"__init__"} <= set(rank) and len(tops) <= 20, "a package of its own needs a place in the order"
+
+
+def test_mlflow_is_imported_by_tracking_alone():
+    for path in (SRC / "pfml").rglob("*.py"):
+        names = itertools.chain.from_iterable(
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        )
+        if any(name.partition(".")[0] == "mlflow" for name in names):
+            assert path.parent.name == "tracking", path
 
 
 def test_every_figure_is_drawn_twice_and_described():
     """As PNG and as PDF, with a word in docs/figures.md."""
-    stages = [stage.get("do", stage) for stage in STAGES.values()]
     outs = [
-        path for stage in stages for out in stage.get("outs", ()) for path in (out if isinstance(out, dict) else [out])
+        path
+        for stage in STAGES.values()
+        for out in stage.get("outs", ())
+        for path in (out if isinstance(out, dict) else [out])
     ]
     drawn = {ending: {p[:-4] for p in outs if p.endswith(f".{ending}")} for ending in ("png", "pdf")}
     assert len(drawn["png"]) >= 9 and drawn["png"] == drawn["pdf"]
@@ -198,15 +167,31 @@ def test_every_figure_is_drawn_twice_and_described():
 
 
 def test_the_committed_lock_file_is_true():
-    """Every module that the recorded results were made with is the committed one."""
+    """The recorded results were made with the committed code: DVC's own digest of every place of code in dvc.lock."""
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     stale = {
-        (name, dep["path"])
+        (name.split("@")[0], dep["path"])
         for name, stage in lock.items()
         for dep in stage.get("deps", [])
-        if dep["path"].startswith("src/") and hashlib.md5((ROOT / dep["path"]).read_bytes()).hexdigest() != dep["md5"]
+        if dep["path"].startswith("src/") and digest_of(dep["path"]) != dep["md5"]
     }
     assert stale == set(), "run make repro and commit dvc.lock with reports/"
+
+
+@cache
+def digest_of(path: str) -> str:
+    """The MD5 that DVC writes: of a file's bytes, or of the JSON list of a folder's files and theirs."""
+    place = ROOT / path
+    if place.is_file():
+        return hashlib.md5(place.read_bytes()).hexdigest()
+    ignored = ("__pycache__", ".ipynb_checkpoints")  # .dvcignore
+    files = {
+        file.relative_to(place).as_posix(): file
+        for file in place.rglob("*")
+        if file.is_file() and not set(file.parts) & set(ignored) and file.suffix not in (".pyc", ".pyo")
+    }
+    entries = [{"md5": hashlib.md5(files[name].read_bytes()).hexdigest(), "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def test_no_parameter_has_a_name_that_dvc_ignores(raw):

@@ -60,11 +60,11 @@ def test_no_locks_no_wait(tmp_path, monkeypatch):
 
 def test_what_takes_longest_starts_beside_the_first_of_its_wave():
     stale = [
-        "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs", "tables",
-        "theory", "embedding_figures@glyphs", "loss_figures", "complexity", "figures",
+        "train@glyphs-pfml-0.0-0", "ablate@alpha-1-0", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs", "report",
+        "theory", "embedding_figures@glyphs", "loss_figures", "figures",
     ]  # fmt: skip
     first, second = (launch.wave(stale, groups) for _, groups in launch.WAVES)
-    assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate_alpha@1-0", "loss_figures"]
+    assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate@alpha-1-0", "loss_figures"]
     assert second == ["embedding_figures@glyphs", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs"]
 
 
@@ -153,16 +153,16 @@ def test_a_bad_configuration_is_exit_code_2(raw, write, tmp_path):
     assert found.returncode == 2 and "loss.alpha" in found.stderr and not (tmp_path / ".dvc").exists()
 
 
-def test_models_of_cells_that_left_the_grid_are_removed(tiny, write, tmp_path, monkeypatch):
+def test_models_of_runs_that_left_the_grid_are_removed(tiny, write, tmp_path, monkeypatch):
     from pfml.settings.load import load_params
-    from pfml.settings.runs import ablation_runs, fold_runs, grid_runs
+    from pfml.settings.runs import planned_runs
 
     monkeypatch.chdir(tmp_path)
     tiny["mlrc"]["field"], tiny["train"]["hold_out"] = ["pfml"], True
     params = load_params(write(tiny))
-    kept = [run.paths().model for run in grid_runs(params) + ablation_runs(params) + fold_runs(params)]
-    gone = [Path("models/grid/glyphs/pfml-0.0-7"), Path("models/ablation/alpha/9-0")]
-    gone += [Path("models/grid/glyphs/mlrc/pfml-0/4"), Path("models/grid/glyphs/mlrc/cpml-0/0")]
+    kept = [run.paths().model for run in planned_runs(params)]
+    gone = [Path("models/grid/glyphs/pfml-0.0-7"), Path("models/ablation/alpha-9-0")]
+    gone += [Path("models/folds/glyphs/pfml-0/4"), Path("models/folds/glyphs/cpml-0/0")]
     for folder in kept + gone:
         folder.mkdir(parents=True)
     launch.prune_models(params)
@@ -175,5 +175,5 @@ def test_make_hands_on_the_number_of_runs(arguments, passed):
         ["make", "-n", "repro", *arguments], cwd=ROOT, capture_output=True, text=True, check=True,
         env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
     ).stdout  # fmt: skip
-    [line] = [line for line in found.splitlines() if "pfml.launch" in line]
-    assert line.split("pfml.launch")[1].strip() == passed
+    [line] = [line for line in found.splitlines() if "pfml repro" in line]
+    assert line.split("pfml repro")[1].strip() == passed

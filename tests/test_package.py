@@ -1,4 +1,5 @@
-"""Light to adopt: what importing the losses loads, and the wheel, really built, and used with nothing else there."""
+"""Light to adopt: what importing the losses loads; the wheel, really built, and used with nothing else there; the
+project installed into its environment; license, citation and continuous integration."""
 
 import ast
 import importlib.metadata
@@ -7,18 +8,22 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from pfml import __version__
 from pfml.losses import LOSSES
 from tests.conftest import ROOT
+from tests.installed import UV, environment, installed_clone, sh, site_packages
 
 CORE = {"torch", "numpy", "scipy"}
 HEAVY = ("dvc", "mlflow", "faiss", "pandas", "matplotlib", "timm", "torchvision", "sklearn", "pytorch_metric_learning",
@@ -102,30 +107,56 @@ def everything() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built as pip does it without isolation, by the backend that pyproject.toml names, from a copy of the source."""
-    folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "src", folder / "copy/src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, folder / "copy")
-    backend = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["build-backend"]
-    build = f"import sys, {backend} as backend; backend.build_wheel(sys.argv[1])"
-    python("-c", build, folder, path="", cwd=folder / "copy", timeout=300)
-    (wheel,) = folder.glob("*.whl")
+def project(tmp_path_factory):
+    return installed_clone(tmp_path_factory.mktemp("package") / "clone")
+
+
+@pytest.fixture(scope="module")
+def wheel(project):
+    sh(project, "make", "wheel")
+    (wheel,) = (project / "dist").glob("*.whl")
     return wheel
 
 
 @pytest.fixture(scope="module")
-def target(wheel, tmp_path_factory):
-    """A folder with the wheel unpacked, which is how a pure wheel is installed."""
-    folder = tmp_path_factory.mktemp("target")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
+def empty(wheel, tmp_path_factory):
+    """A virtual environment with torch, numpy, scipy and what they require, linked from this one, and the wheel."""
+    folder = tmp_path_factory.mktemp("empty") / "venv"
+    sh(folder.parent, sys.executable, "-m", "venv", "--without-pip", folder)
+    for package in required(*CORE):
+        for entry in {Path(file.parts[0]) for file in package.files} - {Path(".."), Path("__pycache__")}:
+            link = site_packages(folder) / entry
+            if not link.exists():
+                link.symlink_to(package.locate_file(entry))
+    sh(folder.parent, UV, "pip", "install", "-q", "--python", folder / "bin/python", "--offline", "--no-deps", wheel)
+    present = {
+        canonicalize_name(found.name) for found in importlib.metadata.distributions(path=[site_packages(folder)])
+    }
+    assert {"pfml", "torch"} <= present and not present & {"dvc", "mlflow", "pandas", "pydantic", "pytest", "pyyaml"}
     return folder
 
 
+def required(*names: str) -> list[importlib.metadata.Distribution]:
+    """The distributions and all that they require, where they are installed."""
+    found, todo = {}, [Requirement(name) for name in names]
+    while todo:
+        wanted = todo.pop()
+        key = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if key in found:
+            continue
+        try:
+            found[key] = importlib.metadata.distribution(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, found[key].requires or []):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+                todo.append(requirement)
+    return list(found.values())
+
+
 def test_the_wheel_holds_every_module_and_the_published_numbers(wheel):
-    assert wheel.name == f"pfml-{importlib.import_module('pfml').__version__}-py3-none-any.whl"
+    assert wheel.name == f"pfml-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/pfml").rglob("*.py")}
@@ -134,30 +165,24 @@ def test_the_wheel_holds_every_module_and_the_published_numbers(wheel):
     }  # fmt: skip
 
 
-def test_the_wheel_requires_torch_numpy_and_scipy_alone(target):
-    (package,) = importlib.metadata.distributions(path=[str(target)])
+def test_the_wheel_requires_torch_numpy_and_scipy_alone(empty):
+    (package,) = importlib.metadata.distributions(name="pfml", path=[str(site_packages(empty))])
     needed = [Requirement(text) for text in package.requires]
     always = [requirement for requirement in needed if "extra" not in str(requirement.marker)]
     assert {requirement.name for requirement in always} == CORE
     assert all(requirement.marker is None and len(requirement.specifier) == 1 for requirement in always)
     assert set(package.metadata.get_all("Provides-Extra")) == {"baselines", "pipeline", "dev"}
     assert "arxiv.org/abs/2405.18560" in package.metadata["Project-URL"]
+    assert package.metadata["License-Expression"] == "MIT"
+    assert "MIT License" in package.read_text("licenses/LICENSE")
+
+
+def alone_environment(empty) -> dict[str, str]:
+    return environment() | {"PATH": f"{empty / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin"}
 
 
 ALONE = """
-import json, sys
-
-allowed = set(json.loads(sys.argv[1])) | sys.stdlib_module_names | {"pfml"}
-
-class NothingElse:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in allowed and not top.startswith("_sysconfigdata"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, NothingElse())
-
-import math
+import json, math
 import numpy as np
 import torch
 import pfml
@@ -192,40 +217,13 @@ print(json.dumps({
 """
 
 
-def modules_of(*distributions: str) -> set[str]:
-    """Top-level modules of the distributions and of all that they require."""
-    seen, todo = set(), [Requirement(name) for name in distributions]
-    while todo:
-        wanted = todo.pop()
-        key = canonicalize_name(wanted.name), frozenset(wanted.extras)
-        if key in seen:
-            continue
-        seen.add(key)
-        try:
-            requires = importlib.metadata.requires(wanted.name) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        for requirement in map(Requirement, requires):
-            marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
-                todo.append(requirement)
-    names = {name for name, _ in seen}
-    return {
-        module
-        for module, providers in importlib.metadata.packages_distributions().items()
-        if names & {canonicalize_name(provider) for provider in providers}
-    }
-
-
 @pytest.fixture(scope="module")
-def alone(target, tmp_path_factory):
+def alone(empty, tmp_path_factory):
     """What the installed wheel computes where nothing but its three dependencies and theirs can be imported."""
-    allowed = modules_of(*CORE)
-    assert not allowed & set(HEAVY)
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "alone.py").write_text(ALONE)
-    found = json.loads(python("alone.py", json.dumps(sorted(allowed)), path=target, cwd=folder))
-    assert found["file"] == str(target / "pfml/__init__.py")
+    found = json.loads(sh(folder, "python", "-W", "ignore", "alone.py", env=alone_environment(empty)))
+    assert found["file"] == str(site_packages(empty) / "pfml/__init__.py")
     return found
 
 
@@ -248,3 +246,101 @@ def test_what_is_missing_is_named_with_the_command_that_brings_it(alone):
             assert "pip install pytorch-metric-learning" in message
     assert "faiss" in alone["faiss"] and "pfml[pipeline]" in alone["faiss"] and 'backend="torch"' in alone["faiss"]
     assert "pip install scikit-learn" in alone["nmi"]
+
+
+LOOP = """
+import json, torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+train_labels = torch.arange(100).repeat(10)
+images = torch.randn(100, 12).repeat(10, 1) + 0.3 * torch.randn(1000, 12)
+model = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 512))
+train_embeddings, device = model(images).detach(), torch.device("cpu")
+loader = DataLoader(TensorDataset(images, train_labels), batch_size=100, shuffle=True, drop_last=True)
+energies = []
+nn.modules.module.register_module_forward_hook(
+    lambda module, _, output: type(module).__name__ == "PotentialFieldLoss" and energies.append(float(output.detach()))
+    or None
+)
+exec(open("loop.py").read())
+print(json.dumps(energies))
+"""
+
+
+def test_the_loop_of_the_readme_trains_with_the_wheel_alone(empty, tmp_path):
+    loop = next(block for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+                if "optimizer.step()" in block)  # fmt: skip
+    (tmp_path / "loop.py").write_text(loop)
+    (tmp_path / "program.py").write_text(LOOP)
+    energies = json.loads(sh(tmp_path, "python", "program.py", env=alone_environment(empty)).splitlines()[-1])
+    assert len(energies) >= 10 and energies[-1] < energies[0]
+
+
+def test_the_command_names_the_extra_that_is_missing(empty, tmp_path):
+    for command in (["pfml", "presets"], ["python", "-m", "pfml", "repro"]):
+        done = subprocess.run(command, cwd=tmp_path, env=alone_environment(empty), capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "pip install 'pfml[pipeline]'" in done.stderr and "dvc, mlflow, pydantic, yaml" in done.stderr
+    assert sh(tmp_path, "pfml", "--version", env=alone_environment(empty)) == f"pfml {__version__}\n"
+
+
+# --- the editable install of `make`
+
+
+WHERE = "import pfml, importlib.metadata as m; print(pfml.__file__, m.version('pfml'))"
+
+
+def test_make_installs_the_project_itself(project, tmp_path):
+    where = sh(tmp_path, "python", "-c", WHERE, env=environment(project / ".venv/bin")).split()
+    assert where == [str(project / "src/pfml/__init__.py"), __version__]
+    assert sh(project, "git", "status", "--short") == ""
+
+
+def test_a_stage_runs_the_code_of_its_own_checkout(project, tmp_path):
+    """In a queued or temporary experiment of DVC the environment's pfml is that of the workspace."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    assert all(stage.get("do", stage)["cmd"].startswith("PYTHONPATH=src python ") for stage in stages)
+    (tmp_path / "src/pfml").mkdir(parents=True)
+    (tmp_path / "src/pfml/__init__.py").touch()
+    where = sh(tmp_path, "sh", "-c", f'PYTHONPATH=src python -c "{WHERE}"', env=environment(project / ".venv/bin"))
+    assert where.split()[0] == str(tmp_path / "src/pfml/__init__.py")
+
+
+# --- the files of a public project
+
+
+def test_the_citation_has_what_its_schema_requires():
+    """https://github.com/citation-file-format/citation-file-format/blob/main/schema-guide.md"""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["cff-version"] == "1.2.0"
+    assert (cited["type"], cited["license"], cited["version"]) == ("software", PROJECT["license"], __version__)
+    assert cited["authors"] == PROJECT["authors"]
+    paper = cited["preferred-citation"]
+    assert (paper["type"], paper["year"]) == ("conference-paper", 2025)
+    assert paper["title"] == "Potential Field Based Deep Metric Learning"
+    assert [author["family-names"] for author in paper["authors"]] == ["Bhatnagar", "Ahuja"]
+    assert all(set(author) == {"family-names", "given-names"} for author in paper["authors"])
+    assert paper["identifiers"][0]["value"] == "arXiv:2405.18560"
+
+
+def test_the_license_is_the_one_that_is_named():
+    text = (ROOT / "LICENSE").read_text()
+    assert text.startswith(f"{PROJECT['license']} License") and PROJECT["authors"][0]["name"] in text
+
+
+def test_the_workflow_runs_targets_of_the_makefile_on_pythons_that_the_package_takes():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    targets = [re.match(r"make (\w+)", step["run"])[1] for step in steps if "run" in step]
+    assert {"test", "repro"} == set(targets) and all(f"\n{target}:" in makefile for target in targets)
+    assert set(workflow[True]) >= {"push", "pull_request", "schedule"}  # YAML 1.1 reads the key `on` as true
+    versions = workflow["jobs"]["tests"]["strategy"]["matrix"]["python"]
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(version) for version in versions)
+
+
+def test_pre_commit_has_the_ruff_of_the_lock_file():
+    [hooks] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"\nruff=={hooks['rev'].removeprefix('v')} " in (ROOT / "requirements.lock").read_text()

@@ -35,7 +35,7 @@ def in_this_process(dataset, batch_size, sampler, num_workers, collate_fn):
 
 
 def test_the_losses_work_as_printed(monkeypatch):
-    """Both programs, on random images: each lowers the energy and moves the network and the proxies."""
+    """README and docs/losses.md, on random images: each lowers the energy and moves the network and the proxies."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # the trainer would move the data there
     monkeypatch.setattr(common_functions, "get_train_dataloader", in_this_process)
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def test_the_losses_work_as_printed(monkeypatch):
         "loader": DataLoader(dataset, batch_size=80, shuffle=True),
         "dataset": dataset,
     }
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+    blocks = re.findall(r"^```python\n(.*?)^```", README + (ROOT / "docs/losses.md").read_text(), re.S | re.M)
     training, measures, trainer = blocks
     for block in (training, trainer):
         calls = []

@@ -8,11 +8,24 @@ from dataclasses import replace
 import pytest
 
 from pfml.report.tuning import read_searches, render_tuning, settings_in_use
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
+from pfml.settings.plan import planned_search
 from pfml.settings.runs import grid_runs, trial_run
 from pfml.settings.tune import Choice, Range
 from pfml.tracking.mlflow import log_search, open_store
-from pfml.tuning import Trial, best, code_of, propose, read_trials, run_trial, search, tune_method, write_trials
+from pfml.tuning import (
+    Search,
+    Trial,
+    best,
+    code_of,
+    propose,
+    read_trials,
+    run_trial,
+    trials_of,
+    tune_method,
+    write_trials,
+)
 from tests.conftest import merge
 
 SPACE = {
@@ -35,6 +48,11 @@ TUNE = {
 @pytest.fixture
 def tuned(tiny, write):
     return lambda **changes: load_params(write(merge(tiny, {"tune": TUNE | changes, "study": "tuned"})))
+
+
+def search_of(params, method) -> Search:
+    """As the stage reads it from its file of the plan."""
+    return Search.from_json(json.loads(json.dumps(planned_search(params, method))))
 
 
 def score_of(settings):
@@ -91,6 +109,10 @@ def test_a_trial_trains_without_the_validation_classes_and_measures_them_alone(t
     assert (run.dataset, run.noise, run.seed) == ("glyphs", 0.2, 0)
     plain = next(c for c in grid_runs(params) if (c.method, c.noise) == ("contrastive", 0.2))
     assert plain.digest != run.digest and not plain.train["hold_out"]
+    moved = {"train.lr": 0.004, "loss.neg_margin": 0.9}
+    assert [r.digest for r in search_of(params, "contrastive").runs_with(moved)] == [
+        trial_run(params, "contrastive", noise, moved).digest for noise in (0.0, 0.2)
+    ], "a trial of the plan is that which was checked"
 
 
 def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
@@ -99,19 +121,19 @@ def test_a_real_search_is_written_kept_and_continued(tuned, images, capsys):
     def made():
         return capsys.readouterr().out.count("validation MAP@R")
 
-    first = tune_method(params, "contrastive", out)
+    first = tune_method(search_of(params, "contrastive"), out)
     assert read_trials(out)[0] == first and [trial.number for trial in first] == [0, 1] and made() == 2
     assert all(0 < value < 1 for trial in first for value in (*trial.map_at_r, *trial.recall_at_1))
     assert first[0].noise == (0.0, 0.2)
-    longer = tune_method(tuned(trials=3), "contrastive", out)
+    longer = tune_method(search_of(tuned(trials=3), "contrastive"), out)
     assert longer[:2] == first and len(read_trials(out)[0]) == 3 and made() == 1, "the two before are not made again"
-    assert tune_method(tuned(trials=2), "contrastive", out) == first and made() == 0
+    assert tune_method(search_of(tuned(trials=2), "contrastive"), out) == first and made() == 0
     assert len(read_trials(out)[0]) == 3, "a smaller budget loses nothing"
     moved = {"neg_margin": {"low": 0.2, "high": 1.0, "start": 0.6}}
     other = tuned(trials=1, space=[TUNE["space"][0], {"method": ["contrastive"], "loss": moved}])
-    assert tune_method(other, "contrastive", out)[0].settings["loss.neg_margin"] == 0.6 and made() == 1
+    assert tune_method(search_of(other, "contrastive"), out)[0].settings["loss.neg_margin"] == 0.6 and made() == 1
     (images / "data/raw/glyphs/meta.json").write_text('{"digest": "%s"}' % ("e" * 64))
-    tune_method(other, "contrastive", out)
+    tune_method(search_of(other, "contrastive"), out)
     assert made() == 1, "other images are another search"
     assert len(list(out.parent.glob("contrastive.csv.*"))) == 2, "and what another search has made is kept aside"
 
@@ -122,7 +144,9 @@ def test_a_setting_that_diverges_scores_nothing_and_ends_nothing(tuned, images):
     assert run_trial(wild) == (0.0, 0.0)
     once = trial_run(params, "pfml", 0.0, {"train.lr": 1e30, "train.clip_norm": 0.0, "train.steps_per_epoch": 1})
     assert run_trial(replace(once, train={**once.train, "epochs": 1, "warmup": 0.0})) == (0.0, 0.0)  # in its last step
-    done = list(search(params, "pfml", measure=lambda run: (0.0, 0.0) if run.train["lr"] == 3e-3 else (0.5, 0.5)))
+    done = list(
+        trials_of(search_of(params, "pfml"), measure=lambda run: (0.0, 0.0) if run.train["lr"] == 3e-3 else (0.5, 0.5))
+    )
     assert [trial.score for trial in done] == [0.0, 0.5, 0.5] and best(done).number == 1
 
 
@@ -169,11 +193,13 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     params = tuned()
-    trials = list(search(params, "contrastive", measure=lambda run: (run.train["lr"], run.loss["neg_margin"])))
+    study = {"study": "tuned", "tracking": params.tracking.model_dump()}
+    search = search_of(params, "contrastive")
+    trials = list(trials_of(search, measure=lambda run: (run.train["lr"], run.loss["neg_margin"])))
     path = tmp_path / "contrastive.csv"
     write_trials(path, trials, "0" * 16)
     for _ in range(2):
-        log_search(params, "contrastive", trials, best(trials), path)
+        log_search(search, study, trials, best(trials), path)
     client, experiment = open_store("pfml-tuned-tuning")
     [run] = client.search_runs([experiment])
     assert run.info.status == "FINISHED" and run.data.tags["method"] == "contrastive"

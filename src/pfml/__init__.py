@@ -15,6 +15,7 @@ theory        Proposition 1 and Corollary 1 in numbers
 report        published numbers, results, verdicts, claims, tables, the page
 figures       one file a figure: what it shows and how it is drawn
 launch        `make repro`
+cli           the command `pfml`
 stage         how the process of a stage starts and fails
 """
 

@@ -16,15 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
 from pfml.settings.presets import use_preset
-from pfml.settings.runs import ablation_runs, fold_runs, grid_runs
+from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
 
-DATA = ("check", "fetch", "split", "noise")
+DATA = ("plan", "fetch", "split", "noise")
 WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
-    (1, ("theory", "loss_figures", "train", "ablate_", "tune")),
-    (8, ("embedding_figures", "gallery", "wasserstein", "evaluate")),
+    (1, ("theory", "loss_figures", "train", "ablate", "tune")),
+    (8, ("embedding_figures", "wasserstein", "evaluate")),
 )
 REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
 DVC = (sys.executable, "-m", "dvc")
@@ -121,12 +122,12 @@ def stage_group(name: str) -> str:
 
 
 def prune_models(params: Params) -> None:
-    """Remove trained models of runs that are no longer in the grid (DVC's cache keeps them): stages that read the
+    """Remove trained models of runs that params.yaml no longer asks for (DVC's cache keeps them): stages that read the
     whole folder would take them for a change."""
-    expected = {run.paths().model for run in grid_runs(params) + ablation_runs(params) + fold_runs(params)}
-    for place in ("models/grid/*/*", "models/grid/*/mlrc/*/*", "models/ablation/*/*"):
+    expected = {run.paths().model for run in planned_runs(params)}
+    for place in ("models/grid/*/*", "models/folds/*/*/*", "models/ablation/*"):
         for folder in list(Path().glob(place)):
-            if folder not in expected and folder.name != "mlrc" and folder.is_dir():
+            if folder not in expected and folder.is_dir():
                 shutil.rmtree(folder)
 
 

@@ -5,22 +5,22 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 
-from pfml.settings.load import load_params
-from pfml.settings.validation import ConfigError
+from pfml.settings import ConfigError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt (malloc.h)
 LARGEST = 32 * 2**20  # bytes; glibc takes no higher MMAP_THRESHOLD
 
 
-def run_stage(stage, data: bool = False) -> None:
-    """Run a stage's main function; a bad configuration ends with one line on stderr and exit code 2.
+def run_stage(main: Callable[[], None], data: bool = False) -> None:
+    """Run a stage's main function. A bad configuration ends with one line on stderr and exit code 2.
 
     One thread a process unless the environment says otherwise, so that `dvc exp run` and `make repro` compute the same.
 
     Args:
-        data: of a stage that meets the user's files and the network: what is wrong with them is told in words, with
-            exit code 1. PFML_TRACEBACK=1 shows where it was found.
+        data: of a stage that reads the user's files or the network. An error of theirs becomes one line too, with exit
+            code 1. PFML_TRACEBACK=1 shows where it was raised.
     """
     if data:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: what is half made is removed
@@ -29,7 +29,7 @@ def run_stage(stage, data: bool = False) -> None:
     keep_freed_memory()
     expected = (OSError, RuntimeError, ValueError) if data and not os.environ.get("PFML_TRACEBACK") else ()
     try:
-        stage(load_params())
+        main()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -11,14 +11,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from pfml.settings.run import Run
-from pfml.settings.runs import trial_run
-from pfml.settings.schema import Params
-from pfml.settings.tune import Choice, Dimension
+from pfml.settings.tune import Choice, Dimension, Range
 
 RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's own default is 10, of searches longer than ours
 DIGITS = 2  # significant ones of a drawn number, so that params.yaml can hold it as it was tried
@@ -39,6 +37,42 @@ class Trial:
     @property
     def score(self) -> float:
         return sum(self.map_at_r) / len(self.map_at_r)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the plan says of a method's search: section.key -> range, and for each label noise the run that the first
+    trial trains; the settings of other trials are laid over it.
+    """
+
+    dataset: str
+    method: str
+    trials: int
+    seed: int
+    space: Mapping[str, Dimension]
+    runs: Sequence[Run]
+
+    @classmethod
+    def from_json(cls, saved: Mapping) -> "Search":
+        """From a file of data/plan/tune/."""
+        space = {key: (Choice if "choices" in one else Range)(**one) for key, one in saved["space"].items()}
+        return cls(**dict(saved) | {"space": space, "runs": [Run.from_json(run, "") for run in saved["runs"]]})
+
+    @property
+    def noise(self) -> tuple[float, ...]:
+        return tuple(run.noise for run in self.runs)
+
+    def runs_with(self, settings: Mapping) -> list[Run]:
+        """The trainings of a trial, one for each label noise. A trial is measured at its end only."""
+        moved = []
+        for run in self.runs:
+            sections = {"loss": dict(run.loss), "train": dict(run.train)}
+            for key, value in settings.items():
+                section, name = key.split(".")
+                sections[section][name] = value
+            sections["train"]["eval_every"] = sections["train"]["epochs"]
+            moved.append(replace(run, **sections))
+        return moved
 
 
 def propose(space: Mapping[str, Dimension], trials: Sequence[Trial], name: str) -> dict:
@@ -98,15 +132,14 @@ def run_trial(run: Run) -> tuple[float, float]:
     return last["val_map@r"], last["val_recall@1"]
 
 
-def search(params: Params, method: str, measure: Callable = run_trial, trials: Sequence[Trial] = ()):
-    """Yield the trials of a method from the first that `trials` lacks to number tune.trials."""
-    tune, done = params.tune, list(trials)
-    name, space = f"{params.grid.dataset[0]}-{method}-{tune.seed}", tune.space_of(method)
-    while len(done) < tune.trials:
-        settings = propose(space, done, name)
-        scores = [measure(trial_run(params, method, noise, settings)) for noise in tune.noise]
+def trials_of(search: Search, measure: Callable = run_trial, trials: Sequence[Trial] = ()):
+    """Yield the trials of a search from the first that `trials` lacks to number search.trials."""
+    done, name = list(trials), f"{search.dataset}-{search.method}-{search.seed}"
+    while len(done) < search.trials:
+        settings = propose(search.space, done, name)
+        scores = [measure(run) for run in search.runs_with(settings)]
         map_at_r, recall = (tuple(round(score, 5) for score in column) for column in zip(*scores))
-        done.append(Trial(len(done), settings, tuple(tune.noise), map_at_r, recall))
+        done.append(Trial(len(done), settings, search.noise, map_at_r, recall))
         yield done[-1]
 
 
@@ -127,43 +160,39 @@ def code_of(loss_name: str) -> list[Path]:
     ]
 
 
-def fingerprint(params: Params, method: str) -> str:
+def fingerprint(search: Search) -> str:
     """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
     images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
     """
     from pfml.training.run import work_fingerprint
 
-    space = params.tune.space_of(method)
-    runs = [
-        trial_run(params, method, noise, {key: dimension.start for key, dimension in space.items()})
-        for noise in params.tune.noise
-    ]
-    parts = [{key: dimension.model_dump() for key, dimension in space.items()}, [run.config for run in runs]]
+    runs = search.runs
+    parts = [{key: dimension.model_dump() for key, dimension in search.space.items()}, [run.config for run in runs]]
     parts.append([work_fingerprint(run, code_of(run.loss_name)) for run in runs])
     parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tune_method(params: Params, method: str, out: Path) -> list[Trial]:
+def tune_method(search: Search, out: Path) -> list[Trial]:
     """Search a method's settings, each trial written to `out` as it is made; trials of the same search that are there
     already are kept. Those of another search are moved aside, to a file with its fingerprint behind the name.
 
     Returns:
-        the first tune.trials trials; `out` may hold more.
+        the first search.trials trials; `out` may hold more.
     """
-    mark = fingerprint(params, method)
+    mark = fingerprint(search)
     kept, found = read_trials(out) if out.exists() else ([], mark)
     if found != mark:
         out.replace(out.with_name(f"{out.name}.{found}"))
         kept = []
     out.parent.mkdir(parents=True, exist_ok=True)
-    for trial in search(params, method, trials=kept):
+    for trial in trials_of(search, trials=kept):
         kept.append(trial)
         write_trials(out, kept, mark)
-        print(f"{method}: trial {trial.number + 1} of {params.tune.trials}, validation MAP@R {trial.score:.4f}, "
+        print(f"{search.method}: trial {trial.number + 1} of {search.trials}, validation MAP@R {trial.score:.4f}, "
               f"best {best(kept).score:.4f}", flush=True)  # fmt: skip
-    return kept[: params.tune.trials]
+    return kept[: search.trials]
 
 
 COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")
@@ -209,22 +238,17 @@ def read_trials(path: Path) -> tuple[list[Trial], str]:
     return trials, mark
 
 
-def main() -> None:
-    """Print the best settings of each search as they would stand in params.yaml or a preset."""
-    import sys
+def best_settings(folder: Path) -> dict[str, dict]:
+    """method -> the sections `loss` and `train` of the best trial, as they would stand in params.yaml or a preset.
 
-    import yaml
-
-    from pfml.settings.load import load_params
-
-    params, folder = load_params(), Path("reports/tuning")
-    for path in sorted(Path(folder, params.grid.dataset[0]).glob("*.csv")):
-        won, sections = best(read_trials(path)[0]), {"loss": {}, "train": {}}
-        for key, value in won.settings.items():
+    Args:
+        folder: with a file of trials a method, written by `tune_method`.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.csv")):
+        sections = {"loss": {}, "train": {}}
+        for key, value in best(read_trials(path)[0]).settings.items():
             section, name = key.split(".")
             sections[section][name] = value
-        yaml.safe_dump({path.stem: sections}, sys.stdout, sort_keys=False)
-
-
-if __name__ == "__main__":
-    main()
+        found[path.stem] = sections
+    return found

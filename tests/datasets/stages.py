@@ -7,12 +7,18 @@ from tests.conftest import ROOT
 
 
 class Stages:
-    """stages("split", "cub200") runs stages/split.py in the current folder and returns its exit code and output."""
+    """stages("split", "cub200") runs stages/split.py in the current folder, after stages/plan.py, and returns its exit
+    code and output.
+    """
 
     def __init__(self, monkeypatch, capfd):
         self.monkeypatch, self.capfd = monkeypatch, capfd
 
     def __call__(self, name: str, *arguments: str) -> tuple[int, str]:
+        code, said = self._run("plan")
+        return (code, said) if code else self._run(name, *arguments)
+
+    def _run(self, name: str, *arguments: str) -> tuple[int, str]:
         self.capfd.readouterr()
         self.monkeypatch.setattr(sys, "argv", [name, *arguments])
         try:
@@ -27,7 +33,7 @@ class Stages:
         """fetch, split, noise, train, evaluate of one run; what they said."""
         said = ""
         for name, *arguments in (
-            ("fetch", dataset), ("split", dataset), ("noise", dataset, noise, "0"),
+            ("fetch", dataset), ("split", dataset), ("noise", f"{dataset}-{noise}-0"),
             ("train", f"{dataset}-pfml-{noise}-0"), ("evaluate", f"{dataset}-pfml-{noise}-0"),
         ):  # fmt: skip
             code, output = self(name, *arguments)
@@ -40,7 +46,7 @@ def one_epoch(raw: dict, dataset: str, **recipe) -> dict:
     """params.yaml of one PFML run of one epoch of the small network on a dataset, ablations left out."""
     raw["study"] = "stages"
     raw["grid"] |= {"dataset": [dataset], "field": ["pfml"], "baseline": [], "noise": [0.2]}
-    raw["ablation"] |= {axis: [] for axis in ("proxies_per_class", "alpha", "delta", "delta_gap")}
+    raw["ablation"]["points"] = []
     raw["split"] |= {"validation_classes": 1, "folds": 2}
     raw["loss"]["proxies_per_class"] = 2
     raw["evaluate"]["nmi"] = False

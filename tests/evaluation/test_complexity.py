@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pfml.evaluation.timing import time_runs, write_timings
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
 from pfml.settings.runs import timing_runs
 from tests.conftest import merge
 

@@ -13,7 +13,9 @@ import pytest
 
 from pfml.evaluation.folds import concatenated, evaluate_folds
 from pfml.retrieval import retrieval_metrics
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
+from pfml.settings.plan import write_plan
 from pfml.settings.run import inputs_digest
 from pfml.settings.runs import ablation_runs, by_repeat, find_run, fold_runs, grid_runs
 from pfml.training.batches.run_data import load_run_data
@@ -21,7 +23,7 @@ from tests.conftest import ROOT, merge
 
 FOLDS = {
     "grid": {"field": [], "baseline": []}, "mlrc": {"field": ["pfml"], "baseline": ["contrastive"]},
-    "ablation": {"alpha": [], "delta_gap": []},
+    "ablation": {"points": []},
     "train": {"hold_out": True, "select": "best_validation", "patience": 2},
 }  # fmt: skip
 
@@ -97,6 +99,7 @@ def workspace(tmp_path, folds, monkeypatch):
     )  # fmt: skip
     (tmp_path / "data/split").mkdir()
     split.to_csv(tmp_path / "data/split/glyphs.csv", index=False)
+    write_plan(load_params(tmp_path / "params.yaml"), tmp_path / "data/plan")
     monkeypatch.chdir(tmp_path)
     return tmp_path, runs
 
@@ -124,7 +127,7 @@ def test_a_split_without_the_fold_is_refused(workspace):
     path = folder / "data/split/glyphs.csv"
     table = pd.read_csv(path)
     table.drop(columns="fold").to_csv(path, index=False)
-    with pytest.raises(ValueError, match="expected a column fold"):
+    with pytest.raises(ValueError, match=r"fold: expected one of \[\], found 0"):
         load_run_data(runs[0])
     table.assign(fold=table["fold"].replace(3, -1)).to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"fold: expected one of \[0, 1, 2\], found 3"):
@@ -223,7 +226,7 @@ def test_folds_of_another_configuration_or_test_half_are_refused(workspace):
     path = folder / runs[2].paths().model
     record = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps(record | {"config": record["config"] | {"fold": 1}}))
-    with pytest.raises(ValueError, match=r"mlrc/pfml-0/2/run\.json: trained with configuration"):
+    with pytest.raises(ValueError, match=r"models/folds/glyphs/pfml-0/2/run\.json: trained with configuration"):
         evaluate_folds(runs[:4])
     (path / "run.json").write_text(json.dumps(record))
     np.savez(path / "embeddings.npz", test=FIRST, test_labels=np.array([0, 1, 1, 0]))
@@ -233,6 +236,6 @@ def test_folds_of_another_configuration_or_test_half_are_refused(workspace):
 
 def test_an_unknown_cross_validation_is_answered_with_those_there_are(workspace):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, ROOT / "stages/evaluate_mlrc.py", "glyphs-pfml-7"]
+    command = [sys.executable, ROOT / "stages/evaluate_folds.py", "glyphs-pfml-7"]
     found = subprocess.run(command, cwd=workspace[0], env=environment, capture_output=True, text=True)
-    assert found.returncode == 2 and "mlrc has glyphs-pfml-0, glyphs-contrastive-0" in found.stderr
+    assert found.returncode == 2 and "the nearest is 'glyphs-pfml-0'" in found.stderr

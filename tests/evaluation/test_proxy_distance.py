@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pfml.evaluation.proxies import drawn_again, measure_wasserstein
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
 from pfml.training.run import execute
 from pfml.wasserstein import proxy_wasserstein, spread, unit
@@ -22,7 +23,7 @@ def trained(params, images, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(images))
     runs = [find_run(grid_runs(params()), f"glyphs-{method}-0.2-0") for method in ("pfml", "contrastive")]
     for run in runs:
-        execute(run, params())
+        execute(run, params().tracking.model_dump())
     return runs
 
 

@@ -1,12 +1,10 @@
-"""What the figures of embeddings read and choose: the right images, labels, classes, methods."""
+"""A trained run is read with the images, labels and classes that it saw; which runs figures choose."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pfml.evaluation.trained import class_names, evenly_spaced, read_trained, runs_of
-from pfml.views.embeddings import map_view, proxy_view
-from pfml.views.gallery import NEIGHBOURS, gallery_of
 from tests.evaluation.trained_study import CLASSES, IMAGES, make_study
 
 
@@ -90,70 +88,6 @@ def test_cells_are_of_the_first_seed_at_the_lowest_noise(grid):
     assert set(chosen) == {"pfml", "cpml", "contrastive", "proxy_nca"} and {c.noise for c in chosen.values()} == {0.0}
 
 
-def test_the_gallery_sets_pfml_beside_the_best_baseline(grid):
-    images, queries, blocks, labels = gallery_of(grid, "glyphs")
-    assert [block.method for block in blocks] == ["pfml", "contrastive"], (
-        "proxy_nca retrieves worse, cpml is no baseline"
-    )
-    assert list(queries) == [(CLASSES + c) * IMAGES for c in range(CLASSES)], "the first image of each class"
-    for block in blocks:
-        assert np.shape(block.neighbours) == (CLASSES, NEIGHBOURS) and block.recall == 1.0
-        assert (labels[block.neighbours] == labels[queries][:, None]).all()
-        assert not (block.neighbours == queries[:, None]).any(), "a query is not its own neighbour"
-    assert labels[0] == -1 and len(images) == 2 * CLASSES * IMAGES
-
-
-def test_without_pfml_the_first_method_stands_in_its_place(grid):
-    others = [run for run in grid if run.method in ("proxy_nca", "contrastive")]
-    assert [b.method for b in gallery_of(others, "glyphs")[2]] == ["contrastive", "proxy_nca"]
-    assert map_view(others, "glyphs")[0] == "contrastive"
-
-
-def test_the_map_shows_test_images_of_pfml(grid, tmp_path):
-    method, points, labels, images = map_view(grid, "glyphs")
-    stored = np.load(tmp_path / "data/raw/glyphs/images.npy")
-    assert method == "pfml" and len(points) == len(labels) == len(images) == CLASSES * IMAGES
-    assert any(np.array_equal(images[0], picture) for picture in stored[CLASSES * IMAGES :])
-
-
-def test_proxies_are_shown_of_methods_that_have_them(grid):
-    networks, names = proxy_view(grid, "glyphs")
-    assert [(trained.method, trained.noise) for trained in networks] == [
-        ("pfml", 0.0),
-        ("cpml", 0.0),
-        ("pfml", 0.2),
-        ("cpml", 0.2),
-    ]
-    assert list(names) == list(evenly_spaced(np.arange(CLASSES), 4))
-    assert all(set(trained.labels) == set(names) == set(trained.w2) for trained in networks)
-    assert all(0 < w2 < 0.2 for trained in networks for w2 in trained.w2.values()), "proxies are at the class centres"
-    assert all((trained.labels != trained.true_labels).any() == (trained.noise > 0) for trained in networks)
-
-
-def test_a_class_of_fewer_images_than_proxies_has_no_w2(grid):
-    for run in grid:
-        if run.method in ("pfml", "cpml"):
-            path = run.paths().model / "embeddings.npz"
-            saved = dict(np.load(path))
-            np.savez(path, **saved | {"proxies": np.repeat(saved["proxies"], 20, 1)})
-    networks, _ = proxy_view(grid, "glyphs")
-    assert {w2 for trained in networks for w2 in trained.w2.values()} == {None}
-
-
 def test_classes_are_evenly_spaced():
     assert list(evenly_spaced(np.array([9, 1, 5, 3, 7, 1]), 3)) == [1, 5, 9]
     assert list(evenly_spaced(np.array([4, 2]), 3)) == [2, 4]
-
-
-def test_a_study_without_single_runs_has_figures_that_say_so(tmp_path):
-    from pfml.figures.gallery import retrieval_gallery
-    from pfml.figures.map import map_figure
-    from pfml.figures.memorisation import memorisation_figure
-    from pfml.figures.proxy import proxy_figure
-    from pfml.views.memorisation import memorisation
-
-    retrieval_gallery(*gallery_of([], "glyphs"), tmp_path / "gallery.png")
-    map_figure(*map_view([], "glyphs"), tmp_path / "map.png")
-    proxy_figure(*proxy_view([], "glyphs"), tmp_path / "proxies.png")
-    memorisation_figure(memorisation([]), [], tmp_path / "memorisation.png")
-    assert len(list(tmp_path.glob("*.png"))) == 4

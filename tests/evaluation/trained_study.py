@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pfml.labels.held_out import labels_without_held_out
 from pfml.labels.noise import noise_manifest
 from pfml.settings.load import load_params
 from pfml.settings.run import Run, inputs_digest
@@ -41,6 +42,7 @@ def make_study(folder: Path, raw: dict, write, places) -> list[Run]:
     split.to_csv(folder / "data/split/glyphs.csv", index=False)
     for run in grid:
         manifest = noise_manifest(split, float(run.noise), run.seed)
+        manifest = labels_without_held_out(manifest, "uniform", float(run.noise), run.seed)
         manifest.to_csv(run.paths().manifest, index=False)
         write_run(run, manifest, places)
     return grid

@@ -11,18 +11,16 @@ from PIL import Image
 from pfml.figures import training as training_figure
 from pfml.figures.ablation import ablation_panels
 from pfml.figures.field import field_picture
-from pfml.figures.force import force_figure
-from pfml.figures.gallery import Found, retrieval_gallery
+from pfml.figures.force import DISTANCES, KINDS, Curve, force_figure
+from pfml.figures.gallery import Found, gallery_figure
 from pfml.figures.map import map_figure
 from pfml.figures.memorisation import memorisation_figure
-from pfml.figures.overview import overview_figure
+from pfml.figures.overview import overview, overview_figure
 from pfml.figures.proxy import Shown, proxy_figure
 from pfml.figures.training import training_curves
 from pfml.report.ledger import Summary
 from pfml.report.names import NAMES
 from pfml.report.published import paper
-from pfml.views.forces import DISTANCES, KINDS, Curve
-from pfml.views.overview import overview
 
 
 def history(top):
@@ -62,7 +60,7 @@ def ablation(path):
 
 def gallery(path):
     found = [Found("pfml", [[2, 3], [5, 6]], 0.5), Found("hist", [[4, 3], [7, 6]], 0.75)]
-    retrieval_gallery(IMAGES, [0, 1], found, np.arange(12) % 3, path)
+    gallery_figure(IMAGES, [0, 1], found, np.arange(12) % 3, path)
 
 
 def overview_picture(path):
@@ -73,7 +71,7 @@ def forces(path):
     shape = 1 / DISTANCES
     drawn = [Curve("pfml", f"PFML, α = {a}", "field", kind, sign * shape**a, a)
              for kind, sign in zip(KINDS, (1, -1)) for a in (1, 3)]  # fmt: skip
-    force_figure([*drawn, Curve("triplet", "Triplet", "pair", "attraction", 0 * shape + 1)], DISTANCES, path)
+    force_figure([*drawn, Curve("triplet", "Triplet", "pair", "attraction", 0 * shape + 1)], path)
 
 
 def embeddings(n=60, classes=4):
@@ -138,8 +136,8 @@ def test_another_process_draws_the_same_bytes(tmp_path):
     [
         lambda path: training_curves({}, path),
         lambda path: ablation_panels({}, {}, path),
-        lambda path: retrieval_gallery([], [], [], [], path),
-        lambda path: force_figure([], DISTANCES, path),
+        lambda path: gallery_figure([], [], [], [], path),
+        lambda path: force_figure([], path),
         lambda path: map_figure("pfml", np.ones((2, 4)), np.zeros(2), [], path),
         lambda path: proxy_figure([], {}, path),
         lambda path: memorisation_figure([], [], path),

@@ -12,8 +12,8 @@ from pfml.figures import gallery as gallery_figure
 from pfml.figures import map as map_figure
 from pfml.figures import memorisation as memorisation_figure
 from pfml.figures import training as training_figure
+from pfml.figures.force import DISTANCES, Curve
 from pfml.figures.proxy import Shown, components, title
-from pfml.views.forces import DISTANCES, Curve
 from tests.figures.test_figures import IMAGES, curves
 
 
@@ -72,7 +72,7 @@ def test_the_gallery_counts_its_hits():
 def test_frames_of_the_gallery_tell_right_from_wrong(tmp_path):
     def frames(labels):
         found = [gallery_figure.Found("pfml", [[1, 2]], 0.5)]
-        gallery_figure.retrieval_gallery(np.zeros((3, 8, 8, 3), np.uint8), [0], found, labels, tmp_path / "g.png")
+        gallery_figure.gallery_figure(np.zeros((3, 8, 8, 3), np.uint8), [0], found, labels, tmp_path / "g.png")
         image = np.asarray(Image.open(tmp_path / "g.png").convert("RGB")).reshape(-1, 3).astype(int)
         return [(np.abs(image - colour).max(1) < 4).sum() for colour in ((0x00, 0x72, 0xB2), (0xE6, 0x9F, 0x00))]
 
@@ -85,7 +85,7 @@ def test_frames_of_the_gallery_tell_right_from_wrong(tmp_path):
 def test_the_gallery_refuses_queries_without_neighbours(tmp_path):
     with pytest.raises(ValueError, match="2 queries, but PFML has neighbours for 1"):
         found = [gallery_figure.Found("pfml", [[1, 2]], 0.5)]
-        gallery_figure.retrieval_gallery(IMAGES, [0, 1], found, [0, 0, 0], tmp_path / "g.png")
+        gallery_figure.gallery_figure(IMAGES, [0, 1], found, [0, 0, 0], tmp_path / "g.png")
 
 
 def curve(method, label, power, kind="attraction"):
@@ -98,25 +98,25 @@ def test_forces_are_said_to_fall_only_where_they_do():
         curve("triplet", "Triplet", 0),
         curve("cpml", "CPML", 1),
     )
-    found = [force_figure.trend(c, DISTANCES) for c in (falling, flat, growing)]
+    found = [force_figure.trend(c) for c in (falling, flat, growing)]
     assert found == ["falls", "stays", "grows"]
-    assert force_figure.finding([falling, flat, growing], DISTANCES, "attraction") == "1 falls, 1 stays, 1 grows"
-    said = force_figure.overall([falling, curve("pfml_tuned", "PFML tuned, α = 2", -1), flat, growing], DISTANCES)
+    assert force_figure.finding([falling, flat, growing], "attraction") == "1 falls, 1 stays, 1 grows"
+    said = force_figure.overall([falling, curve("pfml_tuned", "PFML tuned, α = 2", -1), flat, growing])
     assert said.startswith("Attraction falls with distance for PFML and PFML tuned alone, grows for 1, stays for 1 (")
-    assert force_figure.overall([flat], DISTANCES).startswith("Attraction falls with distance for no loss, stays for 1")
+    assert force_figure.overall([flat]).startswith("Attraction falls with distance for no loss, stays for 1")
 
 
 def test_an_attraction_without_force_is_not_said_to_stay():
     absent = Curve("x", "x", "pair", "attraction", np.where(DISTANCES < 0.2, 1.0, 0.0))
-    assert force_figure.trend(absent, DISTANCES) == "ends"
-    assert force_figure.finding([absent], DISTANCES, "attraction") == "1 ends"
+    assert force_figure.trend(absent) == "ends"
+    assert force_figure.finding([absent], "attraction") == "1 ends"
 
 
 def test_the_reach_of_a_repulsion_is_told():
     short = Curve("pfml", "PFML", "pair", "repulsion", np.where(DISTANCES < 0.5, -1.0, 0.0))
-    assert force_figure.finding([short], DISTANCES, "repulsion") == "reaches to d = 0.5"
+    assert force_figure.finding([short], "repulsion") == "reaches to d = 0.5"
     long = curve("cpml", "CPML", 1, "repulsion")
-    assert force_figure.finding([short, long], DISTANCES, "repulsion") == "reaches to d = 0.5 and up to 1.9"
+    assert force_figure.finding([short, long], "repulsion") == "reaches to d = 0.5 and up to 1.9"
 
 
 def test_the_wrong_direction_counts_as_no_force():

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.figures.force import force_figure
-from pfml.losses import LOSSES, build_loss
-from pfml.report.names import method_name
-from pfml.settings.load import load_params
-from pfml.theory.fields import DecayingLaw, GrowingLaw
-from pfml.views.forces import (
+from pfml.figures.force import (
     AXES,
     CHANGES,
     CONTEXT,
@@ -22,9 +17,15 @@ from pfml.views.forces import (
     drawn,
     force_curve,
     force_curves,
+    force_figure,
     not_drawn,
     write_forces,
 )
+from pfml.losses import LOSSES, build_loss
+from pfml.report.names import method_name
+from pfml.settings.load import load_params
+from pfml.settings.plan import plan_files
+from pfml.theory.fields import DecayingLaw, GrowingLaw
 from tests.conftest import ROOT
 
 AT = np.array([0.06, 0.15, 0.3, 0.7, 1.25, 1.7])
@@ -202,8 +203,8 @@ def test_the_losses_left_out_show_their_bins_alone(monkeypatch):
 
 
 def test_a_loss_that_does_not_say_what_acts_is_named_below_the_figure(tmp_path, monkeypatch):
-    params = load_params(ROOT / "params.yaml")
-    monkeypatch.setattr("pfml.views.forces.DISTANCES", AT)
+    params = dict(plan_files(load_params(ROOT / "params.yaml")))["loss_figures"]
+    monkeypatch.setattr("pfml.figures.force.DISTANCES", AT)
     monkeypatch.setattr(LOSSES["snr"], "acts", None)
     monkeypatch.setattr(LOSSES["proxy_gml"], "acts", None)
     assert {"SNR", "ProxyGML"} <= set(not_drawn(params)) and not drawn("snr") and drawn("pfml")
@@ -212,7 +213,7 @@ def test_a_loss_that_does_not_say_what_acts_is_named_below_the_figure(tmp_path, 
     said = []
     monkeypatch.setattr("pfml.figures.force.save_figure", lambda figure, path: said.extend(
         text.get_text() for legend in figure.legends for text in legend.get_texts()))  # fmt: skip
-    force_figure(force_curves(params), AT, tmp_path / "forces.png", not_drawn(params))
+    force_figure(force_curves(params), tmp_path / "forces.png", not_drawn(params))
     assert any(text.endswith("not drawn: " + ", ".join(not_drawn(params))) for text in said), said
 
 
@@ -228,17 +229,18 @@ def test_what_cannot_be_probed_is_refused():
 
 
 def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("pfml.views.forces.DISTANCES", AT)
+    monkeypatch.setattr("pfml.figures.force.DISTANCES", AT)
     params = load_params(ROOT / "params.yaml")
-    curves = force_curves(params)
+    asked = dict(plan_files(params))["loss_figures"]
+    curves = force_curves(asked)
     labels = {c.label for c in curves if c.kind == "attraction"}
-    alphas = {*params.ablation.alpha, params.loss.alpha}
+    alphas = {*params.ablation.values("alpha"), params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
     parts = {"HIST", "HIER", "PA+niV"}
     whole = {method_name(m) for m in params.baseline if drawn(m)} - parts
     assert whole | {f"{part}, in part" for part in parts} <= labels
     without = {m for m in params.baseline if m not in {c.method for c in curves}}
-    assert without >= set(LEFT_OUT) and {method_name(m) for m in without - set(LEFT_OUT)} == set(not_drawn(params))
+    assert without >= set(LEFT_OUT) and {method_name(m) for m in without - set(LEFT_OUT)} == set(not_drawn(asked))
     write_forces(curves, tmp_path / "new" / "forces.csv")
     rows = list(csv.DictReader((tmp_path / "new" / "forces.csv").open()))
     assert len(rows) == 2 * len(AT) and len(rows[0]) == 2 + len(curves) / 2

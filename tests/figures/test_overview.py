@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pfml.figures.overview import BATCH, CLASSES, PROXIES, STEPS, overview
 from pfml.theory.fields import DecayingLaw, class_field
-from pfml.views.overview import BATCH, CLASSES, PROXIES, STEPS, overview
 
 
 @pytest.fixture(scope="module")

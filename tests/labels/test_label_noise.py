@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pfml.labels.held_out import among_kept
 from pfml.labels.noise import corrupt_labels, noise_manifest
 from pfml.labels.split import zero_shot_split
 from pfml.labels.tables import noise_tables, small_pictures
@@ -35,11 +34,11 @@ NAMES = [f"images/{i:02d}.jpg" for i in range((CLASSES + 2) * EACH)]
 
 def asked(kind="uniform", **changes):
     settings = {"neighbours": 1, "embeddings": None, "confusable": None, "list": None, "numbering": 1}
-    return Noise(kind=kind, **settings | changes)
+    return Noise(kind=kind, **settings | changes).model_dump()
 
 
-def tables(split, images, noise, fraction="0.2", root=Path()):
-    return noise_tables(split, noise, fraction, 3, "birds", NAMES, images, root)
+def tables(split, images, noise, fraction=0.2, root=Path(), hold_out=False):
+    return noise_tables(split, noise, fraction, 3, "birds", NAMES, images, root, hold_out)
 
 
 def pairs(manifest):
@@ -57,7 +56,7 @@ def test_uniform_noise_is_the_manifest_of_the_paper(split, images):
 
 @pytest.mark.parametrize("kind", ["uniform", "pairflip", "semantic", "list"])
 def test_without_noise_every_kind_leaves_the_labels(split, images, kind):
-    manifest, classes, imported = tables(split, images, asked(kind, list="absent.csv"), "0.0")
+    manifest, classes, imported = tables(split, images, asked(kind, list="absent.csv"), 0.0)
     pd.testing.assert_frame_equal(manifest, noise_manifest(split, 0.0, 3))
     assert not classes["moved_in"].any() and imported is None
 
@@ -100,7 +99,7 @@ def test_a_file_that_is_no_run_and_more_neighbours_than_classes_are_refused(spli
 
 def test_semantic_noise_by_a_list_of_pairs(split, images, tmp_path):
     (tmp_path / "pairs.csv").write_text("class_id,confusable_id\n0,5\n")
-    manifest, _, _ = tables(split, images, asked("semantic", confusable="pairs.csv"), "0.1", tmp_path)
+    manifest, _, _ = tables(split, images, asked("semantic", confusable="pairs.csv"), 0.1, tmp_path)
     assert manifest["corrupted"].sum() == 6 and pairs(manifest) == {(0, 5)}
 
 
@@ -121,7 +120,7 @@ def test_a_public_list_is_taken_with_its_flaws_told(split, images, listed, tmp_p
     assert imported.out_of_range == [NAMES[7]] and imported.unknown == [f"/somewhere/{NAMES[70]}"]
     assert classes["emptied"].tolist() == [False] * 5 + [True] and classes["purity"][0] == 0.5
     with pytest.raises(ValueError, match=r"noise\.list: expected a file, found nothing at .*birds_0\.5noised\.csv"):
-        tables(split, images, listed, "0.5", tmp_path)
+        tables(split, images, listed, 0.5, tmp_path)
 
 
 def test_a_list_that_moves_nothing_is_refused(split, images, tmp_path):
@@ -134,11 +133,12 @@ def test_a_list_that_moves_nothing_is_refused(split, images, tmp_path):
 @pytest.mark.parametrize("kind", ["uniform", "pairflip", "semantic", "list"])
 def test_runs_without_validation_classes_see_no_label_of_these(split, images, listed, tmp_path, kind):
     noise = listed if kind == "list" else asked(kind, neighbours=3)
-    manifest, classes, _ = tables(split, images, noise, root=tmp_path)
-    classes.to_csv(tmp_path / "classes.csv", index=False)
-    train = manifest[manifest["split"] == "train"]
-    kept = ~train["validation"].to_numpy()  # classes 0 and 3 are held out
-    truth, noisy = among_kept(kind, 0.2, 3, train, kept, tmp_path / "classes.csv")
+    manifest, classes, _ = tables(split, images, noise, root=tmp_path, hold_out=True)
+    plain, _, _ = tables(split, images, noise, root=tmp_path)
+    pd.testing.assert_frame_equal(manifest[list(plain)], plain)  # other runs see the same labels
+    kept = (manifest["split"] == "train") & ~manifest["validation"]  # classes 0 and 3 are held out
+    assert (manifest.loc[~kept, ["kept_true", "kept_noisy"]] == -1).all(axis=None)
+    truth, noisy = manifest.loc[kept, "kept_true"].to_numpy(), manifest.loc[kept, "kept_noisy"].to_numpy()
     assert (truth == np.repeat(np.arange(4), EACH)).all() and set(noisy) <= {0, 1, 2, 3}
     if kind == "list":
         assert (noisy == truth).all()  # class 0, to which all samples of 5 were moved, is held out

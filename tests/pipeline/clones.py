@@ -18,7 +18,7 @@ STUDY = {
     "train": {"epochs": 2, "steps_per_epoch": 3, "batch": 40, "eval_every": 2},
     "loss": {"proxies_per_class": 2},
     "evaluate": {"nmi": False},
-    "ablation": {"proxies_per_class": [], "alpha": [1], "delta": [], "delta_gap": [0.1]},
+    "ablation": {"points": ["alpha-1", "delta_gap-0.1"]},
     "complexity": {"proxies_per_class": [2], "baseline": ["proxy_nca"], "steps": 2, "rounds": 1},
     "tune": {
         "method": ["contrastive"],

@@ -10,7 +10,7 @@ import pytest
 from tests.pipeline.clones import REPRO, clone, commit, sh
 
 pytestmark = pytest.mark.pipeline
-ABLATION = {axis: [] for axis in ("proxies_per_class", "alpha", "delta", "delta_gap")}
+ABLATION = {"points": []}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def table(project, number):
 
 
 def test_two_folds_of_two_methods_become_two_rows_of_tables_6_and_7(project):
-    assert sorted(str(p.relative_to(project / "models/grid")) for p in project.glob("models/grid/**/run.json")) == [
-        f"glyphs/mlrc/{method}-0/{fold}/run.json" for method in ("contrastive", "pfml") for fold in (0, 1)
+    assert sorted(str(p.relative_to(project / "models/folds")) for p in project.glob("models/folds/**/run.json")) == [
+        f"glyphs/{method}-0/{fold}/run.json" for method in ("contrastive", "pfml") for fold in (0, 1)
     ]
     for method in ("pfml", "contrastive"):
         found = result(project, method)
@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing(project):
 
 
 def render(project):
-    sh(project, "dvc", "repro", "--quiet", "--force", "--single-item", "tables")
+    sh(project, "dvc", "repro", "--quiet", "--force", "--single-item", "report")
 
 
 def test_a_method_that_is_no_longer_asked_for_is_named_and_in_no_row(project):

@@ -9,8 +9,8 @@ from report_runs import table_after, write
 from report_studies import pick, preset, runs_of, sections_of, tables_of, text_of, toy, write_all
 
 from pfml.report.studies import every_params, read_studies
+from pfml.settings import ConfigError
 from pfml.settings.load import load_params
-from pfml.settings.validation import ConfigError
 from tests.conftest import ROOT, put
 
 NAMES = ("cub200-noise", "sop-vit")

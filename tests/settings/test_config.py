@@ -7,9 +7,10 @@ import yaml
 
 from pfml.datasets.catalogue import CATALOGUE
 from pfml.losses import LOSSES
-from pfml.settings.load import ConfigError, check_backbone, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import check_backbone, load_params
 from pfml.settings.losses import BASELINES, LOSS_SETTINGS
-from pfml.settings.runs import ABLATION_AXES, ablation_base, ablation_runs, find_run, grid_runs
+from pfml.settings.runs import ablation_base, ablation_runs, find_run, grid_runs
 from pfml.settings.schema import DATASETS
 from tests.conftest import ROOT, put
 
@@ -114,15 +115,20 @@ def test_unreadable_files_are_named(tmp_path):
         load_params(tmp_path / "empty.yaml")
 
 
-@pytest.mark.parametrize("stage", sorted(p.name for p in (ROOT / "stages").glob("*.py")))
+READ_PARAMS = ("figures", "plan", "register", "report")
+
+
+@pytest.mark.parametrize("stage", sorted(p.stem for p in (ROOT / "stages").glob("*.py")))
 def test_every_stage_ends_with_exit_code_2_before_it_touches_anything(raw, write, tmp_path, stage):
+    """Those that read params.yaml for a bad value; the others read their file of the plan, which is not there."""
     write(put(raw, "loss.alpha", -1))
     found = subprocess.run(
-        [sys.executable, ROOT / "stages" / stage, "glyphs", "0.0", "0"], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, ROOT / f"stages/{stage}.py", "glyphs"], cwd=tmp_path, capture_output=True, text=True,
         env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
     )  # fmt: skip
     assert found.returncode == 2
-    assert found.stderr.count("\n") == 1 and "loss.alpha" in found.stderr
+    expected = "loss.alpha" if stage in READ_PARAMS else "data/plan/"
+    assert found.stderr.count("\n") == 1 and expected in found.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
 
 
@@ -156,6 +162,32 @@ def test_ablation_cells_move_one_setting(raw, write):
     assert value == 0 and runs == [base]
     gap = next(c for c in ablation_runs(params) if c.axis == "delta_gap" and c.value == 0.1)
     assert gap.config["loss"]["delta_rep"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("points, message", [
+    (["alfa-1"], r"ablation\.points: expected <axis>-<value> .* found 'alfa-1'; did you mean alpha\?"),
+    (["alpha-x"], r"ablation\.points: expected a number behind alpha-, found 'alpha-x'"),
+    (["alpha-nan"], r"expected a number behind alpha-, found 'alpha-nan'"),
+    (["alpha-01"], r"ablation\.points: expected alpha-1, found alpha-01"),
+    (["delta-0.10"], r"expected delta-0\.1, found delta-0\.10"),
+    (["alpha-1", "alpha-1"], r"ablation\.points: expected each value once"),
+    (["delta-0.0"], r"ablation\.points: delta-0\.0 cannot be used \(delta: .*greater than 0\.001, found 0\.0\)"),
+    (["alpha--1"], r"ablation\.points: alpha--1 cannot be used"),
+    ([4], r"ablation\.points\.0: .*found 4"),
+])  # fmt: skip
+def test_points_that_cannot_be_run_are_refused(raw, write, points, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        load_params(write(put(raw, "ablation.points", points)))
+    assert "\n" not in str(error.value)
+
+
+def test_the_four_lists_of_earlier_versions_answer_with_the_one_of_today(raw, write):
+    raw["ablation"] = {"noise": 0.0, "proxies_per_class": [], "alpha": [1, 4], "delta": [], "delta_gap": []}
+    with pytest.raises(ConfigError, match=r"ablation\.points: \[\]"):
+        load_params(write(raw))
+    raw["ablation"] = {"noise": 0.0, "alpha": [1, 4]}
+    with pytest.raises(ConfigError, match=r"ablation\.points: \[alpha-1, alpha-4\], found alpha: \[1, 4\]"):
+        load_params(write(raw))
 
 
 def test_seeds_multiply_grid_and_ablations(raw, write):
@@ -203,7 +235,7 @@ MAY_BE_EMPTY = {
     "tune.method",
     "complexity.proxies_per_class",
     "complexity.baseline",
-    *(f"ablation.{axis}" for axis in ABLATION_AXES),
+    "ablation.points",
 }
 EMPTY = {"tune.space"}  # of sections, for a preset to fill
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
 from tests.conftest import put
 
 LONELY = dict.fromkeys(("embeddings", "proxies", "groups"), 1) | {

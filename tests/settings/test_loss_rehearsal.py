@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pfml.losses import LOSSES
-from pfml.settings.load import ConfigError, load_params
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
 from pfml.settings.rehearsal import rehearse_losses
 from pfml.settings.runs import fold_runs, grid_runs
 from tests.conftest import ROOT, merge
@@ -47,9 +48,9 @@ def test_the_random_numbers_of_others_stay_as_they_are(runs):
     assert torch.equal(torch.randn(3), wanted)
 
 
-def test_the_check_stage_rehearses(raw, write, images, monkeypatch):
+def test_the_plan_stage_rehearses(raw, write, images, monkeypatch):
     write(merge(raw, {"grid": {"baseline": ["triplet"]}, "baseline": {"triplet": {"train": {"images_per_class": 1}}}}))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    ended = subprocess.run([sys.executable, ROOT / "stages/check.py"], cwd=images, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, ROOT / "stages/plan.py"], cwd=images, capture_output=True, text=True)
     assert ended.returncode == 2 and "triplet: train.images_per_class" in ended.stderr
-    assert not (images / "data/params-checked").exists()
+    assert not (images / "data/plan").exists()

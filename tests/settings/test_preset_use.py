@@ -9,9 +9,8 @@ import sys
 import pytest
 import yaml
 
-from pfml import launch
-from pfml.settings import presets
-from pfml.settings.load import ConfigError
+from pfml import cli, launch
+from pfml.settings import ConfigError
 from pfml.settings.overlay import merge
 from pfml.settings.presets import command_line, laid_over, preset_title, read_preset, use_preset
 from pfml.settings.validation import Loader
@@ -60,7 +59,7 @@ def test_dvc_makes_the_same_of_the_printed_command(name, tmp_path, committed, ra
 def test_dvc_can_set_lists_in_what_was_laid_over(tmp_path, committed):
     from dvc.utils.hydra import apply_overrides
 
-    for change in ("ablation.alpha=[]", "ablation.delta_gap=[]", "grid.baseline=[]", "grid.seed=[0]"):
+    for change in ("ablation.points=[]", "ablation.points=[alpha-4]", "grid.baseline=[]", "grid.seed=[0]"):
         path = tmp_path / "params.yaml"
         path.write_text(laid_over(committed, "cub200-resnet50"))
         before = yaml.load(path.read_text(), Loader)
@@ -175,13 +174,12 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all(project):
 
 
 def test_they_are_listed_with_their_titles(capsys, monkeypatch, tmp_path):
-    presets.main([])
+    assert cli.main(["presets"]) == 0
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert {name: listed.get(name) for name in NAMES} == {name: preset_title(name) for name in NAMES}
     shutil.copy("params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        presets.main([])
+    assert cli.main(["presets"]) == 2
     assert "project's root" in capsys.readouterr().err
 
 
@@ -190,4 +188,4 @@ def test_make_hands_on_the_preset():
         ["make", "-n", "repro", "PRESET=cub200-vit", "-j", "2"], cwd=ROOT, capture_output=True, text=True, check=True,
         env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
     ).stdout  # fmt: skip
-    assert "pfml.launch -j2 --preset=cub200-vit" in found
+    assert "pfml repro -j2 --preset=cub200-vit" in found

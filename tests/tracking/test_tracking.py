@@ -14,12 +14,11 @@ import pytest
 
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, fold_runs, grid_runs
-from pfml.settings.schema import Tracking
 from pfml.tracking.mlflow import flatten, metric_name, open_store, paper_table, tracked_run
 from pfml.tracking.register import all_runs, close_dead_runs, close_interrupted, register
 from tests.conftest import ROOT
 
-SETTINGS = Tracking(enabled=True, experiment="pfml")
+SETTINGS = {"enabled": True, "experiment": "pfml"}
 HISTORY = [
     {"epoch": 1, "loss": 3.0, "lr": 0.1, "recall@1": 0.2, "seconds": 1.0},
     {"epoch": 2, "loss": 2.0, "lr": 0.1, "recall@1": 0.4, "seconds": 2.0},
@@ -102,12 +101,11 @@ def test_the_tracking_uri_is_respected(store, run, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from pfml.settings.runs import grid_cells
+from pfml.settings.runs import grid_runs
 from pfml.settings.load import load_params
-from pfml.settings.schema import Tracking
 from pfml.tracking.mlflow import tracked_run
-SETTINGS = Tracking(enabled=True, experiment="pfml")
-run = grid_cells(load_params())[int(sys.argv[1])]
+SETTINGS = {"enabled": True, "experiment": "pfml"}
+run = grid_runs(load_params())[int(sys.argv[1])]
 with tracked_run(run, SETTINGS, "d", Path(f"memory{sys.argv[1]}")) as tracker:
     tracker.log_history([{"epoch": 1, "loss": 1.0}])
     if sys.argv[2:]:
@@ -202,7 +200,7 @@ def test_an_unreachable_store_costs_a_warning_and_not_the_training(store, run, m
     assert tracker.run_id == "" and "MLflow's store failed" in capsys.readouterr().out
 
 
-def test_the_pages_of_make_ui_show_the_store(store, run):
+def test_the_pages_of_the_command_ui_show_the_store(store, run):
     with tracked_run(run, SETTINGS, "d", store / "memory"):
         pass
     with socket.socket() as free:
@@ -210,7 +208,7 @@ def test_the_pages_of_make_ui_show_the_store(store, run):
         port = free.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(store), "PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pfml.tracking.ui"], cwd=store, env=environment, start_new_session=True,
+        [sys.executable, "-m", "pfml", "ui"], cwd=store, env=environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

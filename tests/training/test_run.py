@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from pfml.labels.held_out import labels_without_held_out
+from pfml.settings.load import load_params
+from pfml.settings.plan import read_run, write_plan
 from tests.conftest import ROOT
+
+
+def plan(folder):
+    write_plan(load_params(folder / "params.yaml"), folder / "data/plan")
 
 
 @pytest.fixture
@@ -37,6 +44,7 @@ def workspace(tmp_path, tiny, write):
              "noisy_label": labels % 12}
         )  # fmt: skip
         table.to_csv(folder / "data/noise/glyphs-0.2-0.csv", index=False)
+        plan(folder)
         return folder
 
     return _workspace
@@ -143,10 +151,11 @@ def test_held_out_classes_are_what_is_measured(workspace, tiny, write):
     folder = workspace("a")
     tiny["train"]["hold_out"], tiny["split"]["validation_classes"] = True, 2
     write(tiny, folder)
+    plan(folder)
     manifest = folder / "data/noise/glyphs-0.2-0.csv"
     table = pd.read_csv(manifest)
     table["validation"] = table["true_label"].isin([3, 7]) & (table["split"] == "train")
-    table.to_csv(manifest, index=False)
+    labels_without_held_out(table, "uniform", 0.0, 0).to_csv(manifest, index=False)
     finish(start(folder))
     model = folder / "models/grid/glyphs/pfml-0.2-0"
     saved = np.load(model / "embeddings.npz")
@@ -182,8 +191,6 @@ def test_two_processes_measure_the_network_that_they_write(workspace, tiny, monk
     import torch
     from safetensors.torch import load_file
 
-    from pfml.settings.load import load_params
-    from pfml.settings.runs import find_run, grid_runs
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.loop import embed
     from pfml.training.networks.model import build_model
@@ -192,7 +199,7 @@ def test_two_processes_measure_the_network_that_they_write(workspace, tiny, monk
     folder = workspace("two")
     finish(start(folder, PFML_PROCESSES="2"))
     monkeypatch.chdir(folder)
-    run = find_run(grid_runs(load_params()), "glyphs-pfml-0.2-0")
+    run = read_run("glyphs-pfml-0.2-0")
     model, data = build_model(**run.model), load_run_data(run)
     model.load_state_dict(load_file(run.paths().model / "model.safetensors"))
     saved = np.load(run.paths().model / "embeddings.npz")
@@ -235,6 +242,7 @@ def test_a_run_does_not_go_on_from_a_checkpoint_of_other_looks_at_wrong_labels(w
     params = folder / "params.yaml"
     raw = yaml.safe_load(params.read_text())
     params.write_text(yaml.safe_dump(raw | {"memorisation": {"every": raw["memorisation"]["every"] + 1}}))
+    plan(folder)
     for goes_on in (False, True):
         process = start(folder)
         lines = []

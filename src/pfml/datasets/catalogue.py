@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pfml.datasets.sources import DATASETS, Entry
-from pfml.settings.load import ConfigError
+from pfml.settings import ConfigError
 from pfml.settings.schema import Dataset
 
 GLYPHS = Entry(
@@ -63,16 +63,6 @@ def fetch(name: str, asked: Dataset, folder: Path, root: Path = Path()) -> dict:
         for inflated in downloads.glob("*.tar"):  # as large as the images; the .tgz stays
             inflated.unlink()
     return meta
-
-
-def train_classes(name: str, asked: Dataset, items: pd.DataFrame) -> int | None:
-    """How many classes, the first in official order, are the training half; None where the items say it themselves.
-
-    Of your own data half of the classes (rounded down) unless the section says otherwise.
-    """
-    if asked.kind == "catalogue":
-        return CATALOGUE[name].train_classes
-    return asked.train_classes if asked.train_classes or "split" in items else items["class_id"].nunique() // 2
 
 
 def _own(name: str, asked: Dataset, root: Path):

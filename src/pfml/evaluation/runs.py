@@ -3,18 +3,18 @@
 import csv
 import json
 import shutil
+from collections.abc import Mapping
 
 import numpy as np
 
 from pfml.evaluation.few_shot import few_shot_accuracy
 from pfml.evaluation.run_record import read_run
 from pfml.settings.run import Run
-from pfml.settings.schema import Evaluate, Params
 
 SHOTS = (1, 5)
 
 
-def seen_and_few_shot(run: Run, settings: Evaluate) -> dict[str, float | None]:
+def seen_and_few_shot(run: Run, settings: Mapping) -> dict[str, float | None]:
     """How far a run's network generalises: retrieval within the classes that it learned, by their true labels, and
     few-shot accuracy on those that it did not; what `settings` switches off is left out.
     """
@@ -22,17 +22,20 @@ def seen_and_few_shot(run: Run, settings: Evaluate) -> dict[str, float | None]:
     from pfml.retrieval import retrieval_metrics
 
     record, found = read_trained(run), {}
-    if settings.seen:
+    if settings["seen"]:
         seen = retrieval_metrics(record.train, record.true_labels, [1])
         found |= {f"seen_{name}": seen[name] for name in ("recall@1", "map@r")}
-    for shots in SHOTS if settings.few_shot_episodes else ():
-        accuracy = few_shot_accuracy(record.test, record.test_labels, shots, settings.few_shot_episodes)
+    for shots in SHOTS if settings["few_shot_episodes"] else ():
+        accuracy = few_shot_accuracy(record.test, record.test_labels, shots, settings["few_shot_episodes"])
         found[f"few_shot_{shots}"] = accuracy
     return found
 
 
-def evaluate_run(run: Run, params: Params) -> dict:
+def evaluate_run(run: Run, settings: Mapping) -> dict:
     """Measure a trained run on the test half and write its result (JSON) and history (CSV) under reports/runs/.
+
+    Args:
+        settings: section `evaluate` of params.yaml.
 
     Returns:
         the result: flat, measures as fractions in [0, 1], `seconds` of training, `best_recall@1` over the epochs.
@@ -41,9 +44,9 @@ def evaluate_run(run: Run, params: Params) -> dict:
 
     record, paths = read_run(run), run.paths()
     saved = np.load(paths.model / "embeddings.npz")
-    measures = retrieval_metrics(saved["test"], saved["test_labels"], params.evaluate.recall_at)
-    measures["nmi"] = clustering_nmi(saved["test"], saved["test_labels"]) if params.evaluate.nmi else None
-    measures |= seen_and_few_shot(run, params.evaluate)
+    measures = retrieval_metrics(saved["test"], saved["test_labels"], settings["recall_at"])
+    measures["nmi"] = clustering_nmi(saved["test"], saved["test_labels"]) if settings["nmi"] else None
+    measures |= seen_and_few_shot(run, settings)
     history = list(csv.DictReader((paths.model / "history.csv").open()))
     measured = [(float(row["recall@1"]), int(row["epoch"])) for row in history if row.get("recall@1")]
     best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)

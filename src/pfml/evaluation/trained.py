@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,9 +43,8 @@ def read_trained(run: Run) -> Trained:
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
     true = train["true_label"].to_numpy(copy=True)  # pandas gives a view that torch warns about
     if run.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
-        test, kept = train[train["validation"]], ~train["validation"].to_numpy()
-        true = np.unique(true[kept], return_inverse=True)[1]
-        train = train[kept]
+        test, train = train[train["kept_true"] < 0], train[train["kept_true"] >= 0]
+        true = train["kept_true"].to_numpy(copy=True)
     elif not np.array_equal(train["noisy_label"], saved["train_labels"]):
         raise ValueError(f"{path}: train_labels: expected the noisy_label of {run.paths().manifest}; run dvc repro")
     for name, rows in (("train", train), ("test", test)):
@@ -83,10 +81,3 @@ def evenly_spaced(labels: np.ndarray, count: int) -> np.ndarray:
     """`count` of the classes, evenly spaced in their order; all, where there are fewer."""
     classes = np.unique(labels)
     return classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]
-
-
-def images_of(dataset: str):
-    """The images of a dataset by number."""
-    from pfml.images.packed import open_images
-
-    return open_images(Path("data/raw", dataset))

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from pfml.figures.style import CLASS_LOOKS, YELLOW, figure_style, new_figure, save_figure
+from pfml.theory.fields import DecayingLaw, GrowingLaw, class_field
+from pfml.theory.rest import settle
 
 SPAN = 1.6  # half the width of the plane
 
@@ -16,8 +18,6 @@ def field_picture(path: str | Path, alpha: float = 3.0, delta: float = 0.2) -> N
     field is that of the embeddings; the proxies start at the same random points under both laws. Arrow lengths are
     logarithmic: a quarter shorter for a tenth of the force.
     """
-    from pfml.theory.fields import DecayingLaw, GrowingLaw
-
     points, labels = _two_classes()
     starts = np.random.default_rng(5).normal(0.0, 0.75, (2, 8, 2))
     laws = {"PFML": DecayingLaw(alpha, delta), "CPML": GrowingLaw(delta)}
@@ -39,8 +39,6 @@ def field_picture(path: str | Path, alpha: float = 3.0, delta: float = 0.2) -> N
 
 def _field_panel(axes, points, labels, own: int, law, starts, rest) -> None:
     """One class potential as grey levels (dark is low), its force as arrows, the embeddings and the proxies."""
-    from pfml.theory.fields import class_field
-
     fine, coarse = np.linspace(-SPAN, SPAN, 160), np.linspace(-0.94 * SPAN, 0.94 * SPAN, 16)
     plane = np.stack(np.meshgrid(fine, fine), -1)
     potential, _ = class_field(plane, points, labels, own, law)
@@ -69,9 +67,6 @@ def _field_panel(axes, points, labels, own: int, law, starts, rest) -> None:
 
 def _rest(starts, points, labels, own: int, law) -> np.ndarray:
     """Where proxies come to rest in the field of class `own`."""
-    from pfml.theory.fields import class_field
-    from pfml.theory.rest import settle
-
     return settle(starts, lambda at, _: class_field(at, points, labels, own, law)[1], step=0.02, steps=800)
 
 

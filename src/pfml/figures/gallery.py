@@ -1,12 +1,25 @@
-"""Figure 4 of the paper: queries with the test images nearest to them, of two methods side by side."""
+"""Figure 4 of the paper: queries with the test images nearest to them, of two methods side by side.
+
+Queries and methods are chosen by rule, never by result.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from pfml.evaluation.trained import Trained, evenly_spaced, read_trained, runs_of
 from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
+from pfml.images.packed import open_images
 from pfml.report.names import method_name
+from pfml.retrieval import nearest_neighbours, retrieval_metrics
+from pfml.settings.run import Run
+
+QUERIES = 8
+NEIGHBOURS = 4  # as the paper
 
 SIDE, EDGE = 0.85, 0.04  # inches: a picture's place, and what it leaves free on each side
 GAP, HEAD = 0.25, 0.55  # inches: between query and blocks, above the pictures
@@ -21,7 +34,47 @@ class Found:
     recall: float
 
 
-def retrieval_gallery(images, queries: Sequence[int], blocks: Sequence[Found], labels, path: str | Path) -> None:
+def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
+    """Arguments of gallery_figure: what PFML finds beside the baseline with the highest R@1, both of the first seed at
+    the lowest noise.
+
+    The queries are the same for every method and chosen without a look at what is found: the first image of each of
+    QUERIES evenly spaced test classes. Without PFML in the grid the first method stands in its place.
+
+    Returns:
+        images (of the whole dataset), query numbers (q,), a Found per method, label of every image (-1: not a test
+        image).
+
+    Raises:
+        ValueError: a run belongs to another configuration.
+    """
+    networks = {method: read_trained(run) for method, run in runs_of(grid, dataset).items()}
+    if not networks:  # a study of cross validations alone
+        return [], [], [], []
+    first = "pfml" if "pfml" in networks else next(iter(networks))
+    recalls = {
+        method: retrieval_metrics(trained.test, trained.test_labels, (1,))["recall@1"]
+        for method, trained in networks.items()
+        if method == first or trained.run.loss_name not in ("pfml", "cpml")
+    }
+    shown = [first, *sorted(recalls.keys() - {first}, key=lambda method: -recalls[method])[:1]]
+    trained = networks[first]
+    chosen = evenly_spaced(trained.test_labels, QUERIES)
+    asked = np.array([int(np.flatnonzero(trained.test_labels == c)[0]) for c in chosen])
+    labels = np.full(trained.test_items.max() + 1, -1)
+    labels[trained.test_items] = trained.test_labels
+    blocks = [Found(method, _neighbours(networks[method], asked), recalls[method]) for method in shown]
+    return open_images(Path("data/raw", dataset)), trained.test_items[asked], blocks, labels
+
+
+def _neighbours(trained: Trained, asked: np.ndarray) -> np.ndarray:
+    found = [
+        rows for _, rows in nearest_neighbours(torch.from_numpy(trained.test), torch.from_numpy(asked), NEIGHBOURS)
+    ]
+    return trained.test_items[torch.cat(found).numpy()]
+
+
+def gallery_figure(images, queries: Sequence[int], blocks: Sequence[Found], labels, path: str | Path) -> None:
     """A row per query: the query, then each method's neighbours, nearest first. A dark frame with a tick is of the
     query's class, a light one with a cross is not.
 
@@ -36,7 +89,7 @@ def retrieval_gallery(images, queries: Sequence[int], blocks: Sequence[Found], l
     for block in blocks:
         if len(queries) != len(block.neighbours):
             raise ValueError(
-                f"retrieval_gallery: {len(queries)} queries, but {method_name(block.method)} has neighbours for "
+                f"gallery_figure: {len(queries)} queries, but {method_name(block.method)} has neighbours for "
                 f"{len(block.neighbours)}"
             )
     k = len(blocks[0].neighbours[0]) if blocks and len(queries) else 0

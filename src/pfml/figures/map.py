@@ -1,20 +1,46 @@
-"""Figure 5 of the paper: test images where t-SNE puts their embeddings."""
+"""Figure 5 of the paper: test images where t-SNE puts their embeddings. They are chosen by rule, never by result."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pfml.evaluation.trained import evenly_spaced, read_trained, runs_of
 from pfml.figures.proxy import components
 from pfml.figures.style import figure_style, heading, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
+from pfml.images.packed import open_images
 from pfml.report.names import method_name
+from pfml.settings.run import Run
+
+CLASSES, IMAGES = 40, 15  # evenly spaced test classes, and their first images
 
 WIDTH, HEIGHT, THUMB = 9.6, 8.4, 0.23  # inches: of the map at most, and of a picture
 PIXELS = 32  # of a picture; at THUMB that is print quality
 HEAD = 0.4  # inches over the map
 PERPLEXITY, SEED = 30.0, 0
 LEAST = 3  # images of which t-SNE makes a map
+
+
+def map_view(grid: Sequence[Run], dataset: str) -> tuple:
+    """Arguments of map_figure: test images of PFML (else the grid's first method), first seed, lowest noise.
+
+    Raises:
+        ValueError: a run belongs to another configuration.
+    """
+    runs = runs_of(grid, dataset)
+    if not runs:  # a study of cross validations alone
+        return "pfml", np.empty((0, 2)), np.empty(0), []
+    method = "pfml" if "pfml" in runs else next(iter(runs))
+    trained, stored = read_trained(runs[method]), open_images(Path("data/raw", dataset))
+    chosen = [np.flatnonzero(trained.test_labels == c)[:IMAGES] for c in evenly_spaced(trained.test_labels, CLASSES)]
+    rows = np.concatenate(chosen)
+    return (
+        method,
+        trained.test[rows],
+        trained.test_labels[rows],
+        [stored[int(item)] for item in trained.test_items[rows]],
+    )
 
 
 def tsne(points: np.ndarray) -> np.ndarray:

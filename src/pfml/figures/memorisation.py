@@ -1,18 +1,100 @@
-"""What wrong labels do to training: R@1 lost and labels fitted over epochs, and what became of them in the end."""
+"""What wrong labels do to training: R@1 lost and labels fitted over epochs, and what became of them in the end.
 
+`pfml.retrieval.memorisation` says when a wrong label is fitted and when it is resisted. `memorisation` counts both for
+the noisy runs of a study at the end of training. It asks the run that saw only true labels about the same images too:
+how many of them lie in their true class is the most that could be resisted, how many in the given class is what chance
+and likeness alone would seem to fit. Beside the reading by neighbours the CSV has a second one, by the nearest class
+centre: the direction of the mean embedding of the images that carry a label, without the image itself. What earlier
+epochs had fitted is in the histories of the runs (params.yaml, memorisation).
+"""
+
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
+from pfml.evaluation.trained import Trained, read_trained
 from pfml.figures.style import BLUE, QUIET, VERMILION, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.figures.training import History, ends_labelled, mean_curve
+from pfml.report.ledger import read_history
 from pfml.report.names import method_name, share
+from pfml.retrieval.memorisation import label_fit, neighbourhoods, shares
+from pfml.settings.run import Run
+from pfml.wasserstein import unit
 
+COLUMNS = (
+    "method", "noise", "seed", "flipped", "fitted", "resisted", "clean_fitted", "clean_resisted", "centre_fitted",
+    "centre_resisted",
+)  # fmt: skip
 PLACES = (
     "resisted: lies in its true class", "neither", "fitted: lies in the wrong one",
     "in its true class after clean training",
 )  # fmt: skip
 LIKE_PAPER = 0.2  # the noise that is drawn, where the grid has several
+
+
+def nearest_centres(embeddings: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Label of the nearest class centre, the sample itself left out of its own: (q,). Unit embeddings (n, D)."""
+    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    own = sums[labels[asked]] - embeddings[asked]
+    similar = embeddings[asked] @ unit(sums).T
+    similar[:, np.bincount(labels, minlength=len(sums)) == 0] = -np.inf  # a class that noise has emptied has no centre
+    others = np.bincount(labels, minlength=len(sums))[labels[asked]] > 1
+    similar[np.arange(len(asked)), labels[asked]] = np.where(others, (embeddings[asked] * unit(own)).sum(1), -np.inf)
+    return similar.argmax(1)
+
+
+def memorisation(runs: Sequence[Run]) -> list[dict]:
+    """A row (COLUMNS) per noisy run; the clean columns are None without a finished clean run of method and seed.
+
+    Raises:
+        ValueError: a run belongs to another configuration, or its images are not those of the clean run.
+    """
+    clean = {(run.method, run.seed): run for run in runs if not run.noise}
+    rows = []
+    for run in runs:
+        if run.noise:
+            reference = clean.get((run.method, run.seed))
+            rows.append(_row(read_trained(run), read_trained(reference) if reference else None))
+    return rows
+
+
+def _row(trained: Trained, reference: Trained | None) -> dict:
+    flipped = np.flatnonzero(trained.labels != trained.true_labels)
+    given, true = trained.labels[flipped], trained.true_labels[flipped]
+    measured = [len(flipped), *label_fit(trained.train, trained.labels, trained.true_labels)]
+    if reference is None:
+        measured += [None, None]
+    elif np.array_equal(reference.train_items, trained.train_items):
+        measured += shares(neighbourhoods(reference.train, reference.labels, flipped), given, true)
+    else:
+        raise ValueError(f"{reference.run.name}: expected the training images of {trained.run.name}, found others")
+    measured += shares(nearest_centres(trained.train, trained.labels, flipped), given, true)
+    return dict(zip(COLUMNS, [trained.run.method, float(trained.run.noise), trained.run.seed, *measured]))
+
+
+def write_memorisation(rows: Sequence[dict], path: str | Path) -> None:
+    """A line per noisy run; shares as fractions with four digits."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            measured = {key: "" if row[key] is None else f"{row[key]:.4f}" for key in COLUMNS[4:]}
+            writer.writerow(dict(row) | measured)
+
+
+def histories_of(runs: Sequence[Run]) -> list[History]:
+    """(method, noise, rows with epoch, recall@1 and, where training counted them, fitted) of every trained run.
+
+    Raises:
+        OSError: a run without history. ValueError: a history that is no table of numbers.
+    """
+    return [(run.method, float(run.noise), read_history(run.paths().model / "history.csv")) for run in runs]
 
 
 def memorisation_figure(rows: Sequence[Mapping], histories: Sequence[History], path: str | Path) -> None:
@@ -21,8 +103,7 @@ def memorisation_figure(rows: Sequence[Mapping], histories: Sequence[History], p
     their true class.
 
     Args:
-        rows: of pfml.views.memorisation. histories: (method, noise, rows with epoch, recall@1 and, where it was looked
-            at, fitted) per run.
+        rows: of `memorisation`. histories: of `histories_of`; `fitted` only in epochs that asked for it.
     """
     noise = min({row["noise"] for row in rows}, key=lambda n: (abs(n - LIKE_PAPER), n), default=None)
     means = sorted(over_seeds(rows, noise).items(), key=lambda item: item[1]["resisted"])

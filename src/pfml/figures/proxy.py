@@ -1,4 +1,7 @@
-"""Proxies among the training embeddings that they stand for, in two principal components, a panel per method."""
+"""Proxies among the training embeddings that they stand for, in two principal components, a panel per method.
+
+Methods and classes are chosen by rule, never by result.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pfml.evaluation.trained import Trained, class_names, evenly_spaced, read_trained, runs_of
 from pfml.figures.style import CLASS_LOOKS, QUIET, figure_style, new_figure, nothing, save_figure
 from pfml.report.names import method_name, share
+from pfml.settings.run import Run
+from pfml.wasserstein import class_wasserstein
+
+CLASSES = 4  # evenly spaced training classes
+METHODS = ("pfml", "cpml", "soft_triple", "proxy_anchor")
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}  # the markers in words
 NAME = 40  # letters of a class name in the legend
@@ -26,6 +35,37 @@ class Shown:
     true_labels: np.ndarray
     proxies: Mapping[int, np.ndarray]
     w2: Mapping[int, float | None]
+
+
+def proxy_view(grid: Sequence[Run], dataset: str) -> tuple[list[Shown], dict[int, str]]:
+    """Arguments of proxy_figure: METHODS, as far as they are in the grid and have proxies, at its lowest and its
+    highest noise, first seed.
+
+    Raises:
+        ValueError: a run belongs to another configuration.
+    """
+    noises = sorted({run.noise for run in grid if run.dataset == dataset})
+    runs = [runs_of(grid, dataset, noise) for noise in dict.fromkeys(noises[:1] + noises[-1:])]
+    networks = [read_trained(found[method]) for found in runs for method in METHODS if method in found]
+    networks = [trained for trained in networks if trained.proxies.size]
+    if not networks:
+        return [], {}
+    names = class_names(networks[0])
+    classes = [int(c) for c in evenly_spaced(networks[0].true_labels, CLASSES)]
+    return [_shown(trained, classes) for trained in networks], {c: names[c] for c in classes}
+
+
+def _shown(trained: Trained, classes: Sequence[int]) -> Shown:
+    rows = np.isin(trained.labels, classes)
+    w2 = {}
+    for c in classes:
+        own = trained.train[trained.labels == c]
+        enough = len(own) >= trained.proxies.shape[1]  # the distance pairs every proxy with an embedding of its own
+        w2[c] = class_wasserstein(trained.proxies[c], own) if enough else None
+    return Shown(
+        trained.run.method, float(trained.run.noise), trained.train[rows], trained.labels[rows],
+        trained.true_labels[rows], {c: trained.proxies[c] for c in classes}, w2,
+    )  # fmt: skip
 
 
 def proxy_figure(runs: Sequence[Shown], names: Mapping[int, str], path: str | Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pfml.labels.noise import corrupt_labels
+from pfml.labels.noise import check_labels
 
 
 def check_confusable(confusable: Sequence, num_classes: int, where: str = "confusable") -> list[np.ndarray]:
@@ -48,7 +48,7 @@ def nearest_classes(embeddings, labels, num_classes: int, k: int) -> list[np.nda
             zero, or a class whose embeddings cancel.
     """
     embeddings = np.asarray(embeddings, dtype=np.float64)
-    truth, _ = corrupt_labels(labels, 0.0, 0, num_classes)
+    truth = check_labels(labels, num_classes)
     if embeddings.ndim != 2 or len(embeddings) != len(truth):
         raise ValueError(f"embeddings: expected ({len(truth)}, D), one line a label, found {embeddings.shape}")
     if not 1 <= k < num_classes:

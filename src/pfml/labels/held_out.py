@@ -1,6 +1,6 @@
-"""Labels of a run that holds its validation classes out (train.hold_out)."""
+"""Labels for runs that train without their validation classes (train.hold_out)."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,32 +9,34 @@ from pfml.labels.confusable import keep_classes
 from pfml.labels.noise_kinds import corrupt
 
 
-def among_kept(
-    kind: str, fraction: float, seed: int, train: pd.DataFrame, kept: np.ndarray, classes: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a run that trains without its validation classes: numbered anew, no label points to one of these.
+def labels_without_held_out(
+    manifest: pd.DataFrame, kind: str, fraction: float, seed: int, confusable: Sequence | None = None
+) -> pd.DataFrame:
+    """The manifest with two further columns, the labels of a run that trains without the validation classes: kept_true
+    and kept_noisy, numbered anew from 0 over the other training classes; -1 for images that such a run does not train
+    on.
 
-    Drawn kinds are drawn anew among the kept classes, so that the share moved is exact. A listed label that would point
-    to a class that is held out leaves the true one.
+    Drawn kinds are drawn anew among the kept classes, so that the share moved is exact and no label points to a class
+    that is held out. A listed label that would point to such a class leaves the true one.
 
     Args:
-        train: lines of the manifest's training half.
-        kept: (n,) bool, lines whose class trains.
-        classes: the file of the second table of `noise_tables`; read for semantic noise only.
-
-    Returns:
-        true and noisy labels of the kept lines, (k,) int64, numbered from 0.
+        manifest: columns of pfml.labels.noise.noise_manifest.
+        kind: of pfml.labels.noise_kinds.KINDS.
+        confusable: of kind semantic, labels for each training class.
     """
-    labels, truth = np.unique(train.loc[kept, "true_label"], return_inverse=True)
-    if not fraction or kind in ("uniform", "pairflip"):
-        settings = {"fraction": fraction, "seed": seed}
-    elif kind == "semantic":
-        rows = pd.read_csv(classes, dtype={"confusable": str}, keep_default_na=False)["confusable"]
-        confusable = keep_classes([[int(label) for label in row.split()] for row in rows], labels)
-        settings = {"fraction": fraction, "seed": seed, "confusable": confusable}
-    else:
-        listed = train.loc[kept, "noisy_label"].to_numpy()
+    kept = (manifest["split"] == "train") & ~manifest["validation"]
+    labels, truth = np.unique(manifest.loc[kept, "true_label"], return_inverse=True)
+    if not fraction:
+        kind, settings = "uniform", {"fraction": 0.0, "seed": seed}
+    elif kind == "list":
+        listed = manifest.loc[kept, "noisy_label"].to_numpy()
         places = np.searchsorted(labels, listed).clip(max=len(labels) - 1)
         settings = {"noisy": np.where(labels[places] == listed, places, truth)}
-    noisy, _ = corrupt(kind if fraction else "uniform", truth, len(labels), **settings)
-    return truth, noisy
+    else:
+        settings = {"fraction": fraction, "seed": seed}
+        if kind == "semantic":
+            settings["confusable"] = keep_classes(confusable, labels)
+    noisy, _ = corrupt(kind, truth, len(labels), **settings)
+    found = manifest.assign(kept_true=-1, kept_noisy=-1)
+    found.loc[kept, "kept_true"], found.loc[kept, "kept_noisy"] = truth, noisy
+    return found

@@ -4,6 +4,26 @@ import numpy as np
 import pandas as pd
 
 
+def check_labels(labels, num_classes: int) -> np.ndarray:
+    """`labels` as a new vector (n,) int64.
+
+    Raises:
+        ValueError: no vector of integers in [0, num_classes).
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: expected a vector of integers, found {labels.dtype} of shape {labels.shape}")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
+        raise ValueError(f"labels: expected 0 to {num_classes - 1}, found {labels.min()} to {labels.max()}")
+    return labels.astype(np.int64)
+
+
+def check_fraction(fraction: float) -> None:
+    """Raises ValueError for a fraction outside [0, 1)."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction: expected a value in [0, 1), found {fraction}")
+
+
 def corrupt_labels(labels, fraction: float, seed: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Move exactly round(fraction * n) samples, each to a uniformly drawn other class.
 
@@ -19,25 +39,19 @@ def corrupt_labels(labels, fraction: float, seed: int, num_classes: int) -> tupl
     Raises:
         ValueError: fraction outside [0, 1), labels out of range, or a single class and a fraction above 0.
     """
-    labels = np.asarray(labels)
-    if not 0 <= fraction < 1:
-        raise ValueError(f"fraction: expected a value in [0, 1), found {fraction}")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: expected a vector of integers, found {labels.dtype} of shape {labels.shape}")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
-        raise ValueError(f"labels: expected 0 to {num_classes - 1}, found {labels.min()} to {labels.max()}")
-    moved = round(fraction * len(labels))
+    check_fraction(fraction)
+    noisy = check_labels(labels, num_classes)
+    moved, mask = round(fraction * len(noisy)), np.zeros(len(noisy), dtype=bool)
     if moved and num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2 to move labels between, found {num_classes}")
-    noisy, mask = labels.astype(np.int64), np.zeros(len(labels), dtype=bool)
     if not moved:
         return noisy, mask
     # Raw Philox output and a stable sort: numpy guarantees the bit stream of a generator for ever, its
     # `permutation` and `integers` only within a version.
-    bits = np.random.Philox(key=seed).random_raw(len(labels) + moved)
-    mask[np.argsort(bits[: len(labels)], kind="stable")[:moved]] = True
+    bits = np.random.Philox(key=seed).random_raw(len(noisy) + moved)
+    mask[np.argsort(bits[: len(noisy)], kind="stable")[:moved]] = True
     # The bias of the remainder is num_classes / 2**64. A shift of 1 .. num_classes - 1 never gives the own class.
-    shift = 1 + (bits[len(labels) :] % np.uint64(num_classes - 1)).astype(np.int64)
+    shift = 1 + (bits[len(noisy) :] % np.uint64(num_classes - 1)).astype(np.int64)
     noisy[mask] = (noisy[mask] + shift) % num_classes
     return noisy, mask
 

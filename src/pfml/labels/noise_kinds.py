@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pfml.labels.confusable import check_confusable
-from pfml.labels.noise import corrupt_labels, noise_manifest
+from pfml.labels.noise import check_fraction, check_labels, corrupt_labels, noise_manifest
 
 KINDS = {  # what each needs beside labels and num_classes
     "uniform": ("fraction", "seed"),
@@ -74,8 +74,8 @@ def semantic(
         ValueError: as corrupt_labels; confusable of another length, with a class out of range, twice or the class
             itself; or more samples to move than stand in classes that have a confusable one.
     """
-    truth, _ = corrupt_labels(labels, 0.0, seed, num_classes)  # checks the labels
-    corrupt_labels(truth[:0], fraction, seed, num_classes)  # checks the fraction
+    check_fraction(fraction)
+    truth = check_labels(labels, num_classes)
     targets = check_confusable(confusable, num_classes)
     moved, choices = round(fraction * len(truth)), np.array([len(t) for t in targets], dtype=np.uint64)
     movable = choices[truth] > 0
@@ -100,7 +100,7 @@ def as_listed(labels, noisy, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: not one label in [0, num_classes) for each sample.
     """
-    truth, _ = corrupt_labels(labels, 0.0, 0, num_classes)
+    truth = check_labels(labels, num_classes)
     noisy = np.asarray(noisy)
     if noisy.shape != truth.shape or noisy.dtype.kind not in "iu":
         raise ValueError(

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pfml.labels.noise import corrupt_labels
+from pfml.labels.noise import check_labels
 from pfml.labels.report import noise_report
 
 
@@ -79,7 +79,7 @@ def import_list(path: Path, names: Sequence[str], labels, num_classes: int, numb
         ValueError: what makes a list unusable: a line without an integer label, one image with two labels, no image
             that is known, a numbering that fits worse than the other one, or more labels than classes with "matched".
     """
-    truth, _ = corrupt_labels(labels, 0.0, 0, num_classes)
+    truth = check_labels(labels, num_classes)
     if len(names) != len(truth) or len(set(names)) != len(names):
         raise ValueError(
             f"names: expected {len(truth)} different ones, one a label, found {len(set(names))} among {len(names)}"

@@ -3,13 +3,44 @@ settings on, so that the test half is never looked at for that.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from pfml.images.packed import read_items
+from pfml.labels import verify
 from pfml.labels.folds import validation_folds
+
+
+def write_split(
+    name: str, raw: Path, folder: Path, train_classes: int | None, validation_classes: int, folds: int
+) -> str:
+    """Split the dataset in `raw` into `folder`/<name>.csv, with a report on it in <name>.json.
+
+    Returns:
+        the report in words.
+
+    Raises:
+        ValueError: as zero_shot_split.
+    """
+    items = read_items(raw)
+    classes = training_classes(train_classes, items)
+    table = zero_shot_split(items, content(items, raw), classes, validation_classes, folds)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / f"{name}.csv", index=False)
+    found = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    return verify.text(found, name)
+
+
+def training_classes(asked: int | None, items: pd.DataFrame) -> int | None:
+    """How many classes, the first in official order, are the training half: `asked`, or half of them, rounded down;
+    None where the items have a column split.
+    """
+    return asked if asked or "split" in items else items["class_id"].nunique() // 2
 
 
 def zero_shot_split(

@@ -1,43 +1,72 @@
 """From the `noise` section of params.yaml to the labels that training sees, and to a line about each class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pfml.images.packed import open_images, read_items
 from pfml.labels.confusable import nearest_classes, read_confusable
+from pfml.labels.held_out import labels_without_held_out
 from pfml.labels.noise_kinds import kind_manifest
 from pfml.labels.noise_list import ImportedList, import_list
 from pfml.labels.report import noise_report
-from pfml.settings.schema import Noise
 
 SMALL = 8  # pixels a side of the pictures that stand in for embeddings
 
 
+def write_labels(dataset: str, noise: float, seed: int, settings: Mapping, hold_out: bool, root: Path = Path()) -> str:
+    """Write data/noise/<dataset>-<noise>-<seed>.csv and ...-classes.csv, the two tables of `noise_tables`.
+
+    Returns:
+        how many labels moved, in words.
+
+    Raises:
+        ValueError: as noise_tables.
+    """
+    raw, folder = Path("data/raw", dataset), Path("data/noise")
+    split = pd.read_csv(f"data/split/{dataset}.csv", dtype={"class_name": str}, na_filter=False)
+    items = read_items(raw)
+    names = items["name" if "name" in items else "item"].map(str)
+    labels, classes, imported = noise_tables(
+        split, settings, noise, seed, dataset, names, open_images(raw), root, hold_out
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    labels.to_csv(folder / f"{dataset}-{noise}-{seed}.csv", index=False)
+    classes.to_csv(folder / f"{dataset}-{noise}-{seed}-classes.csv", index=False, float_format="%.6g")
+    moved = f"{dataset}: {labels['corrupted'].sum()} of {classes['n'].sum()} training labels moved"
+    emptied = f"{classes['emptied'].sum()} classes emptied"
+    return f"{moved}\n{dataset}: {imported if imported else emptied}"
+
+
 def noise_tables(
     split: pd.DataFrame,
-    asked: Noise,
-    fraction: str,
+    settings: Mapping,
+    fraction: float,
     seed: int,
     name: str,
     names: Sequence[str],
     images: Sequence,
     root: Path = Path(),
+    hold_out: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, ImportedList | None]:
     """The labels of every image, and what noise did to each training class.
 
     Args:
         split: table of zero_shot_split.
-        fraction: as the grid writes it; the places in `asked` may hold it as {noise}. 0 leaves all labels, of any kind.
+        settings: section `noise` of params.yaml.
+        fraction: as the grid writes it, 0 or 0.0; paths in `settings` may hold it as {noise}. 0 leaves all labels.
         name: of the dataset, {dataset} in those places.
         names: (n,) of all images, as lists of noisy labels have them.
         images: images[i] is (height, width, 3) uint8; looked at only where small pictures decide what is confusable.
-        root: of the project; relative places start there.
+        root: of the project; relative paths start there.
+        hold_out: add the labels of runs that train without the validation classes.
 
     Returns:
-        the manifest (columns of pfml.labels.noise.noise_manifest); the classes (columns of pfml.labels.report, with
+        the manifest (columns of pfml.labels.noise.noise_manifest, with hold_out those of
+        pfml.labels.held_out.labels_without_held_out too); the classes (columns of pfml.labels.report, with
         class_id, class_name and, for semantic noise, confusable: labels separated by blanks); the list that was
         imported, or None.
 
@@ -47,39 +76,41 @@ def noise_tables(
     train = split[split["split"] == "train"]
     classes = train.drop_duplicates("class_id").sort_values("class_id")
     truth = np.searchsorted(classes["class_id"], train["class_id"])
-    share, imported, confusable = float(fraction), None, None
-    kind = asked.kind if share else "uniform"
-    place = lambda key: _place(key, getattr(asked, key), root, name, fraction)  # noqa: E731
-    settings = {"fraction": share, "seed": seed}
+    imported = confusable = None
+    kind = settings["kind"] if fraction else "uniform"
+    place = lambda key: _place(key, settings[key], root, name, fraction)  # noqa: E731
+    drawn = {"fraction": float(fraction), "seed": seed}
     if kind == "semantic":
-        if asked.confusable:
+        if settings["confusable"]:
             confusable = read_confusable(place("confusable"), classes["class_id"].tolist())
         else:
-            saved = asked.embeddings and place("embeddings")
+            saved = settings["embeddings"] and place("embeddings")
             vectors = _embeddings(saved, truth) if saved else small_pictures(images, train["item"])
-            if asked.neighbours >= len(classes):
+            if settings["neighbours"] >= len(classes):
                 raise ValueError(
                     f"noise.neighbours: expected 1 to {len(classes) - 1}, other classes of the {len(classes)} that "
-                    f"{name} trains on, found {asked.neighbours}"
+                    f"{name} trains on, found {settings['neighbours']}"
                 )
-            confusable = nearest_classes(vectors, truth, len(classes), asked.neighbours)
-        settings["confusable"] = confusable
+            confusable = nearest_classes(vectors, truth, len(classes), settings["neighbours"])
+        drawn["confusable"] = confusable
     if kind == "list":
         of_train = [names[item] for item in train["item"]]
-        imported = import_list(place("list"), of_train, truth, len(classes), asked.numbering)
+        imported = import_list(place("list"), of_train, truth, len(classes), settings["numbering"])
         if not imported.flipped:
             raise ValueError(f"{place('list')}: expected noisy labels, found the true ones of all images")
-        settings = {"noisy": imported.noisy}
-    manifest = kind_manifest(split, kind, **settings)
+        drawn = {"noisy": imported.noisy}
+    manifest = kind_manifest(split, kind, **drawn)
     noisy = manifest.loc[manifest["split"] == "train", "noisy_label"].to_numpy()
     table = noise_report(truth, noisy, len(classes))
     table.insert(1, "class_id", classes["class_id"].to_numpy())
     table.insert(2, "class_name", classes["class_name"].to_numpy())
     table["confusable"] = [" ".join(map(str, row)) for row in confusable] if confusable is not None else ""
+    if hold_out:
+        manifest = labels_without_held_out(manifest, kind, float(fraction), seed, confusable)
     return manifest, table, imported
 
 
-def _place(key: str, path: str, root: Path, name: str, fraction: str) -> Path:
+def _place(key: str, path: str, root: Path, name: str, fraction: float) -> Path:
     """Where a file of section `noise` is. ValueError if it is not there."""
     place = root / Path(path.format(dataset=name, noise=fraction)).expanduser()
     if not place.is_file():

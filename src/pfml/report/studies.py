@@ -16,12 +16,13 @@ from pfml.report.cross_validations import Result, read_results
 from pfml.report.ledger import Ledger, Record, read_ledger
 from pfml.report.study import Study, study_of
 from pfml.report.timings import Timed, read_timings
+from pfml.settings import ConfigError
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
 from pfml.settings.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset
 from pfml.settings.run import Run
 from pfml.settings.schema import Params
-from pfml.settings.validation import ConfigError, Loader
+from pfml.settings.validation import Loader
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pfml.report.ledger import Ledger, Sweep, read_ledger, summarise
 from pfml.settings.run import Run
-from pfml.settings.runs import ABLATION_AXES, ablation_base, ablation_runs, fold_runs, grid_runs, timing_runs
+from pfml.settings.runs import ablation_base, ablation_runs, fold_runs, grid_runs, timing_runs
 from pfml.settings.schema import Params
+from pfml.settings.study import ABLATION_AXES
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import yaml
 
+from pfml.settings import ConfigError, schema
 from pfml.settings import losses as loss_settings
-from pfml.settings import schema
 from pfml.settings import theory as theory_settings
 from pfml.settings import tune as tune_settings
-from pfml.settings.runs import ABLATION_AXES, ablation_runs, fold_runs, grid_runs, timing_runs, trial_run
-from pfml.settings.validation import ConfigError, Loader, check
+from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, timing_runs, trial_run
+from pfml.settings.validation import Loader, check
 
 
 def load_params(path: str | Path = "params.yaml") -> schema.Params:
@@ -86,7 +86,7 @@ def _check_names(params: schema.Params, path) -> None:
             raise ConfigError(
                 f"{path}: baseline.{name}: unknown method{hint} (valid: {', '.join(loss_settings.BASELINES)})"
             )
-    if not any(getattr(params.ablation, axis) for axis in ABLATION_AXES):
+    if not params.ablation.points:
         return
     base = (("noise", params.ablation.noise), ("field", "pfml"))
     for axis, value in base:
@@ -94,7 +94,7 @@ def _check_names(params: schema.Params, path) -> None:
         if str(value) not in map(str, getattr(params.grid, axis)):
             raise ConfigError(
                 f"{path}: ablation: its base run needs {value!r} in grid.{axis}, found {getattr(params.grid, axis)}; "
-                "add it, or empty the four lists under ablation"
+                "add it, or empty ablation.points"
             )
 
 

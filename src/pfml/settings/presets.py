@@ -1,20 +1,20 @@
 """The paper's own studies as small YAML files, laid over params.yaml: `make repro PRESET=<name>`, `make presets`.
 
 A preset with the key `over: <name>` is itself laid over that preset and says only what differs from it.
-`python -m pfml.settings.presets <name>` prints the same as one `dvc exp run` with every setting on its command line.
+`pfml presets <name>` prints the same as one `dvc exp run` with every setting on its command line.
 """
 
 import difflib
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
+from pfml.settings import ConfigError
 from pfml.settings.load import load_params, params_from
 from pfml.settings.overlay import merge, overrides, rewritten
-from pfml.settings.validation import ConfigError, Loader
+from pfml.settings.validation import Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
 
@@ -127,19 +127,7 @@ def command_line(name: str) -> str:
     return " \\\n  ".join(["dvc exp run", *(f"-S {shlex.quote(one)}" for one in found)])
 
 
-def main(arguments: list[str]) -> None:
-    try:
-        load_params(PARAMS)
-        if arguments:
-            print("\n\n".join(f"# {name}: {preset_title(name)}\n{command_line(name)}" for name in arguments))
-            return
-        width = max(map(len, preset_names()))
-        for name in preset_names():
-            print(f"{name.ljust(width)}  {preset_title(name)}")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def listing() -> str:
+    """A line for each preset: its name and its title."""
+    width = max(map(len, preset_names()))
+    return "\n".join(f"{name.ljust(width)}  {preset_title(name)}" for name in preset_names())

@@ -5,8 +5,8 @@ the first image is fetched, and not hours later in the run that needs it.
 import json
 from collections.abc import Iterable
 
+from pfml.settings import ConfigError
 from pfml.settings.run import Run
-from pfml.settings.validation import ConfigError
 
 
 def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:

@@ -1,5 +1,7 @@
-"""A run is one training run with everything that decides its result; its digest names that configuration in result
-files, checkpoints and MLflow, so that a result is never taken because of its file name.
+"""A run is one training with everything that decides its result.
+
+The digest of a run names its configuration in result files, checkpoints and MLflow, so that a result is never taken
+because of its file name.
 """
 
 import hashlib
@@ -10,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-# Settings of `train` that came later, at the value that changes nothing: left out there, so that digests stay.
+# Settings of `train` that came after the first digests, each at the value that changes nothing. `config` leaves a
+# setting out where it has this value, so that digests stay.
 LATER = {"momentum": 0.0, "deterministic": True}
 
 
@@ -19,6 +22,8 @@ class Run:
     """One training run. `loss`, `train` and `model` hold its resolved settings, `axis`/`value` its ablation point,
     `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none), `data` how its images
     were made (empty: glyphs), `fold` of `folds` the part of the training half that validates (None: no fold).
+    `label_fit_every` says after how many epochs training measures how many wrong labels it has fitted (0: never); it
+    changes no result and is no part of the configuration.
     """
 
     study: str
@@ -37,13 +42,19 @@ class Run:
     data: Mapping = field(default_factory=dict, hash=False)
     fold: int | None = None
     folds: int = 0
+    label_fit_every: int = 0
 
     @property
     def name(self) -> str:
         if self.fold is not None:
             return f"{self.repeat}-fold-{self.fold}"
-        point = f"-{self.axis}-{self.value}" if self.axis else ""
+        point = f"-{self.point}" if self.axis else ""
         return f"{self.dataset}-{self.method}-{self.noise}-{self.seed}{point}"
+
+    @property
+    def point(self) -> str:
+        """The entry of ablation.points that asked for the run, such as alpha-4."""
+        return f"{self.axis}-{self.value}" if self.axis else ""
 
     @property
     def repeat(self) -> str:
@@ -94,6 +105,32 @@ class Run:
     def paths(self) -> "RunPaths":
         return RunPaths(self)
 
+    def as_json(self) -> dict:
+        """The run as its file in data/plan/runs/ has it."""
+        return {
+            "name": self.name, "dataset": self.dataset, "method": self.method, "noise": self.noise, "seed": self.seed,
+            "axis": self.axis, "value": self.value, "fold": self.fold, "digest": self.digest, "config": self.config,
+            "memorisation": {"every": self.label_fit_every},
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, saved: Mapping, study: str) -> "Run":
+        """The run that `as_json` wrote.
+
+        Raises:
+            ValueError: the digest belongs to another configuration.
+        """
+        config = saved["config"]
+        run = cls(
+            study=study, **{key: saved[key] for key in ("dataset", "method", "noise", "seed", "axis", "value", "fold")},
+            loss_name=config["loss_name"], loss=config["loss"], train=LATER | config["train"], model=config["model"],
+            validation_classes=config.get("validation_classes", 0), noise_kind=config.get("noise_kind", {}),
+            data=config.get("data", {}), folds=config.get("folds", 0), label_fit_every=saved["memorisation"]["every"],
+        )  # fmt: skip
+        if run.digest != saved["digest"]:
+            raise ValueError(f"digest: expected {run.digest}, that of its config, found {saved['digest']}")
+        return run
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -103,20 +140,20 @@ class RunPaths:
 
     @property
     def model(self) -> Path:
-        c = self.run
-        if c.axis:
-            return Path("models/ablation", c.axis, f"{c.value}-{c.seed}")
-        if c.fold is not None:
-            return Path("models/grid", c.dataset, "mlrc", f"{c.method}-{c.seed}", str(c.fold))
-        return Path("models/grid", c.dataset, f"{c.method}-{c.noise}-{c.seed}")
+        run = self.run
+        if run.axis:
+            return Path("models/ablation", f"{run.point}-{run.seed}")
+        if run.fold is not None:
+            return Path("models/folds", run.dataset, f"{run.method}-{run.seed}", str(run.fold))
+        return Path("models/grid", run.dataset, f"{run.method}-{run.noise}-{run.seed}")
 
     @property
     def result(self) -> Path:
         """The folds of one cross validation share a file."""
-        c = self.run
-        if c.fold is not None:
-            return Path("reports/runs", c.study, "mlrc", f"{c.repeat}.json")
-        return Path("reports/runs", c.study, "ablation" if c.axis else "", f"{c.name}.json")
+        run = self.run
+        if run.fold is not None:
+            return Path("reports/runs", run.study, "mlrc", f"{run.repeat}.json")
+        return Path("reports/runs", run.study, "ablation" if run.axis else "", f"{run.name}.json")
 
     @property
     def history(self) -> Path:
@@ -124,26 +161,19 @@ class RunPaths:
 
     @property
     def manifest(self) -> Path:
-        """What a run's labels are read from; a fold's run, whose labels are clean, reads the split itself."""
-        c = self.run
-        if c.fold is not None:
-            return Path("data/split", f"{c.dataset}.csv")
-        return Path("data/noise", f"{c.dataset}-{c.noise}-{c.seed}.csv")
-
-    @property
-    def noise_report(self) -> Path:
-        return self.manifest.with_name(f"{self.manifest.stem}-classes.csv")
+        """The file that holds a run's labels. A fold's run, whose labels are clean, reads the split itself."""
+        run = self.run
+        if run.fold is not None:
+            return Path("data/split", f"{run.dataset}.csv")
+        return Path("data/noise", f"{run.dataset}-{run.noise}-{run.seed}.csv")
 
 
 def inputs_digest(run: Run, root: Path = Path()) -> str:
-    """SHA-256 of the files that a run learns from: its labels, the report on its noise where labels are drawn anew
-    from it, and the meta.json of its images, which holds the digest of their content and how they are packed.
+    """SHA-256 of the files that a run learns from: its labels, and the meta.json of its images, which holds the digest
+    of their content and how they are packed.
     """
-    paths, state = run.paths(), hashlib.sha256()
-    read = [root / paths.manifest, root / "data/raw" / run.dataset / "meta.json"]
-    if run.train["hold_out"] and run.noise_kind.get("kind") == "semantic":
-        read.append(root / paths.noise_report)
-    for path in read:
+    state = hashlib.sha256()
+    for path in (root / run.paths().manifest, root / "data/raw" / run.dataset / "meta.json"):
         state.update(hashlib.sha256(path.read_bytes()).digest())
     return state.hexdigest()
 

@@ -1,7 +1,6 @@
 """What of a run's settings does not fit its dataset, and would else be found only once the images are fetched."""
 
-from pfml.settings import schema
-from pfml.settings.validation import ConfigError
+from pfml.settings import ConfigError, schema
 
 
 def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:

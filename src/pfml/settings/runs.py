@@ -1,17 +1,14 @@
-"""The training runs (runs) that params.yaml describes: of the grid, the ablations, cross validations, searches and
-timings.
-"""
+"""The training runs that params.yaml asks for: of the grid, the ablations, cross validations, searches and timings."""
 
 import difflib
 from dataclasses import replace
 
+from pfml.settings import ConfigError, schema
 from pfml.settings import losses as loss_settings
-from pfml.settings import schema
 from pfml.settings.run import Run
 from pfml.settings.run_checks import check_classes, check_images, held_out_classes
-from pfml.settings.validation import ConfigError, check
-
-ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
+from pfml.settings.study import parse_point
+from pfml.settings.validation import check
 
 
 def resolve(params: schema.Params, path, method: str, **point) -> Run:
@@ -40,7 +37,8 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
     return Run(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
         model=model.model_dump(), validation_classes=fixed, noise_kind=params.noise.settings(point["noise"]),
-        data={} if name == "glyphs" else params.dataset[name].settings(), **point,
+        data={} if name == "glyphs" else params.dataset[name].settings(), label_fit_every=params.memorisation.every,
+        **point,
     )  # fmt: skip
 
 
@@ -73,7 +71,7 @@ def fold_runs(params: schema.Params, path="params.yaml") -> list[Run]:
 
 
 def by_repeat(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Cells of `mlrc_cells` by study and cross validation, folds in order."""
+    """Runs of `fold_runs` by study and cross validation, folds in order."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.study, run.repeat), []).append(run)
@@ -135,16 +133,12 @@ def ablation_base(params: schema.Params, axis: str) -> tuple[float, list[Run]]:
 
 
 def ablation_runs(params: schema.Params, path="params.yaml") -> list[Run]:
-    """Every further run that an ablation axis asks for; the default value is the grid's own run and not repeated."""
-    runs = []
-    for axis in ABLATION_AXES:
-        values = getattr(params.ablation, axis)
-        if len(set(values)) < len(values):
-            raise ConfigError(f"{path}: ablation.{axis}: expected each value once, found {values}")
-        for value in values:
-            for seed in params.grid.seed:
-                runs.append(ablation_run(params, axis, value, seed, path))
-    return runs
+    """The runs of ablation.points, each point with every seed. The default value is a run of the grid, not repeated."""
+    return [
+        ablation_run(params, *parse_point(point), seed, path)
+        for point in params.ablation.points
+        for seed in params.grid.seed
+    ]
 
 
 def ablation_run(params: schema.Params, axis: str, value: float, seed: int, path="params.yaml") -> Run:
@@ -155,9 +149,14 @@ def ablation_run(params: schema.Params, axis: str, value: float, seed: int, path
         loss = check(loss_settings.FieldLoss, dict(base.loss) | change, "", path)
     except ConfigError as error:
         raise ConfigError(
-            f"{path}: ablation.{axis}: {value!r} cannot be used ({str(error).split(': ', 1)[1]})"
+            f"{path}: ablation.points: {axis}-{value} cannot be used ({str(error).split(': ', 1)[1]})"
         ) from None
     return replace(base, loss=loss.model_dump(), axis=axis, value=value)
+
+
+def planned_runs(params: schema.Params) -> list[Run]:
+    """Every run that the pipeline trains for a study: grid, ablations and folds."""
+    return grid_runs(params) + ablation_runs(params) + fold_runs(params)
 
 
 def find_run(runs: list[Run], name: str) -> Run:

@@ -1,8 +1,10 @@
 """The sections of params.yaml that say what is measured beside the grid."""
 
+import difflib
+import math
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from pfml.settings.values import Count, CountOrZero, Number, Section, one_of_each
 
@@ -31,12 +33,62 @@ class Memorisation(Section):
     every: CountOrZero
 
 
+ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
+
+
 class Ablation(Section):
+    """PFML with one setting moved. `points` are strings "<axis>-<value>", such as alpha-4 or delta_gap-0.1."""
+
     noise: Number
-    proxies_per_class: list[CountOrZero]
-    alpha: list[Number]
-    delta: list[Number]
-    delta_gap: list[Number]
+    points: list[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_list(cls, raw):
+        """Up to version 0.1 every axis was a list of its own."""
+        for axis in ABLATION_AXES:
+            if isinstance(raw, dict) and axis in raw:
+                values = raw[axis] if isinstance(raw[axis], list) else [raw[axis]]
+                points = ", ".join(f"{axis}-{value}" for value in values)
+                raise ValueError(
+                    f"ablation.{axis}: the four lists are one list now, each point once; expected "
+                    f"ablation.points: [{points}], found {axis}: {raw[axis]}"
+                )
+        return raw
+
+    @field_validator("points")
+    @classmethod
+    def _points(cls, points):
+        for point in points:
+            axis, value = parse_point(point)
+            if f"{axis}-{value}" != point:  # files are named after the spelling
+                raise ValueError(f"expected {axis}-{value}, found {point}")
+        return one_of_each(points) if points else points
+
+    def values(self, axis: str) -> list[int | float]:
+        """The values of one of ABLATION_AXES, in the order of `points`."""
+        return [value for name, value in map(parse_point, self.points) if name == axis]
+
+
+def parse_point(point: str) -> tuple[str, int | float]:
+    """alpha-4 -> ("alpha", 4).
+
+    Raises:
+        ValueError: no known axis, or no number behind it.
+    """
+    axis, _, text = point.partition("-")
+    if axis not in ABLATION_AXES:
+        near = difflib.get_close_matches(axis, ABLATION_AXES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"expected <axis>-<value> with an axis of {', '.join(ABLATION_AXES)}, found {point!r}{hint}")
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return axis, value
+    raise ValueError(f"expected a number behind {axis}-, found {point!r}")
 
 
 class Complexity(Section):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import yaml
 from pydantic import ValidationError
 
+from pfml.settings import ConfigError
+
 
 class Loader(yaml.SafeLoader):
     """YAML 1.2 floats, as DVC writes them: 1e-05 is a number, not a string."""
@@ -15,10 +17,6 @@ class Loader(yaml.SafeLoader):
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+"), list("-+.0123456789")
 )
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the text is one line for the user."""
 
 
 def check(kind, raw: Mapping, where: str, path="params.yaml"):

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -154,16 +155,16 @@ class Untracked:
 
 
 @contextmanager
-def tracked_run(run: Run, settings, dataset_digest: str, memory: Path):
+def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
     """The MLflow run of a training: a new one, or the one whose id the file `memory` remembers from an interruption.
 
     The run ends as FINISHED, as KILLED on Ctrl-C or a termination signal, as FAILED on an error. `settings` is the
     tracking section of params.yaml. A store that cannot be reached costs a warning, never the training.
     """
     tracker = Untracked()
-    if settings.enabled:
+    if settings["enabled"]:
         with store_may_fail(run.name):
-            tracker = _open_run(run, settings.experiment, dataset_digest, memory)
+            tracker = _open_run(run, settings["experiment"], dataset_digest, memory)
     status = "FAILED"
     try:
         yield tracker
@@ -190,26 +191,28 @@ def store_may_fail(what: str):
         )
 
 
-def log_search(params, method: str, trials, won, path: Path) -> None:
+def log_search(search, study: Mapping, trials, won, path: Path) -> None:
     """One run for a method's search in the experiment "<experiment>-<study>-tuning": budget and space as parameters,
     every trial a step of its metrics, the best trial's settings as parameters, the file of all trials as an artifact.
     A search that the store has already is not logged again; a store that cannot be reached costs a warning.
 
     Args:
-        params: of params.yaml. trials: of pfml.tuning, in their order. won: the best of them. path: their file.
+        search: pfml.tuning.Search. study: data/plan/study.json. trials: of pfml.tuning, in their order. won: the best
+            of them. path: their file.
     """
-    if not params.tracking.enabled:
+    tracking, method = study["tracking"], search.method
+    if not tracking["enabled"]:
         return
     with store_may_fail(f"search of {method}"):
         from mlflow.entities import Metric, Param, RunTag
 
-        client, experiment_id = open_store(f"{params.tracking.experiment}-{params.study}-tuning")
+        client, experiment_id = open_store(f"{tracking['experiment']}-{study['study']}-tuning")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         same = f"tags.trials_digest = '{digest}' and tags.method = '{method}' and attributes.status = 'FINISHED'"
         if client.search_runs([experiment_id], same, max_results=1):
             return
         now = int(time.time() * 1000)
-        space = {key: one.model_dump() for key, one in params.tune.space_of(method).items()}
+        space = {key: one.model_dump() for key, one in search.space.items()}
         settings = {"trials": len(trials), "trainings": len(trials) * len(won.noise), "best_trial": won.number}
         settings |= {f"best.{key}": value for key, value in won.settings.items()}
         settings |= {f"space.{key}": json.dumps(value) for key, value in space.items()}
@@ -219,8 +222,8 @@ def log_search(params, method: str, trials, won, path: Path) -> None:
             for name, values in (("val_map@r", trial.map_at_r), ("val_recall@1", trial.recall_at_1))
             for noise, value in zip(trial.noise, values)
         ] + [Metric("score", trial.score, now, trial.number) for trial in trials]
-        tags = {"method": method, "dataset": params.grid.dataset[0], "trials_digest": digest}
-        tags |= {"study": params.study, "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", "")}
+        tags = {"method": method, "dataset": search.dataset, "trials_digest": digest}
+        tags |= {"study": study["study"], "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", "")}
         run_id = client.create_run(experiment_id, run_name=f"search of {method}").info.run_id
         client.log_batch(
             run_id,

@@ -8,31 +8,30 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pfml.settings.run import Run, inputs_digest, project_root
-from pfml.settings.schema import Params
 from pfml.tracking.mlflow import git_commit, tracked_run
 
-# Code whose change makes a half-finished run's checkpoint worthless.
 NUMERIC_CODE = (
-    "losses/*.py",
-    "networks/*.py",
-    *(f"{name}.py" for name in ("training", "optimisation", "random_state", "models")),
-    *(f"{name}.py" for name in ("fitted_labels", "retrieval", "retrieval_ranks")),
-    *(f"data/{name}.py" for name in ("buffers", "crops", "images", "loader", "packed", "pictures", "samplers")),
-    *(f"data/{name}.py" for name in ("transforms", "held_out", "folds", "confusable", "noise", "noise_kinds")),
-)  # fmt: skip
+    "images",
+    "losses",
+    "retrieval",
+    "training",
+)  # a change there makes a checkpoint worthless
 
 
-def execute(run: Run, params: Params) -> None:
+def execute(run: Run, tracking: Mapping) -> None:
     """Train a run and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
 
     A killed run goes on from its last checkpoint, at the latest the end of an epoch, when it is started again with the
     same configuration, data and code. Exit code 130 when interrupted. Started by torchrun, the processes share the work
     and the first one writes; PFML_PROCESSES=4 in the environment starts torchrun.
+
+    Args:
+        tracking: section `tracking` of params.yaml.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint stays.
@@ -47,10 +46,10 @@ def execute(run: Run, params: Params) -> None:
 
     folder = project_root() / ".checkpoints" / run.digest
     with joined_ranks() as ranks, single_writer(folder, run.name, stop) if ranks.first else nullcontext():
-        _train_and_write(run, params, folder, stop, ranks)
+        _train_and_write(run, tracking, folder, stop, ranks)
 
 
-def _train_and_write(run: Run, params: Params, folder: Path, stop, ranks) -> None:
+def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> None:
     import torch
 
     from pfml.training.batches.run_data import load_run_data
@@ -58,14 +57,14 @@ def _train_and_write(run: Run, params: Params, folder: Path, stop, ranks) -> Non
 
     data = load_run_data(run)
     dataset_digest = json.loads(Path("data/raw", run.dataset, "meta.json").read_text())["digest"][:32]
-    fingerprint = work_fingerprint(run, looks=params.memorisation.every)
+    fingerprint = work_fingerprint(run)
     state = ranks.from_first(load_state(folder / "state.pt", fingerprint) if ranks.first else None)
     if state and ranks.first:
         inside = f", step {state['unfinished'][0]} of the next" if state["unfinished"][0] else ""
         say(run, f"goes on after epoch {len(state['history'])}{inside}")
     elif ranks.first:  # a run of other data or code, if there was one, is not this one
         (folder / "mlflow_run").unlink(missing_ok=True)
-    tracked = tracked_run(run, params.tracking, dataset_digest, folder / "mlflow_run") if ranks.first else nullcontext()
+    tracked = tracked_run(run, tracking, dataset_digest, folder / "mlflow_run") if ranks.first else nullcontext()
     with tracked as tracker:
         progress = Progress(run, len(state["history"]) if state else 0)
 
@@ -79,7 +78,7 @@ def _train_and_write(run: Run, params: Params, folder: Path, stop, ranks) -> Non
                 write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
 
         try:
-            trained = train(run, data, state, save, report, stop, ranks, params.memorisation.every)
+            trained = train(run, data, state, save, report, stop, ranks, run.label_fit_every)
         except Interrupted as interruption:
             print(interruption, file=sys.stderr)
             sys.exit(130)
@@ -128,16 +127,16 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
 
 
 def numeric_code() -> list[Path]:
-    """The files of NUMERIC_CODE."""
-    package = Path(__file__).parent
-    return [path for pattern in NUMERIC_CODE for path in sorted(package.glob(pattern))]
+    """Every module of the packages in NUMERIC_CODE."""
+    package = Path(__file__).parents[1]
+    return [path for name in NUMERIC_CODE for path in sorted((package / name).rglob("*.py"))]
 
 
-def work_fingerprint(run: Run, code: Sequence[Path] | None = None, looks: int = 0) -> str:
+def work_fingerprint(run: Run, code: Sequence[Path] | None = None) -> str:
     """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers (all of
-    it, unless given), epochs between looks at wrong labels.
+    it, unless given), epochs between measurements of fitted labels.
     """
-    parts = [run.digest.encode(), inputs_digest(run).encode(), str(looks).encode()]
+    parts = [run.digest.encode(), inputs_digest(run).encode(), str(run.label_fit_every).encode()]
     parts += [path.read_bytes() for path in (numeric_code() if code is None else code)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -10,9 +10,6 @@ import pandas as pd
 import torch
 
 from pfml.images.packed import ArrayImages, PackedImages, open_images
-from pfml.labels.folds import fold_rows
-from pfml.labels.held_out import among_kept
-from pfml.labels.noise import noise_manifest
 from pfml.settings.run import Run
 from pfml.training.batches.pictures import PackedPictures, Pictures, TensorPictures
 from pfml.training.batches.transforms import TRANSFORMS
@@ -44,45 +41,60 @@ class RunData:
 
 
 def load_run_data(run: Run, root: Path = Path()) -> RunData:
-    """The data of a run, from data/raw and the noise manifest; of a fold's run from the split.
+    """The data of a run, from data/raw and the labels that the stage `noise` wrote; of a fold's run from the split.
 
-    With train.hold_out the validation classes leave the training half and the noise is drawn anew among the
-    remaining classes, so that no label points to a class that is not trained. In a fold its classes are those.
+    With train.hold_out the validation classes leave the training half, in a fold the classes of the fold.
 
     Raises:
-        ValueError: images that train.transform cannot take, or a split without the run's fold.
+        ValueError: images that train.transform cannot take, a split without the run's fold, or a file of labels that
+            was written without those of runs that hold classes out.
     """
     images = open_images(root / "data/raw" / run.dataset)
-    manifest = read_manifest(run, root)
-    train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
+    rows = read_labels(run, root)
+    test = rows[rows["split"] == "test"]
+    train = rows[rows["train_label"] >= 0]
+    validation = rows[(rows["split"] == "train") & (rows["train_label"] < 0)]
 
     def half(rows: pd.DataFrame, labels) -> Half:
         return Half(pictures_of(images, rows["item"].to_numpy(), run.train), torch.as_tensor(np.array(labels)))
 
-    if not run.train["hold_out"]:
-        truth = train["true_label"].to_numpy(copy=True)
-        learned, measured = half(train, train["noisy_label"]), half(test, test["true_label"])
-        return RunData(learned, measured, None, int(truth.max()) + 1, torch.from_numpy(truth))
-    kept = ~train["validation"].to_numpy()
-    kind = run.noise_kind.get("kind", "uniform")
-    truth, noisy = among_kept(kind, run.noise, run.seed, train, kept, root / run.paths().noise_report)
-    held_out = np.unique(train.loc[~kept, "true_label"], return_inverse=True)[1]
+    truth = torch.as_tensor(train["train_truth"].to_numpy(copy=True))
     return RunData(
-        half(train[kept], noisy),
+        half(train, train["train_label"]),
         half(test, test["true_label"]),
-        half(train[~kept], held_out),
+        half(validation, np.unique(validation["true_label"], return_inverse=True)[1]) if len(validation) else None,
         int(truth.max()) + 1,
-        torch.as_tensor(np.array(truth)),
+        truth,
     )
 
 
-def read_manifest(run: Run, root: Path = Path()) -> pd.DataFrame:
-    """Labels of every image and who validates (columns of pfml.labels.noise.noise_manifest)."""
-    manifest = pd.read_csv(root / run.paths().manifest)
-    if run.fold is None:
-        return manifest
-    _, validation = fold_rows(manifest, run.fold)
-    return noise_manifest(manifest.assign(validation=validation), 0.0, run.seed)
+def read_labels(run: Run, root: Path = Path()) -> pd.DataFrame:
+    """One line an image of the dataset: item, split, true_label (of test images their class, numbered from 0), and what
+    the run trains on, train_truth and train_label: the true and the (noisy) label of its training images, numbered from
+    0; -1 for all others.
+
+    Raises:
+        ValueError: as load_run_data.
+    """
+    path = root / run.paths().manifest
+    rows = pd.read_csv(path)
+    if run.fold is not None:
+        folds = sorted(set(rows.get("fold", ())) - {-1})
+        if run.fold not in folds:
+            raise ValueError(f"{path}: fold: expected one of {folds}, found {run.fold}")
+        rows["true_label"] = rows.groupby("split")["class_id"].rank(method="dense").astype("int64") - 1
+        kept = (rows["split"] == "train") & (rows["fold"] != run.fold)
+        rows["train_truth"] = -1
+        rows.loc[kept, "train_truth"] = np.unique(rows.loc[kept, "class_id"], return_inverse=True)[1]
+        return rows.assign(train_label=rows["train_truth"])
+    if run.train["hold_out"]:
+        if "kept_true" not in rows:
+            raise ValueError(f"{path}: expected columns kept_true and kept_noisy for train.hold_out; run dvc repro")
+        return rows.assign(train_truth=rows["kept_true"], train_label=rows["kept_noisy"])
+    train = rows["split"] == "train"
+    return rows.assign(
+        train_truth=rows["true_label"].where(train, -1), train_label=rows["noisy_label"].where(train, -1)
+    )
 
 
 def pictures_of(images: ArrayImages | PackedImages, items: np.ndarray, recipe: dict) -> Pictures:

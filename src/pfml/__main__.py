@@ -1,0 +1,7 @@
+"""`python -m pfml`: the command `pfml`."""
+
+import sys
+
+from pfml.cli import main
+
+sys.exit(main())

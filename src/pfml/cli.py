@@ -1,0 +1,115 @@
+"""The command `pfml`: one function a sub-command. Each imports what it needs itself, so that `pfml --help` is quick."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from pfml import __version__
+
+PIPELINE = ("dvc", "mlflow", "pydantic", "yaml")  # modules of the extra `pipeline` that tell whether it is installed
+
+
+def repro(jobs: int, preset: str | None) -> None:
+    """run the pipeline: whatever is out of date, from dataset to reports/"""
+    options = [f"-j{jobs}"] * bool(jobs) + [f"--preset={preset}"] * bool(preset)
+    # This process becomes the launcher, whose trainings look for its name above them. Like a stage, it runs the code of
+    # the project that it works in.
+    os.environ["PYTHONPATH"] = "src"
+    os.execv(sys.executable, [sys.executable, "-m", "pfml.launch", *options])
+
+
+def presets(names: list[str]) -> None:
+    """list the paper's own studies; with names, print each as one `dvc exp run`"""
+    from pfml.settings.load import load_params
+    from pfml.settings.presets import PARAMS, command_line, listing, preset_title
+
+    load_params(PARAMS)
+    commands = {name: command_line(name) for name in names}
+    print("\n\n".join(f"# {name}: {preset_title(name)}\n{one}" for name, one in commands.items()) or listing())
+
+
+def tune() -> None:
+    """print the best settings that the search found, as they would stand in params.yaml"""
+    import yaml
+
+    from pfml.settings.load import load_params
+    from pfml.tuning import best_settings
+
+    folder = Path("reports/tuning", load_params().grid.dataset[0])
+    found = best_settings(folder)
+    if not found:
+        sys.exit(f"error: {folder}: no search has run; `make repro PRESET=glyphs-tune` runs one")
+    print(yaml.safe_dump(found, sort_keys=False), end="")
+
+
+def ui() -> None:
+    """browse the runs in MLflow, at http://127.0.0.1:5000 or the port that PORT names"""
+    from pfml.tracking.ui import serve
+
+    serve()
+
+
+JOBS = {"type": int, "default": 0, "metavar": "N", "help": "runs at a time (default: one per GPU, else one per core)"}
+PRESET = {"metavar": "NAME", "help": "lay presets/NAME.yaml over params.yaml first (`pfml presets` lists them)"}
+NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
+COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
+    (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET}),
+    (presets, {("names",): NAMES}),
+    (tune, {}),
+    (ui, {}),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command.
+
+    Args:
+        arguments: those behind `pfml`; None: those of this process.
+
+    Returns:
+        the exit code: 2 for a wrong setting, folder or argument, 1 where the pipeline's packages are not installed.
+    """
+    given = _parser().parse_args(arguments)
+    if given.command is None:
+        _parser().print_help()
+        return 0
+    options = {name: value for name, value in vars(given).items() if name != "command"}
+    if missing := [name for name in PIPELINE if find_spec(name) is None]:
+        return _error(
+            f"pfml {given.command.__name__} needs packages that are not installed ({', '.join(missing)}): "
+            "pip install 'pfml[pipeline]'",
+            1,
+        )
+    if not Path("params.yaml").is_file():
+        return _error(f"{Path.cwd()}: expected params.yaml here, found none; run from the project's root", 2)
+    from pfml.settings.validation import ConfigError
+
+    try:
+        given.command(**options)
+        sys.stdout.flush()
+    except ConfigError as error:
+        return _error(error, 2)
+    except BrokenPipeError:  # `pfml presets | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pfml", description="The reproduction of PFML, from the project's root.")
+    parser.add_argument("--version", action="version", version=f"pfml {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="sub-commands", metavar="COMMAND")
+    for function, options in COMMANDS:
+        one = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        one.set_defaults(command=function)
+        for names, about in options.items():
+            one.add_argument(*names, **about)
+    return parser
+
+
+def _error(message, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
