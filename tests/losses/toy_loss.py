@@ -54,8 +54,7 @@ def add_toy_loss(folder: Path) -> list[Path]:
         the three files.
     """
     file, registry, params = (
-        folder / name
-        for name in ("src/pfml/losses/baselines/toy.py", "src/pfml/losses/__init__.py", "params.yaml")
+        folder / name for name in ("src/pfml/losses/baselines/toy.py", "src/pfml/losses/__init__.py", "params.yaml")
     )
     file.write_text(TOY)
     registry.write_text(_after(registry.read_text(), "PLACES = {", "    ", '    "toy": "baselines.toy.Toy",\n'))
