@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-TOY = '''"""Toy: a contrastive loss on cosines, for tests and as an example."""
+TOY = '''"""Toy: a contrastive loss on cosines."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,15 +14,7 @@ from pfml.losses.common.ranges import Count, Fraction, Positive
 
 @baseline("Toy", acts="pair", pairs=True)
 class Toy(nn.Module):
-    """L = weight / B^2 * (sum over pairs of one class of 1 - s + sum over pairs of two classes of [s - margin]+),
-    s the cosine of a pair.
-
-    Args:
-        margin: in [0, 1). weight: above 0.
-
-    Raises:
-        ValueError: an argument or a batch of the wrong kind.
-    """
+    """weight / B^2 * (sum over pairs of one class of 1 - s + sum over the other pairs of [s - margin]+), s cosines."""
 
     def __init__(self, num_classes: Count, embedding_dim: Count, margin: Fraction = 0.0, weight: Positive = 1.0):
         super().__init__()
@@ -33,8 +25,8 @@ class Toy(nn.Module):
         check_batch(embeddings, labels, *self.sizes, least=1)
         units = F.normalize(embeddings, dim=1)
         cosines, same = units @ units.T, labels[:, None] == labels
-        pull, push = (1 - cosines)[same], F.relu(cosines - self.margin)[~same]
-        return self.weight * (pull.sum() + push.sum()) / len(labels) ** 2
+        pull, push = (1 - cosines)[same].sum(), F.relu(cosines - self.margin)[~same].sum()
+        return self.weight * (pull + push) / len(labels) ** 2
 '''
 SECTION = """  toy:
     loss:
