@@ -146,23 +146,6 @@ def trials_of(search: Search, measure: Callable = run_trial, trials: Sequence[Tr
         yield done[-1]
 
 
-def code_of(loss_name: str) -> list[Path]:
-    """The files that make a loss's numbers: all that trains, of the losses what they share and its own folder or file.
-    A further loss leaves the searches of the others as they are.
-    """
-    from pfml.losses import FIELDS
-    from pfml.training.run import numeric_code
-
-    losses = Path(__file__).parent / "losses"
-    own = losses / "field" if loss_name in FIELDS else losses / "baselines" / f"{loss_name}.py"
-    kept = losses / "common", own
-    return [
-        path
-        for path in numeric_code()
-        if not path.is_relative_to(losses) or any(path.is_relative_to(folder) for folder in kept)
-    ]
-
-
 def fingerprint(search: Search) -> str:
     """Digest (16 hexadecimal digits) of everything that finished trials depend on: the fixed settings, the space,
     labels and images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
@@ -171,7 +154,7 @@ def fingerprint(search: Search) -> str:
 
     runs = search.runs
     parts = [{key: dimension.model_dump() for key, dimension in search.space.items()}, [run.config for run in runs]]
-    parts.append([work_fingerprint(run, code_of(run.loss_name)) for run in runs])
+    parts.append([work_fingerprint(run) for run in runs])
     parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

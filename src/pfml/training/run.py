@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from pfml.losses import FIELDS
 from pfml.settings.run import Run, inputs_digest, project_root
 from pfml.tracking.mlflow import git_commit, tracked_run
 
@@ -130,18 +131,27 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
     (folder / "run.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
 
 
-def numeric_code() -> list[Path]:
-    """Every module of the packages in NUMERIC_CODE."""
+def numeric_code(loss_name: str) -> list[Path]:
+    """Every module of the packages in NUMERIC_CODE; of the losses what they share and the own folder or file of this
+    one, so that a further loss leaves checkpoints and searches of the others as they are.
+    """
     package = Path(__file__).parents[1]
-    return [path for name in NUMERIC_CODE for path in sorted((package / name).rglob("*.py"))]
+    losses = package / "losses"
+    own = losses / "field" if loss_name in FIELDS else losses / "baselines" / f"{loss_name}.py"
+    return [
+        path
+        for name in NUMERIC_CODE
+        for path in sorted((package / name).rglob("*.py"))
+        if losses not in path.parents or own in (path, path.parent) or path.parent == losses / "common"
+    ]
 
 
-def work_fingerprint(run: Run, code: Sequence[Path] | None = None) -> str:
-    """Digest of everything that a checkpoint depends on: configuration, labels and images, code (by default all of
-    NUMERIC_CODE), epochs between measurements of fitted labels.
+def work_fingerprint(run: Run) -> str:
+    """Digest of everything that a checkpoint depends on: configuration, labels and images, code (NUMERIC_CODE), epochs
+    between measurements of fitted labels.
     """
     parts = [run.digest.encode(), inputs_digest(run).encode(), str(run.label_fit_every).encode()]
-    parts += [path.read_bytes() for path in (numeric_code() if code is None else code)]
+    parts += [path.read_bytes() for path in numeric_code(run.loss_name)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
