@@ -52,7 +52,7 @@ print(json.dumps({
     "code": sorted(path.name for path in numeric_code("toy") if path.parent.name == "baselines"),
     "others_code": sorted(path.name for path in numeric_code("triplet") if path.parent.name == "baselines"),
     "range": refused("      margin: 0.1\\n      weight: 1.0", "      margin: 1.0\\n      weight: 1.0"),
-    "key": refused("      margin: 0.1\\n      weight: 1.0", "      margn: 0.1\\n      weight: 1.0"),
+    "key": refused("      margin: 0.1\\n      weight: 1.0", "      margin: 0.1\\n      margn: 0.1\\n      weight: 1.0"),
 }))
 """
 LISTING_LOSSES = (  # tests that go through all losses, and those that hold the study
@@ -64,7 +64,7 @@ LISTING_LOSSES = (  # tests that go through all losses, and those that hold the 
 )  # fmt: skip
 # The toy's own cases, and the tests that have no case for each loss and look at all of them.
 SELECTED = (
-    "toy or folder or files_named or registry or looks or titles or every_other or losses_that_say or study or "
+    "toy or folder or files_named or mapping or looks or titles or every_other or losses_that_say or study or "
     "committed or setting_a_loss or builds_its_loss or equal_ones or trials or best_trial or digest or no_two or "
     "row_that_exists"
 )
@@ -125,7 +125,7 @@ def test_the_tests_that_list_losses_pass_as_they_are(copy):
     own = {re.split(r"::", one)[0] for one in passed if "toy" in one.split("[")[-1]}
     assert {f"tests/losses/{name}.py" for name in ("test_baselines", "test_baseline_contract", "test_ranges")} <= own
     assert {"tests/losses/test_sampling.py", "tests/figures/test_forces.py"} <= own
-    assert len(passed) > 100
+    assert len(passed) > 70
 
 
 def test_the_recipe_shows_the_toy_that_is_tested():
