@@ -61,8 +61,8 @@ def write_wasserstein(
 
 
 def table_after(text: str, heading: str, nth: int = 0) -> dict[str, dict[str, str]]:
-    """The nth Markdown table of a section: first column -> column heading -> run text."""
+    """The nth Markdown table of a section: first column -> column heading -> text of the cell."""
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     blocks = [b for b in section.split("\n\n") if b.startswith("| ")]
-    lines = [[run.strip() for run in line.strip("|").split("|")] for line in blocks[nth].splitlines()]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[nth].splitlines()]
     return {row[0]: dict(zip(lines[0], row)) for row in lines[2:]}

@@ -100,7 +100,7 @@ def dom(path, script):
 
 SORTED = """() => {
   const [words, numbers] = document.querySelectorAll("#demo th button");
-  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.runs[0].textContent);
+  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.cells[0].textContent);
   const found = [order()];
   for (const button of [numbers, numbers, words, words]) { button.click(); found.push(order()); }
   const image = document.querySelector("img");

@@ -144,8 +144,8 @@ def _record(path: Path) -> Record:
         _check(path, key, raw[key], NUMBER, nullable=key != "recall@1")
     if not re.fullmatch("[0-9a-f]{16}", raw["digest"]):
         raise ValueError(f"{path}: digest: expected 16 hexadecimal digits, found {raw['digest']!r}")
-    identity = {key: raw[key] for key in list(KEYS)[:11]}
-    return Record(**identity, numbers={k: v for k, v in raw.items() if k not in identity}, path=path)
+    identity = {key: raw.pop(key) for key in list(KEYS)[:11]}
+    return Record(run=identity.pop("cell"), **identity, numbers=raw, path=path)
 
 
 def _check(path: Path, key: str, value, kinds: tuple, nullable: bool) -> None:
