@@ -11,7 +11,7 @@ def main(params):
     from pfml.figures.map import map_figure
     from pfml.figures.memorisation import memorisation_figure
     from pfml.figures.proxy import proxy_figure
-    from pfml.report.ledger import read_history
+    from pfml.report.results import read_history
     from pfml.report.stamps import runs_digest, stamp
     from pfml.views.embeddings import map_view, proxy_view
     from pfml.views.memorisation import memorisation, write_memorisation

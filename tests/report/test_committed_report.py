@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-STAGES = ("tables", "page", "tuning_table")
+STAGES = ("report",)
 FILES = ("tables.md", "results.csv", "summary.json", "tuning.md")
 
 

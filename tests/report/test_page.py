@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 from report_studies import together, toy, write_all
 
-from pfml.report.captions import OTHER_RUNS, captioned, sections
-from pfml.report.page import render_page
+from pfml.report.document import PREAMBLE, report_sections
+from pfml.report.page import OTHER_RUNS, captioned, render_page, sections
 from pfml.report.stamps import runs_digest, stamp, stamp_of
 from pfml.report.table import Column, Entry, Section, table_of, words
-from pfml.report.tables import PREAMBLE, report_sections
 from pfml.tracking.environment import environment
 from tests.conftest import ROOT
 

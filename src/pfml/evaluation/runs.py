@@ -1,12 +1,12 @@
 """From a trained run's files to the result files that the reports read: retrieval measures and proxy distances."""
 
 import csv
-import json
 import shutil
 
 import numpy as np
 
 from pfml.evaluation.few_shot import few_shot_accuracy
+from pfml.evaluation.result_file import RunResult, write_result
 from pfml.evaluation.run_record import read_run
 from pfml.settings.run import Run
 from pfml.settings.schema import Evaluate, Params
@@ -60,7 +60,6 @@ def evaluate_run(run: Run, params: Params) -> dict:
         "dataset_digest": record["dataset_digest"],
         **(field if run.loss_name in ("pfml", "cpml") else {}),
     }  # fmt: skip
-    paths.result.parent.mkdir(parents=True, exist_ok=True)
+    write_result(paths.result, RunResult, result)
     shutil.copyfile(paths.model / "history.csv", paths.history)
-    paths.result.write_text(json.dumps(result, indent=1) + "\n")
     return result
