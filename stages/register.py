@@ -3,20 +3,17 @@
 from pfml.stage import run_stage
 
 
-def main(params):
+def main():
+    from pfml.settings.load import load_params
+
+    params = load_params()
     if not params.tracking.enabled:
         return
-    from pfml.report.cross_validations import fold_results, read_results
-    from pfml.report.ledger import read_history
-    from pfml.report.study import read_study
-    from pfml.settings.runs import fold_runs
+    from pfml.report.results import finished, study_of, with_results
     from pfml.tracking.mlflow import tolerate_mlflow_errors
     from pfml.tracking.register import register
 
-    study = read_study(params)
-    records = [(run, study.ledger.find(run)) for run in study.runs]
-    results = [(run, r.numbers, read_history(r.path.with_suffix(".csv"))) for run, r in records if r]
-    results += fold_results(read_results(), fold_runs(params))
+    results = finished(with_results([study_of(params)]))
     with tolerate_mlflow_errors("register"):
         counts = register(results, params.tracking.experiment, params.study)
         print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))

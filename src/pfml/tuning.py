@@ -6,7 +6,6 @@ tree-structured Parzen estimator proposes the rest. A proposal depends only on t
 so that a search that was stopped, or that gets more trials, continues as if it had never ended.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -15,28 +14,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials, write_trials
 from pfml.settings.run import Run
 from pfml.settings.tune import Choice, Dimension, Range
 
-RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's default of 10 suits longer searches
 DIGITS = 2  # significant digits of a drawn number, so that params.yaml can state it exactly
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial: its settings ("train.lr": 0.003, ...), and for each label noise MAP@R and R@1 on the validation classes,
-    as fractions; 0 if the loss became NaN or infinite.
-    """
-
-    number: int
-    settings: Mapping
-    noise: Sequence[float]
-    map_at_r: Sequence[float]
-    recall_at_1: Sequence[float]
-
-    @property
-    def score(self) -> float:
-        return sum(self.map_at_r) / len(self.map_at_r)
 
 
 @dataclass(frozen=True)
@@ -118,11 +100,6 @@ def _rounded(value, dimension: Dimension):
     return min(max(short, float(dimension.low)), float(dimension.high))
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the highest score; of equal ones the first."""
-    return max(trials, key=lambda trial: (trial.score, -trial.number))
-
-
 def run_trial(run: Run) -> tuple[float, float]:
     """MAP@R and R@1 on the validation classes after training; 0 if the loss became NaN or infinite."""
     from pfml.training.batches.run_data import load_run_data
@@ -179,49 +156,6 @@ def tune_method(search: Search, out: Path) -> list[Trial]:
         print(f"{search.method}: trial {trial.number + 1} of {search.trials}, validation MAP@R {trial.score:.4f}, "
               f"best {best(kept).score:.4f}", flush=True)  # fmt: skip
     return kept[: search.trials]
-
-
-COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")
-
-
-def write_trials(path: Path, trials: Sequence[Trial], mark: str) -> None:
-    """Write one line a run: trial, noise, both measures, the trial's settings as JSON, the search's fingerprint. The
-    file is replaced as a whole.
-    """
-    lines = [
-        (trial.number, noise, trial.map_at_r[i], trial.recall_at_1[i], json.dumps(dict(trial.settings)), mark)
-        for trial in trials
-        for i, noise in enumerate(trial.noise)
-    ]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, *lines])
-    part.replace(path)
-
-
-def read_trials(path: Path) -> tuple[list[Trial], str]:
-    """Trials in their order and the fingerprint of their search.
-
-    Raises:
-        ValueError: `write_trials` did not write this file; names it.
-    """
-    rows: dict[int, list] = {}
-    try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                rows.setdefault(int(row["trial"]), []).append(row)
-        trials = [
-            Trial(number, json.loads(lines[0]["settings"]), *(
-                tuple(float(row[column]) for row in lines) for column in COLUMNS[1:4]))
-            for number, lines in sorted(rows.items())
-        ]  # fmt: skip
-        [mark] = {row["search"] for lines in rows.values() for row in lines}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected the columns {', '.join(COLUMNS)} ({error}); remove it and tune again"
-        ) from None
-    return trials, mark
 
 
 def best_settings(folder: Path) -> dict[str, dict]:

@@ -9,8 +9,8 @@ import csv
 import hashlib
 from pathlib import Path
 
-from pfml.report.studies import every_params
 from pfml.settings.load import load_params
+from pfml.settings.presets import every_params
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, timing_runs
 from tests.conftest import ROOT
 

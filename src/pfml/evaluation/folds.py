@@ -3,16 +3,14 @@ networks of a class-disjoint cross validation are measured on the test half, one
 """
 
 import csv
-import json
 from collections.abc import Sequence
 
 import numpy as np
 
+from pfml.evaluation.result_file import MEASURES, FoldsResult, write_result
 from pfml.evaluation.run_record import read_run
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
-
-MEASURES = ("recall@1", "r_precision", "map@r")  # recall@1 is the protocol's P@1
 
 
 def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -59,10 +57,8 @@ def evaluate_folds(runs: Sequence[Run]) -> dict:
         facts = {"digest": run.digest, **measures, "val_map@r": _number(chosen.get("val_map@r"))}
         facts |= {key: record[key] for key in ("selected_epoch", "epochs", "seconds", "git_commit", "mlflow_run")}
         result |= {f"fold{run.fold}_{key}": value for key, value in facts.items()}
-    path = runs[0].paths().result
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_result(runs[0].paths().result, FoldsResult, result)
     _write_histories(runs, histories, runs[0].paths().history)
-    path.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 

@@ -1,13 +1,13 @@
 """Measure a trained run and write the result files that the reports read."""
 
 import csv
-import json
 import shutil
 from collections.abc import Mapping
 
 import numpy as np
 
 from pfml.evaluation.few_shot import few_shot_accuracy
+from pfml.evaluation.result_file import RunResult, write_result
 from pfml.evaluation.run_record import read_run
 from pfml.settings.run import Run
 
@@ -63,7 +63,6 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
         "dataset_digest": record["dataset_digest"],
         **(field if run.loss_name in ("pfml", "cpml") else {}),
     }  # fmt: skip
-    paths.result.parent.mkdir(parents=True, exist_ok=True)
+    write_result(paths.result, RunResult, result)
     shutil.copyfile(paths.model / "history.csv", paths.history)
-    paths.result.write_text(json.dumps(result, indent=1) + "\n")
     return result

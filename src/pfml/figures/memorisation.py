@@ -18,8 +18,8 @@ import numpy as np
 from pfml.evaluation.trained import Trained, read_trained
 from pfml.figures.style import BLUE, QUIET, VERMILION, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.figures.training import History, ends_labelled, mean_curve
-from pfml.report.ledger import read_history
 from pfml.report.names import method_name, share
+from pfml.report.results import read_history
 from pfml.retrieval.memorisation import label_fit, neighborhoods, shares
 from pfml.settings.run import Run
 from pfml.wasserstein import unit

@@ -8,6 +8,7 @@ A preset with the key `over: <name>` overrides that preset in turn, and contains
 import difflib
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params, params_from
 from pfml.settings.overlay import merge, overrides, rewritten
+from pfml.settings.schema import Params
 from pfml.settings.validation import Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
@@ -121,6 +123,53 @@ def committed_params() -> str:
     if not shown or shown.returncode:
         raise ConfigError(f"{PARAMS}: expected it to be committed, so that there is a way back; Git says: {reason}")
     return shown.stdout
+
+
+def every_params(params: Params) -> Iterator[Params]:
+    """The settings of every study: `params` as it stands, the committed default, the presets laid over that. The first
+    of a study's name wins.
+
+    A preset is laid over the *committed* params.yaml, so an experiment (`dvc exp run -S loss.alpha=4`, `make repro
+    PRESET=...`) changes the study being run and no other. Outside Git, or where the committed file no longer fits the
+    code, the file on disk takes its place. A preset that does not fit, since params.yaml may be your own, is left out.
+    A line on stdout says so in both cases.
+
+    Raises:
+        ConfigError: a preset without a study's name, or two of one.
+    """
+    settings, default = _defaults()
+    seen = {params.study, default.study}
+    yield params
+    if default.study != params.study:
+        yield default
+    from_presets: dict[str, str] = {}
+    for name in preset_names() if FOLDER.is_dir() else ():
+        path = FOLDER / f"{name}.yaml"
+        try:
+            changes = read_preset(name)
+            preset = params_from(merge(settings, changes), path)
+        except ConfigError as error:
+            print(f"left out of the report: {error}")
+            continue
+        if "study" not in changes:
+            raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
+        if preset.study in from_presets:
+            other = FOLDER / f"{from_presets[preset.study]}.yaml"
+            raise ConfigError(f"{path}: study: expected a name of its own, found {preset.study!r}, which {other} has")
+        from_presets[preset.study] = name
+        if preset.study not in seen:
+            yield preset
+
+
+def _defaults() -> tuple[dict, Params]:
+    """The committed params.yaml, as data and checked; the one on disk where that cannot be used."""
+    try:
+        settings = yaml.load(committed_params(), Loader)
+        return settings, params_from(settings, f"{PARAMS} (committed)")
+    except (ConfigError, yaml.YAMLError) as error:
+        print(f"presets are laid over {PARAMS} as it stands: {error}")
+    settings = yaml.load(PARAMS.read_text(), Loader)
+    return settings, params_from(settings, PARAMS)
 
 
 def command_line(name: str) -> str:
