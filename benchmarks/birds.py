@@ -1,8 +1,8 @@
-"""Fine-tunes an ImageNet MobileNetV2 on real birds, PFML and Proxy Anchor, clean and with 20 % label noise: do the
-pipeline, the recipe and the losses work on photographs? Minutes to an hour on a CPU; writes reports/birds.md.
+"""Check that the pipeline, the recipe and the losses work on photographs: fine-tune an ImageNet MobileNetV2 on birds,
+with PFML and Proxy Anchor, clean and with 20 % label noise. Takes minutes to an hour on a CPU; writes reports/birds.md.
 
-Reads the folder named by PFML_REAL_DATA: box crops of 100 of the 200 classes of CUB-200-2011, 58 to train on and 42
-that are unseen. Other images than the benchmark's: NOT comparable with published numbers.
+The folder of PFML_REAL_DATA contains box crops of 100 of the 200 classes of CUB-200-2011, 58 to train on and 42 unseen.
+These are not the benchmark's images, and results are NOT comparable with published numbers.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def stage(folder: Path, name: str, *arguments: str) -> None:
 
 
 def untrained(folder: Path) -> dict:
-    """Measures of the pretrained network with a new head, as training finds it."""
+    """Measures of the pretrained network with a new head, before training."""
     import torch
 
     from pfml.retrieval import retrieval_metrics
@@ -109,10 +109,10 @@ def main() -> None:
                 started = time.perf_counter()
                 stage(folder, "train", f"birds-{method}-{noise}-0")
                 stage(folder, "evaluate", f"birds-{method}-{noise}-0")
-                found = json.loads((folder / f"reports/runs/birds/birds-{method}-{noise}-0.json").read_text())
+                result = json.loads((folder / f"reports/runs/birds/birds-{method}-{noise}-0.json").read_text())
                 with Path(f"reports/runs/birds/birds-{method}-{noise}-0.csv").open() as file:
-                    found["recalls"] = [100 * float(row["recall@1"]) for row in csv.DictReader(file)]
-                results[method, noise] = found
+                    result["recalls"] = [100 * float(row["recall@1"]) for row in csv.DictReader(file)]
+                results[method, noise] = result
                 print(f"{method} {noise}: {time.perf_counter() - started:.0f} s", flush=True)
         os.chdir(ROOT)
     write_report(before, results, options)
@@ -120,9 +120,9 @@ def main() -> None:
 
 def write_report(before: dict, results: dict, options) -> None:
     lines = [f"| new head, untrained | – | {100 * before['recall@1']:.1f} | {100 * before['map@r']:.1f} |"]
-    for (method, noise), found in results.items():
-        recalls = ", ".join(f"{recall:.1f}" for recall in found["recalls"])
-        lines.append(f"| {method} | {100 * noise:.0f} % | {recalls} | {100 * found['map@r']:.1f} |")
+    for (method, noise), result in results.items():
+        recalls = ", ".join(f"{recall:.1f}" for recall in result["recalls"])
+        lines.append(f"| {method} | {100 * noise:.0f} % | {recalls} | {100 * result['map@r']:.1f} |")
     steps = 3428 // settings(options)["train"]["batch"]
     text = TEXT.format(epochs=options.epochs, steps=steps, lr=options.lr, rows="\n".join(lines))
     (ROOT / "reports/birds.md").write_text(text)

@@ -1,11 +1,11 @@
 """Feeding a network: pictures a second, read, decoded, cropped, mirrored and normalised to float32 batches at 224 px.
 
-Ours from an exact pack (the original files) and a fast one (pixels, short side 256), against torchvision's ImageFolder
-and DataLoader with the same transform. All ways run in turn, round by round, in one process, after a warm-up, so that
-the files lie in the page cache; a round is one pass over the pictures. Nothing is trained beside it.
+Our exact pack (the original files) and fast pack (pixels, short side 256) are compared with torchvision's ImageFolder
+and DataLoader with the same transform. All ways take turns in one process; a round is one pass over the pictures. A
+first round warms up, so that the files are in the page cache. No network trains meanwhile.
 
-Pictures: 500 x 375 JPEGs, quality 90, with the 1/f amplitudes of natural images; where PFML_REAL_DATA names a folder,
-also its bird photographs (WebP, short side 224, so that the fast pack enlarges them).
+Pictures: 500 x 375 JPEGs, quality 90, with the 1/f amplitudes of natural images; if PFML_REAL_DATA names a folder, also
+its bird photographs (WebP, short side 224, so that the fast pack enlarges them).
 
     PYTHONPATH=src python benchmarks/loader.py        # prints markdown tables
 """
@@ -42,12 +42,12 @@ def natural(seed: int, height: int = 375, width: int = 500) -> Image.Image:
     frequency[0, 0] = np.inf
     grey = rng.normal(size=(height, width))
     white = [0.9 * grey + 0.45 * rng.normal(size=(height, width)) for _ in range(3)]
-    coloured = np.stack([np.fft.irfft2(np.fft.rfft2(one) / frequency, (height, width)) for one in white], axis=2)
-    return Image.fromarray(np.clip(120 + 50 * coloured / coloured.std(), 0, 255).astype(np.uint8))
+    colored = np.stack([np.fft.irfft2(np.fft.rfft2(one) / frequency, (height, width)) for one in white], axis=2)
+    return Image.fromarray(np.clip(120 + 50 * colored / colored.std(), 0, 255).astype(np.uint8))
 
 
 def generated(folder: Path, images: int) -> str:
-    """Write the pictures, ten classes, and say what they are."""
+    """Write the pictures, in ten classes; returns their description."""
     for i in range(images):
         path = folder / f"{i % 10}/{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def seconds(batches: Iterable) -> float:
 
 def ways(folder: Path, images: int, threads: int) -> dict[str, Callable[[int], float]]:
     """Name -> seconds of one pass, given the number of the round."""
-    found = {}
+    passes = {}
     for mode in ("fast", "exact"):
         pictures = PackedPictures(folder / mode, np.arange(images), TRANSFORMS["proxy_anchor"], threads)
 
@@ -81,27 +81,27 @@ def ways(folder: Path, images: int, threads: int) -> dict[str, Callable[[int], f
             order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(epoch))
             return seconds(pictures.training(order.split(BATCH), 0, epoch))
 
-        found[f"{mode} pack, {threads} threads"] = ours
+        passes[f"{mode} pack, {threads} threads"] = ours
     steps = [RandomResizedCrop(224), RandomHorizontalFlip(), ToTensor(), Normalize(**IMAGENET)]
     files = torchvision.datasets.ImageFolder(str(folder / "files"), Compose(steps))
     for workers in range(threads + 1):
         loader = torch.utils.data.DataLoader(
             files, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
         )
-        found[f"torchvision, {workers} workers"] = lambda epoch, loader=loader: seconds(loader)
-    return found
+        passes[f"torchvision, {workers} workers"] = lambda epoch, loader=loader: seconds(loader)
+    return passes
 
 
 def compare(folder: Path, threads: int, rounds: int) -> list[str]:
-    """Rows: pictures a second, and how many times those of torchvision's best, in the median of the rounds."""
+    """Rows: median pictures a second over the rounds, also as a multiple of torchvision's best."""
     listing = folder_listing(folder / "files")
     pack(listing, folder / "exact", "loader")
     pack(listing, folder / "fast", "loader", mode="fast", short_side=256)
     n = len(listing.table)
-    found = ways(folder, n, threads)
-    rates = {name: [] for name in found}
+    passes = ways(folder, n, threads)
+    rates = {name: [] for name in passes}
     for epoch in range(rounds + 1):
-        for name, one_pass in found.items():
+        for name, one_pass in passes.items():
             rates[name].append(n / one_pass(epoch))
     rates = {name: rate[1:] for name, rate in rates.items()}  # the first round is the warm-up
     best = max(statistics.median(rate) for name, rate in rates.items() if name.startswith("torchvision"))

@@ -1,10 +1,11 @@
 """Time and memory of one step of the PFML loss: the exact sum against eager autograd and against other losses.
 
-All ways run in turn in one process on the same points, forward and backward; times are means over the steps.
-Errors are those of the gradient against eager autograd in float64. Alpha 3, delta 0.2, batch 100 as 25 classes x 4,
-float32. Scenes: `cone`, the start of training with proxies copied from data (all embeddings in a narrow cone, most
-pairs repel; the points stay where they are), and `settled`, tight classes apart from each other, where almost no
-pair repels: there the batch changes with every step and Adam moves the proxies (learning rate 0.01), so that the
+All ways take turns in one process on the same points, forward and backward. Times are means over the steps. Errors are
+those of the gradient against eager autograd in float64. Alpha 3, delta 0.2, batch 100 as 25 classes x 4, float32.
+
+There are two scenes. `cone` is the start of training with proxies copied from data: all embeddings are in a narrow
+cone, most pairs repel, and the points stay where they are. `settled` has tight classes apart from each other, where
+almost no pair repels: the batch changes with every step and Adam moves the proxies (learning rate 0.01), so that the
 list of near pairs has to follow them.
 
     PYTHONPATH=src python benchmarks/loss.py --threads 1        # prints markdown tables
@@ -39,8 +40,8 @@ class Scene:
         self.kind, self.dim = kind, dim
         self.loss = PotentialFieldLoss(classes, dim, proxies)
         self.axis = normalize(self.randn(1, dim), dim=1)
-        self.centres = normalize(self.randn(classes, dim), dim=1)
-        places = self.axis if kind == "cone" else self.centres[:, None]
+        self.centers = normalize(self.randn(classes, dim), dim=1)
+        places = self.axis if kind == "cone" else self.centers[:, None]
         self.loss.proxies.data = (places + 0.15 * self.randn(classes, proxies, dim)) * math.sqrt(dim)
         self.optimizer = torch.optim.Adam(self.loss.parameters(), lr=0.01 if kind == "settled" else 0.0)
 
@@ -48,14 +49,14 @@ class Scene:
         return torch.randn(*shape, generator=self.draw) / math.sqrt(self.dim)
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        classes = torch.randperm(len(self.centres), generator=self.draw)[: BATCH // PER_CLASS]
+        classes = torch.randperm(len(self.centers), generator=self.draw)[: BATCH // PER_CLASS]
         labels = classes.repeat_interleave(PER_CLASS)
-        places = self.axis if self.kind == "cone" else self.centres[labels]
+        places = self.axis if self.kind == "cone" else self.centers[labels]
         return (places + 0.2 * self.randn(BATCH, self.dim)).requires_grad_(), labels
 
 
 def eager_energy(loss: PotentialFieldLoss, embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 6 in excess form, as one writes it with a full distance matrix."""
+    """Eq. 6 in excess form, with a full distance matrix."""
     law = loss.law
     proxies = loss.proxies.flatten(0, 1).to(embeddings.dtype)
     points = torch.cat([normalize(embeddings, dim=1), normalize(proxies, dim=1)])
@@ -93,14 +94,14 @@ def compare(kind: str, classes: int, proxies: int, dim: int, seconds: float) -> 
         embeddings, labels = scene.batch()
         if eager:
             times["eager"].append(step(lambda z, y: eager_energy(scene.loss, z, y), parameters, embeddings, labels))
-            found = {"eager": gradient(scene, embeddings)}
+            gradients = {"eager": gradient(scene, embeddings)}
         times["fast"].append(step(scene.loss, parameters, embeddings, labels))
         if eager and k == 0:
-            found["fast"] = gradient(scene, embeddings)
+            gradients["fast"] = gradient(scene, embeddings)
             double = embeddings.detach().double().requires_grad_()
             step(lambda z, y: eager_energy(scene.loss, z, y), parameters, double, labels)
             exact = gradient(scene, double)
-            errors = {name: f"{float((g - exact).norm() / exact.norm()):.0e}" for name, g in found.items()}
+            errors = {name: f"{float((g - exact).norm() / exact.norm()):.0e}" for name, g in gradients.items()}
             step(scene.loss, parameters, embeddings, labels)
         scene.optimizer.step()
         k += 1
@@ -115,7 +116,7 @@ def compare(kind: str, classes: int, proxies: int, dim: int, seconds: float) -> 
 
 
 def scaled_eager(kind: str, proxies: int, dim: int) -> float:
-    """Milliseconds of eager autograd per n^2, from a scene that fits."""
+    """Milliseconds of eager autograd per n^2, from a scene of EAGER_LIMIT points."""
     scene = Scene(kind, (EAGER_LIMIT - BATCH) // proxies, proxies, dim)
     embeddings, labels = scene.batch()
     parameters = list(scene.loss.parameters())
@@ -124,7 +125,7 @@ def scaled_eager(kind: str, proxies: int, dim: int) -> float:
 
 
 def peers(classes: int, proxies: int, dim: int, repeats: int) -> list[str]:
-    """Rows: other losses on the settled scene; they have one proxy or M a class, or none."""
+    """Rows: other losses on the settled scene, with M proxies a class, one, or none."""
     from pytorch_metric_learning import losses
 
     scene = Scene("settled", classes, proxies, dim)

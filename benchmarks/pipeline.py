@@ -1,4 +1,4 @@
-"""How long the two commands of the README take: a cold `make repro` in a fresh clone, and its repeat that does nothing.
+"""Time the two commands of the README: a cold `make repro` in a fresh clone, and its repetition with nothing to do.
 
 python benchmarks/pipeline.py --folder DIR      # 10-15 minutes; DIR keeps the clone
 """
@@ -16,10 +16,10 @@ from record import record
 def timed(command: list[str], folder: Path) -> tuple[float, str]:
     """Wall seconds and output of a command that must succeed."""
     started = time.perf_counter()
-    found = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if found.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{found.stdout[-4000:]}\n{found.stderr[-4000:]}")
-    return time.perf_counter() - started, found.stdout + found.stderr
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    return time.perf_counter() - started, done.stdout + done.stderr
 
 
 def repeated(command: list[str], folder: Path) -> float:

@@ -1,9 +1,9 @@
 """Does the network wait for its pictures? Pictures a second of the training loop (pfml.training.loop) with the recipe
-of presets/cub200-resnet50.yaml and PFML, from packs, against the same loop on random tensors that lie on the device.
+of presets/cub200-resnet50.yaml and PFML, from packs, against the same loop on random tensors on the device.
 
 Each way trains three epochs at a time, of which the second counts: the first warms up, the last ends with a
-measurement. The ways take turns, round by round. On a CPU the threads that decode share the cores with the network;
-on a GPU they do not. The network starts from random weights, which are as fast as any.
+measurement. The ways take turns, round by round. On a CPU the decoding threads share the cores with the network; on a
+GPU they do not. The network has random weights, which do not change its speed.
 
     PYTHONPATH=src python benchmarks/rate.py        # prints a markdown table
 """
@@ -38,7 +38,7 @@ CLASSES = 100
 
 
 class OnDevice:
-    """Pictures (pfml.training.batches.pictures) of no source: one random batch again and again, on the device."""
+    """Pictures (pfml.training.batches.pictures) that repeat one random batch on the device."""
 
     def __init__(self, count: int, batch: int, side: int, device: str):
         self.count, self.side = count, side
@@ -57,7 +57,7 @@ class OnDevice:
 
 
 def run_of(options: argparse.Namespace) -> Run:
-    """The run of the preset with another network, if asked for, and three short epochs."""
+    """The run of the preset with three short epochs and the network of `options`."""
     default = yaml.load(Path("params.yaml").read_text(), Loader)
     params = params_from(merge(default, read_preset("cub200-resnet50")), "params.yaml")
     run = next(run for run in grid_runs(params) if run.method == "pfml" and run.noise == 0)
@@ -104,13 +104,13 @@ def main() -> None:
         listing = folder_listing(folder / "files")
         pack(listing, folder / "fast", "rate", mode="fast", short_side=256)
         pack(listing, folder / "exact", "rate")
-        found = ways(folder, run, options.images, device)
-        rates: dict[str, list[float]] = {way: [] for way in found}
+        sources = ways(folder, run, options.images, device)
+        rates: dict[str, list[float]] = {way: [] for way in sources}
         for _ in range(options.rounds):
-            for way, pictures in found.items():
+            for way, pictures in sources.items():
                 rates[way].append(rate(run, pictures))
     print(
-        f"{options.backbone}, {options.precision}, {options.batch} pictures a batch at {found['fast pack'].side} px, "
+        f"{options.backbone}, {options.precision}, {options.batch} pictures a batch at {sources['fast pack'].side} px, "
         f"PFML with {CLASSES} x {run.loss['proxies_per_class']} proxies, {options.steps} steps an epoch, on {name}, "
         f"torch {torch.__version__}; pictures: {options.images}, {source}; epochs: n.\n"
     )

@@ -1,4 +1,4 @@
-"""reports/benchmarks.md: one section per benchmark, each replaced when that benchmark is run again."""
+"""Write reports/benchmarks.md, with one section per benchmark. Running a benchmark again replaces its section."""
 
 import platform
 import re
@@ -15,7 +15,7 @@ Ratios are taken side by side in one run. Each section names its machine and n; 
 
 
 def machine() -> str:
-    """Processor, cores and version, for the foot of a table."""
+    """Processor, cores and version of Python, for the foot of a table."""
     return f"{', '.join(processors())}, Python {platform.python_version()}"
 
 

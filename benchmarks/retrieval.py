@@ -1,11 +1,12 @@
 """Time and memory of the retrieval measures at the size of Stanford Online Products' test half, beside bare X X^T.
 
-60,502 points in 512 dimensions, 11,316 classes of 2 to 12; Recall@1, 10, 100, 1000, R-Precision and MAP@R. The
-product runs over the same strips into one buffer and keeps nothing. All ways of a row run in turn in one process; the
-best of the repeats counts, of wall and of processor seconds each (on a shared machine the latter are steadier).
-Scenes: `classes`, separated about as well as a trained network's; `noise`, no class shows, so that no short list of
-neighbours holds a positive; `cone`, so narrow that float32 cannot tell the neighbours apart and nearly every query is
-asked again, exactly.
+60,502 points in 512 dimensions, 11,316 classes of 2 to 12; Recall@1, 10, 100, 1000, R-Precision and MAP@R. The bare
+product runs over the same strips into one buffer. All ways of a row take turns in one process. The best of the repeats
+counts, of wall and of processor seconds each (on a shared machine the latter vary less).
+
+Scenes: `classes`, separated about as well as a trained network's; `noise`, embeddings independent of the class, so that
+no short list of neighbours contains a positive; `cone`, so narrow that float32 cannot distinguish the neighbours, and
+nearly every query needs the exact pass.
 
     PYTHONPATH=src python benchmarks/retrieval.py        # prints markdown tables, a quarter of an hour on two cores
 """
@@ -45,7 +46,7 @@ def scene(kind: str, points: int) -> tuple[Tensor, Tensor]:
 
 
 def product(unit: Tensor) -> None:
-    """X X^T over strips, nothing kept."""
+    """X X^T over strips, into one buffer."""
     rows = STRIP // len(unit)
     strip = torch.empty(rows, len(unit))
     for some in unit.split(rows):
@@ -61,11 +62,11 @@ def seconds(work) -> tuple[float, float]:
 
 def full_size(kind: str, peak: float, repeats: int) -> str:
     embeddings, labels = scene(kind, POINTS)
-    unit, times, found = normalize(embeddings, dim=1), {"product": [], "ours": []}, {}
+    unit, times, metrics = normalize(embeddings, dim=1), {"product": [], "ours": []}, {}
     for _ in range(repeats):
         times["product"].append(seconds(lambda: product(unit)))
-        times["ours"].append(seconds(lambda: found.update(retrieval_metrics(embeddings, labels, KS))))
-    cells = [f"{100 * found[name]:.1f}" for name in ("recall@1", "recall@1000", "map@r")]
+        times["ours"].append(seconds(lambda: metrics.update(retrieval_metrics(embeddings, labels, KS))))
+    cells = [f"{100 * metrics[name]:.1f}" for name in ("recall@1", "recall@1000", "map@r")]
     for bare, ours in zip(*(map(min, zip(*taken)) for taken in times.values())):
         cells += [f"{bare:.1f}", f"{ours:.1f}", f"{ours / bare:.2f}"]
     return row(kind, *cells, f"{peak:.2f}", repeats)
@@ -77,7 +78,7 @@ def peak_memory(kind: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def neighbour_lists(queries: int = 2048) -> float:
+def neighbor_lists(queries: int = 2048) -> float:
     """Seconds of faiss's exact search for 1,000 neighbours of every point, from some of the queries."""
     import faiss
 
@@ -131,7 +132,7 @@ def main() -> None:
     peaks = {kind: peak_memory(kind) for kind in SCENES}
     for kind in SCENES:
         print(full_size(kind, peaks[kind], arguments.repeats), flush=True)
-    print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbour_lists():.0f} s (2,048 queries, scaled).")
+    print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbor_lists():.0f} s (2,048 queries, scaled).")
     print("\nBeside pytorch-metric-learning's AccuracyCalculator: R@1, R-Precision and MAP@R on `classes`.")
     print(table("points", "ours s", "theirs (faiss) s", "/ ours", "theirs (CustomKNN) s", "/ ours", "best of"))
     for points in PEER_SIZES:

@@ -1,8 +1,15 @@
-"""`make bench`: the loss against eager autograd and other losses, its growth with the number of classes, the feeding
-against torchvision, the training loop from packs against random tensors (minutes), the retrieval measures against the
-bare product X X^T, and the pipeline from a fresh clone (a quarter of an hour each). Each writes its section of
-reports/benchmarks.md. Names run some of them: `python benchmarks/run.py loss scale`. `timing`, by its name alone, times
-an epoch for Table 9 (benchmarks/timing.py)."""
+"""`make bench` runs these benchmarks. Each writes its section of reports/benchmarks.md.
+
+    loss        the loss against eager autograd and other losses
+    scale       growth of the loss with the number of classes
+    loader      feeding against torchvision
+    rate        the training loop from packs against random tensors (minutes)
+    retrieval   the retrieval measures against the bare product X X^T (a quarter of an hour)
+    pipeline    the pipeline from a fresh clone (a quarter of an hour)
+
+`python benchmarks/run.py loss scale` runs some of them. `timing`, which times an epoch for Table 9
+(benchmarks/timing.py), runs only if it is named.
+"""
 
 import subprocess
 import sys
@@ -18,15 +25,15 @@ SECTIONS = {
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [*SECTIONS, "pipeline"]
+    names = sys.argv[1:] or [*SECTIONS, "pipeline"]
     for name, title in SECTIONS.items():
-        if name in wanted:
-            found = subprocess.run([sys.executable, HERE / f"{name}.py"], stdout=subprocess.PIPE, text=True, check=True)
-            print(found.stdout)
-            record(title, found.stdout)
-    if "timing" in wanted:
+        if name in names:
+            done = subprocess.run([sys.executable, HERE / f"{name}.py"], stdout=subprocess.PIPE, text=True, check=True)
+            print(done.stdout)
+            record(title, done.stdout)
+    if "timing" in names:
         subprocess.run([sys.executable, HERE / "timing.py"], check=True)
-    if "pipeline" in wanted:
+    if "pipeline" in names:
         subprocess.run([sys.executable, HERE / "pipeline.py"], check=True)
 
 

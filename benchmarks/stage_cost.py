@@ -1,11 +1,11 @@
-"""What DVC costs a stage of a large study: CPU seconds of one `evaluate` stage beside 225 trainings (glyphs-all).
+"""Measure DVC's overhead in a large study: CPU seconds of one `evaluate` stage beside 225 trainings (glyphs-all).
 
     python benchmarks/stage_cost.py . /path/to/another/checkout
 
-Each checkout is cloned into a temporary folder with the preset glyphs-all. One training of one step is run there by
-DVC; the other trainings get copies of its output, and dvc.lock their entries, since what costs is the length of that
-file. Then the evaluate stage of the real training is run by `dvc repro --single-item`, and once more by its command
-alone; the difference is DVC's own.
+Each checkout is cloned into a temporary folder with the preset glyphs-all. DVC runs one training of one step there. The
+other trainings get copies of its output, and dvc.lock gets their entries, since the length of that file decides the
+overhead. Then `dvc repro --single-item` runs the evaluate stage of the real training, and its command runs once more by
+itself. The difference is DVC's own.
 """
 
 import json
@@ -49,8 +49,8 @@ def main() -> None:
     rows = [measured(Path(place).resolve()) for place in sys.argv[1:] or ["."]]
     print("| checkout | trainings | dvc.lock, lines | CPU s of the stage by DVC | of its command alone | DVC's own |")
     print("|---|---:|---:|---:|---:|---:|")
-    for commit, count, lines, whole, own in rows:
-        print(f"| {commit} | {count} | {lines:,} | {whole:.1f} | {own:.1f} | {whole - own:.1f} |")
+    for commit, count, lines, whole, alone in rows:
+        print(f"| {commit} | {count} | {lines:,} | {whole:.1f} | {alone:.1f} | {whole - alone:.1f} |")
     first, *_, last = rows
     print(f"\nDVC's own, {first[0]} over {last[0]}: {(first[3] - first[4]) / (last[3] - last[4]):.2f}")
 
@@ -76,9 +76,9 @@ def measured(checkout: Path) -> tuple[str, int, int, float, float]:
         count = int(run([PYTHON, "-c", FILL, f"models/grid/glyphs/{NAME.removeprefix('glyphs-')}"], folder).split()[-1])
         lines = len((folder / "dvc.lock").read_text().splitlines())
         whole = min(cpu([*DVC, "repro", "-q", "-f", "-s", f"evaluate@{NAME}"], folder) for _ in range(3))
-        own = min(cpu([PYTHON, "stages/evaluate.py", NAME], folder) for _ in range(3))
+        alone = min(cpu([PYTHON, "stages/evaluate.py", NAME], folder) for _ in range(3))
         assert json.loads((folder / f"reports/runs/glyphs-all/{NAME}.json").read_text())["epochs"] == 1
-        return commit, count, lines, whole, own
+        return commit, count, lines, whole, alone
 
 
 DVC = (PYTHON, "-m", "dvc")

@@ -1,7 +1,7 @@
 """Seconds of a training epoch against the number of proxies (paper, Table 9), of the study in params.yaml.
 
-Writes reports/complexity/<study>.csv, which the report reads. Run it on purpose and on an idle machine: no stage of the
-pipeline measures time, so that a moved setting never replaces a measurement.
+Writes reports/complexity/<study>.csv, which the report reads. Run it yourself on an idle machine. No stage of the
+pipeline measures time, so that a changed setting never replaces a measurement.
 """
 
 from pathlib import Path

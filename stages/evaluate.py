@@ -1,4 +1,4 @@
-"""evaluate <run>: measures of a trained run into reports/runs/<study>/."""
+"""evaluate <run>: measure a trained run, write reports/runs/<study>/."""
 
 import sys
 

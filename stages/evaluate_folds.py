@@ -1,4 +1,4 @@
-"""evaluate_folds <dataset>-<method>-<seed>: measures of one cross validation into reports/runs/<study>/mlrc/."""
+"""evaluate_folds <dataset>-<method>-<seed>: measure one cross validation, write reports/runs/<study>/mlrc/."""
 
 import sys
 

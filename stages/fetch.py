@@ -1,4 +1,4 @@
-"""fetch <dataset>: data/raw/<dataset>/, drawn, downloaded and packed, or packed from your own images."""
+"""fetch <dataset>: make data/raw/<dataset>/: draw glyphs, download and pack a dataset, or pack your own images."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""figures: training curves and ablation panels into reports/figures/ (PNG and PDF), from results alone."""
+"""figures: draw training curves and ablation panels from result files, into reports/figures/ (PNG and PDF)."""
 
 from pathlib import Path
 
@@ -8,20 +8,21 @@ from pfml.stage import run_stage
 def main():
     from pfml.figures.ablation import ablation_panels
     from pfml.figures.training import training_curves
-    from pfml.report.ledger import histories, summarise
+    from pfml.report.groups import points_of, sweeps_of
     from pfml.report.published import paper
-    from pfml.report.study import read_study
+    from pfml.report.results import histories, study_of, with_results
     from pfml.settings.load import load_params
 
     params, folder = load_params(), Path("reports/figures")
-    study = read_study(params)
-    runs = {name: histories(study.ledger, [c for c in study.grid if c.dataset == name]) for name in params.grid.dataset}
+    studies = with_results([study_of(params)])
+    grid, axes = studies.grid, studies.running.defaults
+    runs = {name: histories(grid[grid.dataset == name]) for name in params.grid.dataset}
     training_curves(runs, folder / "training.png")
     ablation_panels(
-        {s.axis: [(v, summarise(study.ledger, runs, "recall@1")) for v, runs in s.points()] for s in study.sweeps},
-        {s.axis: paper.figure3(s.axis) for s in study.sweeps},
+        {axis: list(points_of(sweeps_of(studies, axis)[0], "recall@1").items()) for axis in axes},
+        {axis: paper.figure3(axis) for axis in axes},
         folder / "ablations.png",
-        {s.axis: s.default for s in study.sweeps},
+        {axis: default for axis, (default, _) in axes.items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""loss_figures: Figure 1 and force against distance (with reports/figures/forces.csv), from settings alone."""
+"""loss_figures: draw Figure 1 and force against distance (with reports/figures/forces.csv) from the settings."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""noise <dataset>-<fraction>-<seed>: data/noise/<...>.csv, true and noisy labels of every image, and <...>-classes.csv,
-what noise did to each class.
+"""noise <dataset>-<fraction>-<seed>: write true and noisy labels of every image to data/noise/<...>.csv, and the effect
+of noise on each class to <...>-classes.csv.
 """
 
 import sys

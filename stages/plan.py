@@ -1,4 +1,4 @@
-"""plan: checks params.yaml, tries every loss on a random batch, writes data/plan/. Every other stage comes after it."""
+"""plan: check params.yaml, try every loss on a random batch, write data/plan/. All other stages depend on it."""
 
 from pfml.stage import run_stage
 

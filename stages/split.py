@@ -1,4 +1,4 @@
-"""split <dataset>: data/split/<dataset>.csv, halves, validation classes and folds, and a report on what is in it."""
+"""split <dataset>: write halves, validation classes and folds to data/split/<dataset>.csv, and a report to .json."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""theory: reports/theory.csv, reports/theory.md and reports/figures/field.png, from settings alone."""
+"""theory: write reports/theory.csv, reports/theory.md and reports/figures/field.png from the settings."""
 
 from pfml.stage import run_stage
 
@@ -9,10 +9,10 @@ def main():
     from pfml.settings.plan import read_plan
     from pfml.theory.survey import Case, survey
 
-    asked = read_plan("theory")
-    base = Case(**asked["base"])
-    draws = (asked[key] for key in ("sets", "trials", "trials_small"))
-    rows = list(survey(base, asked["changes"], asked["radii"], asked["alphas"], *draws, asked["seed"]))
+    settings = read_plan("theory")
+    base = Case(**settings["base"])
+    draws = (settings[key] for key in ("sets", "trials", "trials_small"))
+    rows = list(survey(base, settings["changes"], settings["radii"], settings["alphas"], *draws, settings["seed"]))
     write_theory_csv(rows, "reports/theory.csv")
     render_theory(rows, "reports/theory.md")
     field_picture("reports/figures/field.png", base.alpha, base.delta)

@@ -1,4 +1,4 @@
-"""train <run>: one training run of the plan into models/."""
+"""train <run>: train one run of the plan, write models/."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""tune <method>: its search on validation classes, reports/tuning/<dataset>/<method>.csv."""
+"""tune <method>: search a method's settings on validation classes, write reports/tuning/<dataset>/<method>.csv."""
 
 import sys
 from pathlib import Path

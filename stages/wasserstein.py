@@ -1,4 +1,4 @@
-"""wasserstein <dataset>: distances between proxies and data, reports/wasserstein/<study>/<dataset>.csv."""
+"""wasserstein <dataset>: measure the distances of proxies to data, write reports/wasserstein/<study>/<dataset>.csv."""
 
 import sys
 from pathlib import Path
@@ -12,8 +12,8 @@ def main():
     from pfml.settings.study import Wasserstein
 
     name, study = sys.argv[1], read_plan("study")["study"]
-    asked = read_plan(f"wasserstein/{name}")
-    rows = measure_wasserstein([read_run(run) for run in asked["runs"]], Wasserstein(**asked["settings"]))
+    plan = read_plan(f"wasserstein/{name}")
+    rows = measure_wasserstein([read_run(run) for run in plan["runs"]], Wasserstein(**plan["settings"]))
     write_wasserstein(rows, Path("reports/wasserstein", study, f"{name}.csv"))
 
 

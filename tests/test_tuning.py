@@ -14,11 +14,11 @@ from pfml.settings.plan import planned_search
 from pfml.settings.runs import grid_runs, trial_run
 from pfml.settings.tune import Choice, Range
 from pfml.tracking.mlflow import log_search, open_store
+from pfml.training.run import numeric_code
 from pfml.tuning import (
     Search,
     Trial,
     best,
-    code_of,
     propose,
     read_trials,
     run_trial,
@@ -218,7 +218,7 @@ def test_the_search_is_a_run_in_mlflow_once(tuned, tmp_path, monkeypatch):
     ("n_pair", {"n_pair", "library", "checks", "draws"}, {"esphn", "pair_law"}),
 ])  # fmt: skip
 def test_a_search_depends_on_its_own_loss_and_on_all_that_trains(name, own, foreign):
-    code = code_of(name)
+    code = numeric_code(name)
     losses = {path.stem for path in code if "losses" in path.parts}
     assert own <= losses and not losses & foreign
     assert not any(path.parts[-2:] == ("losses", "__init__.py") for path in code), "the registry"
@@ -244,6 +244,6 @@ def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
     assert "No search was run" in render_tuning({}, {})
 
 
-def test_the_settings_in_use_are_those_of_the_cells(tuned):
+def test_the_settings_in_use_are_those_of_the_runs(tuned):
     used = settings_in_use(grid_runs(tuned()))
     assert used["glyphs"]["contrastive"]["loss.neg_margin"] == 0.5 and "pfml" in used["glyphs"]

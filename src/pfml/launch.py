@@ -55,10 +55,10 @@ def main() -> int:
         mend_lock()
         prune_models(params)
         if params.tracking.enabled and any(Path(".checkpoints").glob("*/mlflow_run")):
-            from pfml.tracking.mlflow import store_may_fail
+            from pfml.tracking.mlflow import tolerate_mlflow_errors
             from pfml.tracking.register import close_interrupted
 
-            with store_may_fail("interrupted runs"):
+            with tolerate_mlflow_errors("interrupted runs"):
                 close_interrupted(params.tracking.experiment, params.study)
         stale = stale_stages()
         if not stale:

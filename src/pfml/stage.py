@@ -1,4 +1,4 @@
-"""How the process of a stage starts and fails."""
+"""Start the process of a stage, and turn its errors into one line and an exit code."""
 
 import ctypes
 import os
@@ -10,20 +10,20 @@ from collections.abc import Callable
 from pfml.settings import ConfigError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt (malloc.h)
-LARGEST = 32 * 2**20  # bytes; glibc takes no higher MMAP_THRESHOLD
+LARGEST = 32 * 2**20  # bytes; the highest MMAP_THRESHOLD that glibc accepts
 
 
 def run_stage(main: Callable[[], None], data: bool = False) -> None:
     """Run a stage's main function. A bad configuration ends with one line on stderr and exit code 2.
 
-    One thread a process unless the environment says otherwise, so that `dvc exp run` and `make repro` compute the same.
+    OMP_NUM_THREADS is 1 unless the environment sets it, so that `dvc exp run` and `make repro` compute the same.
 
     Args:
-        data: of a stage that reads the user's files or the network. An error of theirs becomes one line too, with exit
-            code 1. PFML_TRACEBACK=1 shows where it was raised.
+        data: the stage reads the user's files or the network. Their errors also become one line, with exit code 1.
+            PFML_TRACEBACK=1 in the environment shows the traceback.
     """
     if data:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: what is half made is removed
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half-made files are removed
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     keep_freed_memory()
@@ -41,11 +41,11 @@ def run_stage(main: Callable[[], None], data: bool = False) -> None:
 def keep_freed_memory() -> bool:
     """Keep freed buffers of up to 32 MiB for the next request, instead of handing each back to the system.
 
-    A training on the CPU asks for the same activations in every step; with glibc's own settings the system clears new
-    pages for most of them each time, a sixth of a run on glyphs. Numbers do not change.
+    A training on the CPU needs the same activations in every step. With glibc's default settings the system clears new
+    pages for most of them each time, which takes a sixth of a run on glyphs. Numbers do not change.
 
     Returns:
-        whether the C library has this; False where it is not glibc, and nothing is changed.
+        whether it was possible; False if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

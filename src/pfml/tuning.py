@@ -1,12 +1,11 @@
-"""The search for a method's settings: as many trials for every method, scored on validation classes only.
+"""The search for a method's settings, with equally many trials for every method, scored on validation classes only.
 
-A trial trains without the validation classes at each label noise of tune.noise and is scored by the mean MAP@R on them;
-the test half is never measured. The first trial is tune.space's `start`, the next are random, the rest are proposed by
-Optuna's tree-structured Parzen estimator. Every proposal depends on the trials before it and on its own number alone,
-so that a search that was stopped, or that gets more trials, goes on as if it had never ended.
+A trial trains without the validation classes at each label noise of tune.noise. Its score is the mean MAP@R on them;
+the test half is never measured. The first trial has the `start` values of tune.space, the next are random, and Optuna's
+tree-structured Parzen estimator proposes the rest. A proposal depends only on the trials before it and on its number,
+so that a search that was stopped, or that gets more trials, continues as if it had never ended.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -15,34 +14,20 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials, write_trials
 from pfml.settings.run import Run
 from pfml.settings.tune import Choice, Dimension, Range
 
-RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's own default is 10, of searches longer than ours
-DIGITS = 2  # significant ones of a drawn number, so that params.yaml can hold it as it was tried
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Settings ("train.lr": 0.003, ...) and, for each label noise, MAP@R and R@1 on the validation classes: fractions,
-    0 where the loss became NaN or infinite.
-    """
-
-    number: int
-    settings: Mapping
-    noise: Sequence[float]
-    map_at_r: Sequence[float]
-    recall_at_1: Sequence[float]
-
-    @property
-    def score(self) -> float:
-        return sum(self.map_at_r) / len(self.map_at_r)
+DIGITS = 2  # significant digits of a drawn number, so that params.yaml can state it exactly
 
 
 @dataclass(frozen=True)
 class Search:
-    """What the plan says of a method's search: section.key -> range, and for each label noise the run that the first
-    trial trains; the settings of other trials are laid over it.
+    """A method's search, as planned.
+
+    Attributes:
+        space: section.key -> range.
+        runs: for each label noise the run of the first trial; other trials change its settings.
     """
 
     dataset: str
@@ -63,7 +48,7 @@ class Search:
         return tuple(run.noise for run in self.runs)
 
     def runs_with(self, settings: Mapping) -> list[Run]:
-        """The trainings of a trial, one for each label noise. A trial is measured at its end only."""
+        """The runs of a trial, one for each label noise. They are measured at their end only."""
         moved = []
         for run in self.runs:
             sections = {"loss": dict(run.loss), "train": dict(run.train)}
@@ -80,8 +65,8 @@ def propose(space: Mapping[str, Dimension], trials: Sequence[Trial], name: str) 
 
     Args:
         space: section.key -> range.
-        trials: all before it.
-        name: of the search, from which the random numbers come.
+        trials: all earlier trials.
+        name: of the search; seeds the random numbers.
     """
     if not trials:
         return {key: dimension.start for key, dimension in space.items()}
@@ -115,13 +100,8 @@ def _rounded(value, dimension: Dimension):
     return min(max(short, float(dimension.low)), float(dimension.high))
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The highest score; of equal ones the first."""
-    return max(trials, key=lambda trial: (trial.score, -trial.number))
-
-
 def run_trial(run: Run) -> tuple[float, float]:
-    """MAP@R and R@1 on the validation classes after training, 0 where the loss became NaN or infinite."""
+    """MAP@R and R@1 on the validation classes after training; 0 if the loss became NaN or infinite."""
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.loop import train
 
@@ -143,48 +123,31 @@ def trials_of(search: Search, measure: Callable = run_trial, trials: Sequence[Tr
         yield done[-1]
 
 
-def code_of(loss_name: str) -> list[Path]:
-    """The files that make a loss's numbers: all that trains, of the losses what they share and its own folder or file.
-    A further loss leaves the searches of the others as they are.
-    """
-    from pfml.losses import FIELDS
-    from pfml.training.run import numeric_code
-
-    losses = Path(__file__).parent / "losses"
-    own = losses / "field" if loss_name in FIELDS else losses / "baselines" / f"{loss_name}.py"
-    kept = losses / "common", own
-    return [
-        path
-        for path in numeric_code()
-        if not path.is_relative_to(losses) or any(path.is_relative_to(folder) for folder in kept)
-    ]
-
-
 def fingerprint(search: Search) -> str:
-    """What finished trials depend on, as 16 hexadecimal digits: all settings that do not move, the space, labels and
-    images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
+    """Digest (16 hexadecimal digits) of everything that finished trials depend on: the fixed settings, the space,
+    labels and images, the code that trains and measures, Optuna's version. The number of trials is not part of it.
     """
     from pfml.training.run import work_fingerprint
 
     runs = search.runs
     parts = [{key: dimension.model_dump() for key, dimension in search.space.items()}, [run.config for run in runs]]
-    parts.append([work_fingerprint(run, code_of(run.loss_name)) for run in runs])
+    parts.append([work_fingerprint(run) for run in runs])
     parts += [RANDOM_TRIALS, DIGITS, version("optuna")]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def tune_method(search: Search, out: Path) -> list[Trial]:
-    """Search a method's settings, each trial written to `out` as it is made; trials of the same search that are there
-    already are kept. Those of another search are moved aside, to a file with its fingerprint behind the name.
+    """Search a method's settings and write each finished trial to `out`. Trials of the same search that `out` already
+    has are kept. Trials of another search are moved to a file with the suffix of its fingerprint.
 
     Returns:
-        the first search.trials trials; `out` may hold more.
+        the first search.trials trials; `out` may have more.
     """
     mark = fingerprint(search)
-    kept, found = read_trials(out) if out.exists() else ([], mark)
-    if found != mark:
-        out.replace(out.with_name(f"{out.name}.{found}"))
+    kept, old_mark = read_trials(out) if out.exists() else ([], mark)
+    if old_mark != mark:
+        out.replace(out.with_name(f"{out.name}.{old_mark}"))
         kept = []
     out.parent.mkdir(parents=True, exist_ok=True)
     for trial in trials_of(search, trials=kept):
@@ -195,60 +158,17 @@ def tune_method(search: Search, out: Path) -> list[Trial]:
     return kept[: search.trials]
 
 
-COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")
-
-
-def write_trials(path: Path, trials: Sequence[Trial], mark: str) -> None:
-    """One line a training: trial, noise, both measures, the trial's settings as JSON, the search's fingerprint. Whole
-    or not at all.
-    """
-    lines = [
-        (trial.number, noise, trial.map_at_r[i], trial.recall_at_1[i], json.dumps(dict(trial.settings)), mark)
-        for trial in trials
-        for i, noise in enumerate(trial.noise)
-    ]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, *lines])
-    part.replace(path)
-
-
-def read_trials(path: Path) -> tuple[list[Trial], str]:
-    """Trials in their order and the fingerprint of their search.
-
-    Raises:
-        ValueError: a file that `write_trials` did not write; names it.
-    """
-    rows: dict[int, list] = {}
-    try:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                rows.setdefault(int(row["trial"]), []).append(row)
-        trials = [
-            Trial(number, json.loads(found[0]["settings"]), *(
-                tuple(float(row[column]) for row in found) for column in COLUMNS[1:4]))
-            for number, found in sorted(rows.items())
-        ]  # fmt: skip
-        [mark] = {row["search"] for found in rows.values() for row in found}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected the columns {', '.join(COLUMNS)} ({error}); remove it and tune again"
-        ) from None
-    return trials, mark
-
-
 def best_settings(folder: Path) -> dict[str, dict]:
-    """method -> the sections `loss` and `train` of the best trial, as they would stand in params.yaml or a preset.
+    """method -> sections `loss` and `train` of the best trial, in the form of params.yaml and presets.
 
     Args:
-        folder: with a file of trials a method, written by `tune_method`.
+        folder: contains a file of trials for each method, written by `tune_method`.
     """
-    found = {}
+    settings = {}
     for path in sorted(folder.glob("*.csv")):
         sections = {"loss": {}, "train": {}}
         for key, value in best(read_trials(path)[0]).settings.items():
             section, name = key.split(".")
             sections[section][name] = value
-        found[path.stem] = sections
-    return found
+        settings[path.stem] = sections
+    return settings

@@ -1,4 +1,4 @@
-"""How far a class's proxies are from the training data that they stand for (paper, Table 3 and supplement)."""
+"""W2, the distance between a class's proxies and the training data that they represent (paper, Table 3, supplement)."""
 
 import warnings
 
@@ -10,17 +10,17 @@ ASSIGNMENTS = ("class", "nearest", "all")
 
 
 def class_wasserstein(proxies: np.ndarray, embeddings: np.ndarray, mean: bool = True, injective: bool = True) -> float:
-    """W2 between M proxies (M, D) and the M-subset of embeddings (n, D) that is nearest to them in that distance.
+    """W2 between M proxies (M, D) and the nearest M-subset of embeddings (n, D).
 
-    Choosing the best subset and the best pairing together is one rectangular assignment: the minimum over injections
-    s of sqrt(mean_k ||p_k - z_s(k)||^2). M = 1 gives the distance to the nearest embedding (footnote of Table 3).
+    The best subset and the best pairing together are one rectangular assignment: the minimum over injections s of
+    sqrt(mean_k ||p_k - z_s(k)||^2). M = 1 gives the distance to the nearest embedding (footnote of Table 3).
 
     Args:
-        mean: the mean over k inside the root; False: the sum, which grows with the root of M.
-        injective: no two proxies share an embedding; False: each takes its nearest.
+        mean: True: the mean over k inside the root; False: the sum, which grows with the root of M.
+        injective: True: no two proxies share an embedding; False: each proxy takes its nearest embedding.
 
     Raises:
-        ValueError: fewer embeddings than proxies that may not share.
+        ValueError: `injective`, and fewer embeddings than proxies.
     """
     if injective and len(embeddings) < len(proxies):
         raise ValueError(f"a class has {len(embeddings)} embeddings, fewer than its {len(proxies)} proxies")
@@ -30,7 +30,7 @@ def class_wasserstein(proxies: np.ndarray, embeddings: np.ndarray, mean: bool = 
 
 
 def measured_classes(labels, proxies_per_class: int, assignment: str = "class") -> np.ndarray:
-    """The classes that `proxy_wasserstein` takes its mean over: those with enough embeddings, whatever the scale."""
+    """The classes that `proxy_wasserstein` averages over, those with enough embeddings."""
     counts = np.bincount(np.asarray(labels, dtype=np.int64))
     return np.flatnonzero(counts >= (proxies_per_class if assignment == "class" else 1))
 
@@ -40,14 +40,15 @@ def proxy_wasserstein(proxies, embeddings, labels, mean: bool = True, assignment
 
     Args:
         proxies: (N, M, D), array or tensor, of the scale of the embeddings (both L2-normalised in the paper's setting).
-        embeddings: (n, D). labels: (n,) integers in [0, N).
+        embeddings: (n, D).
+        labels: (n,) integers in [0, N).
         mean: see `class_wasserstein`.
-        assignment: "class": the proxies of a class to embeddings of the class, none twice; "nearest": likewise, each
-            to its nearest; "all": one assignment of all proxies to all embeddings whatever their class, then the mean
-            over classes of their proxies' distances (a matrix of N M n numbers).
+        assignment: "class": the proxies of a class to embeddings of the class, each embedding at most once; "nearest":
+            each proxy to the nearest embedding of its class; "all": one assignment of all proxies to all embeddings of
+            any class, then the mean over classes of their proxies' distances (a matrix of N M n numbers).
 
-    A class with fewer embeddings than proxies has no such distance (label noise can empty a small class so far); it is
-    left out of the mean, with a warning unless it has none at all.
+    A class with fewer embeddings than proxies has no W2 (label noise can leave a small class so few). The mean leaves
+    it out, with a warning if it has any embedding.
 
     Raises:
         ValueError: shapes do not fit, no proxies, an unknown assignment, or too few embeddings.
@@ -67,8 +68,8 @@ def proxy_wasserstein(proxies, embeddings, labels, mean: bool = True, assignment
     small = len(np.unique(labels)) - len(enough)
     if small:
         warnings.warn(f"{small} classes with fewer than {proxies.shape[1]} embeddings are left out of W2", stacklevel=2)
-    found = [class_wasserstein(proxies[c], embeddings[labels == c], mean, injective) for c in enough]
-    return float(np.mean(found))
+    distances = [class_wasserstein(proxies[c], embeddings[labels == c], mean, injective) for c in enough]
+    return float(np.mean(distances))
 
 
 def _over_all_classes(proxies: np.ndarray, embeddings: np.ndarray, mean: bool) -> float:
@@ -81,9 +82,9 @@ def _over_all_classes(proxies: np.ndarray, embeddings: np.ndarray, mean: bool) -
 
 
 def spread(embeddings, labels) -> float:
-    """Mean over classes of the root mean squared distance of a class's embeddings to their centre: W2's natural unit.
+    """Mean over classes of the root mean squared distance of a class's embeddings to their centre.
 
-    Embeddings in a narrow cone have a small W2 by scale alone; W2 / spread is free of that.
+    Embeddings in a narrow cone have a small W2 by scale alone. W2 / spread does not depend on the scale.
     """
     embeddings, labels = np.asarray(embeddings, dtype=np.float64), np.asarray(labels)
     groups = [embeddings[labels == c] for c in np.unique(labels)]

@@ -139,7 +139,7 @@ def test_when_nothing_works_every_address_and_the_way_by_hand_are_told(server, c
         open_dataset("birds", tmp_path / "raw", tmp_path / "manual", entry=cars, **QUICK)
     addresses = ["/cars_annos.mat: HTTP 404", "/c.parquet: HTTP 404"]
     by_hand = [f"{tmp_path}/manual/cars_annos.mat", f"{tmp_path}/manual/c.parquet"]
-    for said in ("birds could not be had", "official archive:", "copy:", *addresses, *by_hand):
+    for said in ("birds could not be fetched", "official archive:", "copy:", *addresses, *by_hand):
         assert said in str(error.value)
     assert not list((tmp_path / "raw").iterdir())
 

@@ -17,7 +17,7 @@ def params(tiny, write):
     return lambda **changes: load_params(write(merge(tiny, {"complexity": changes})))
 
 
-def test_the_cells_are_the_papers_rows_with_the_methods_own_settings(params):
+def test_the_runs_are_the_papers_rows_with_the_methods_own_settings(params):
     runs = timing_runs(params(proxies_per_class=[0, 5], baseline=["proxy_nca", "soft_triple"]))
     assert [(c.method, c.loss.get("proxies_per_class")) for c in runs] == [
         ("proxy_nca", None), ("soft_triple", None), ("pfml", 0), ("pfml", 5),

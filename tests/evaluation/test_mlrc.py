@@ -49,12 +49,12 @@ def test_results_that_are_committed_keep_their_digests(raw, write):
     assert {run.name: run.digest for run in grid_runs(params)}["glyphs-pfml-0.0-0"] == "f964e28a9a01e622"
 
 
-def test_a_cell_for_each_fold_with_a_digest_of_its_own(folds):
+def test_a_run_for_each_fold_with_a_digest_of_its_own(folds):
     runs = folds()
     assert [run.name for run in runs[:4]] == [f"glyphs-pfml-0-fold-{k}" for k in range(4)]
     assert len({run.digest for run in runs}) == len({run.paths().model for run in runs}) == 8
     assert {run.paths().result.as_posix() for run in runs[:4]} == {"reports/runs/tiny/mlrc/glyphs-pfml-0.json"}
-    assert (runs[1].config["fold"], runs[1].config["folds"]) == (1, 4) and not runs[1].spares_test
+    assert (runs[1].config["fold"], runs[1].config["folds"]) == (1, 4) and not runs[1].never_sees_test
     assert list(by_repeat(runs)) == [("tiny", "glyphs-pfml-0"), ("tiny", "glyphs-contrastive-0")]
     assert [c.digest for c in folds(split={"validation_classes": 7})] == [c.digest for c in runs]
     assert not {c.digest for c in folds(split={"folds": 2}, mlrc={"fold": [0, 1]})} & {c.digest for c in runs}

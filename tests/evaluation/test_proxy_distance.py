@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pfml.evaluation.proxies import drawn_again, measure_wasserstein
+from pfml.evaluation.proxies import embed_last_epoch, measure_wasserstein
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
@@ -59,19 +59,19 @@ def test_each_switch_gives_what_its_formula_gives(params, trained):
 
 def test_what_passed_is_of_the_images_that_the_epoch_drew_but_not_of_the_network_at_its_end(trained):
     saved = np.load(trained[0].paths().model / "embeddings.npz")
-    embeddings, labels = drawn_again(trained[0], 1)  # the last of two epochs
+    embeddings, labels = embed_last_epoch(trained[0], 1)  # the last of two epochs
     np.testing.assert_array_equal(saved["passed_labels"], labels)
     assert saved["passed"].shape == embeddings.shape and not np.allclose(saved["passed"], embeddings, atol=1e-3)
 
 
 def test_the_batches_of_an_epoch_are_those_that_training_drew(trained):
     run = trained[0]
-    embeddings, labels = drawn_again(run, 1)
+    embeddings, labels = embed_last_epoch(run, 1)
     assert embeddings.shape == (3 * 40, 64) and labels.shape == (120,)  # 3 steps of 40 images
     sizes = np.bincount(labels[:40])
     assert set(sizes[sizes > 0]) == {4}  # the balanced sampler: 4 images a class
-    np.testing.assert_array_equal(embeddings, drawn_again(run, 1)[0])
-    assert not np.array_equal(labels, drawn_again(run, 0)[1])
+    np.testing.assert_array_equal(embeddings, embed_last_epoch(run, 1)[0])
+    assert not np.array_equal(labels, embed_last_epoch(run, 0)[1])
 
 
 def test_a_reading_that_there_is_not_is_refused(params):

@@ -83,7 +83,7 @@ def test_validation_classes_held_out_are_neither_trained_nor_tested(grid, tiny, 
     assert class_names(trained) == {c: f"letter {c + 2}" for c in range(4)}
 
 
-def test_cells_are_of_the_first_seed_at_the_lowest_noise(grid):
+def test_runs_are_of_the_first_seed_at_the_lowest_noise(grid):
     chosen = runs_of([*reversed(grid)], "glyphs")
     assert set(chosen) == {"pfml", "cpml", "contrastive", "proxy_nca"} and {c.noise for c in chosen.values()} == {0.0}
 

@@ -97,7 +97,7 @@ def test_without_the_right_file_there_is_no_network(fault, said, lip6, tmp_path)
         build_model("bn_inception", 8, weights="pretrained")
     (source,) = weights.BN_INCEPTION
     for part in (
-        "model.weights: the published weights of bn_inception could not be had.",
+        "model.weights: the published weights of bn_inception could not be fetched.",
         f"1. {source.url}: {said}",
         f"By hand: get the file (sha256 {source.sha256})",
         f"data/manual/{FILE}",

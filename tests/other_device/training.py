@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 
 from pfml.datasets.pack import pack
 from pfml.losses import LOSSES
-from pfml.retrieval import nearest_neighbours, retrieval_metrics
+from pfml.retrieval import nearest_neighbors, retrieval_metrics
 from pfml.settings.load import params_from
 from pfml.settings.run import Run
 from pfml.settings.runs import find_run, grid_runs
@@ -123,7 +123,7 @@ def retrieval_case() -> None:
         with mock.patch.object(OtherTensor, "is_cuda", True, create=True):  # else it would be brought to the CPU
             assert retrieval_metrics(embeddings.to(THERE), labels, (1, 10, 200), backend) == expected
     queries = torch.arange(20)
-    pairs = zip(nearest_neighbours(embeddings, queries, 5), nearest_neighbours(embeddings.to(THERE), queries, 5))
+    pairs = zip(nearest_neighbors(embeddings, queries, 5), nearest_neighbors(embeddings.to(THERE), queries, 5))
     assert all(rows == others and torch.equal(near, far.cpu()) for (rows, near), (others, far) in pairs)
 
 

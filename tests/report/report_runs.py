@@ -1,36 +1,9 @@
-"""Small stand-ins for runs, and result files as the stages write them."""
+"""Result files as the stages write them."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Run:
-    method: str
-    noise: float = 0.0
-    seed: int = 0
-    axis: str = ""
-    value: float | None = None
-    study: str = "toy"
-    dataset: str = "glyphs"
-    backbone: str = "conv4"
-    dim: int = 64
-    alpha: float = 3.0
-
-    @property
-    def name(self) -> str:
-        point = f"-{self.axis}-{self.value}" if self.axis else ""
-        return f"{self.dataset}-{self.method}-{self.noise}-{self.seed}{point}"
-
-    @property
-    def digest(self) -> str:
-        seen = (self.dataset, self.method, self.noise, self.seed, self.axis, self.value, self.alpha)
-        return f"{hash_text(str(seen)):016x}"
-
-
-def hash_text(text: str) -> int:
-    return int.from_bytes(text.encode(), "big") % (2**61 - 1)
+from pfml.settings.run import Run
 
 
 def result(run: Run, recall: float, **changes) -> dict:
@@ -61,8 +34,8 @@ def write_wasserstein(
 
 
 def table_after(text: str, heading: str, nth: int = 0) -> dict[str, dict[str, str]]:
-    """The nth Markdown table of a section: first column -> column heading -> run text."""
+    """The nth Markdown table of a section: first column -> column heading -> text of the cell."""
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     blocks = [b for b in section.split("\n\n") if b.startswith("| ")]
-    lines = [[run.strip() for run in line.strip("|").split("|")] for line in blocks[nth].splitlines()]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[nth].splitlines()]
     return {row[0]: dict(zip(lines[0], row)) for row in lines[2:]}

@@ -1,22 +1,18 @@
 """Real studies for the report's tests: a toy grid on glyphs, presets of the paper's, and what is on disk of them."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from report_runs import write
 
-from pfml.report import ledger
-from pfml.report.cross_validations import read_results
+from pfml.report.document import PREAMBLE, report_sections
 from pfml.report.markdown import document
-from pfml.report.studies import Studies
-from pfml.report.study import Study, study_of
+from pfml.report.results import Studies, Study, study_of, with_results
 from pfml.report.table import Entry, Section, Table
-from pfml.report.tables import PREAMBLE, report_sections
-from pfml.report.timings import read_timings
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
+from pfml.settings.study import ABLATION_AXES
 from pfml.settings.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as changed
@@ -33,8 +29,12 @@ TOY = {
 
 
 def toy(**changes) -> Study:
-    """The toy study with further changes, given as nested dicts."""
-    return study_of(params_from(changed(merge(copy.deepcopy(DEFAULTS), TOY), changes), "toy"))
+    """The toy study with further changes, given as nested dicts; `ablation` by axis, {"alpha": [1, 4]}."""
+    settings = changed(merge(copy.deepcopy(DEFAULTS), TOY), changes)
+    ablation = settings["ablation"]
+    axes = {axis: ablation.pop(axis) for axis in ABLATION_AXES}
+    ablation["points"] = [f"{axis}-{value}" for axis, values in axes.items() for value in values]
+    return study_of(params_from(settings, "toy"))
 
 
 def preset(name: str, **changes) -> Study:
@@ -46,13 +46,11 @@ def preset(name: str, **changes) -> Study:
 
 def together(reports: Path, *studies: Study) -> Studies:
     """The studies with what is on disk of them, the first one being run."""
-    found = ledger.read_ledger(reports, [run for study in studies for run in study.runs])
-    return Studies(tuple(replace(s, ledger=found) for s in studies), found, read_timings(Path(reports, "complexity")),
-                   read_results(Path(reports, "runs")))  # fmt: skip
+    return with_results(studies, reports)
 
 
 def pick(study: Study, method: str, noise: float = 0.0, seed: int | None = None, **point) -> list:
-    """Cells of a study; axis="alpha", value=1 for ablation points, else of the grid."""
+    """Runs of a study; axis="alpha", value=1 for ablation points, else of the grid."""
     runs = study.runs if point else study.grid
     return [
         c for c in runs

@@ -5,9 +5,8 @@ from report_runs import write, write_wasserstein
 from report_studies import pick, runs_of, tables_of, together, toy, write_all
 
 from pfml.report import claims
-from pfml.report.intervals import FAILS, HOLDS, NOT_RUN, ONE_SEED, OPEN, above, below, both, effect, paired
-from pfml.report.ledger import read_ledger
-from pfml.report.pools import measures_of, pools_of
+from pfml.report.claims import FAILS, HOLDS, NOT_RUN, ONE_SEED, OPEN, above, below, both, effect, paired
+from pfml.report.groups import place_name, pools_of, w2_readings
 from pfml.report.summary import published_claim, summary_section
 
 SEEDS = {"grid": {"seed": [0, 1, 2]}}
@@ -111,7 +110,7 @@ def test_w2_of_two_readings_is_not_compared(tmp_path, study):
     write_wasserstein(tmp_path, [(c, 0.2, 1.0) for c in pfml], measure="sum")
     write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere", measure="sum")
     assert judged(tmp_path, study)["w2"].verdict == HOLDS  # one reading, be it not the usual one
-    assert measures_of(read_ledger(tmp_path, study.runs).find_all(study.runs)) == ["sum"]
+    assert w2_readings(together(tmp_path, study).runs) == ["sum"]
     write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere")
     found = judged(tmp_path, study)
     assert found["w2"].verdict == found["w2_relative"].verdict == "undecided: two readings of W2"
@@ -176,9 +175,9 @@ def test_time_is_judged_where_it_is_measured(tmp_path, study):
     write_all(tmp_path, study, {"pfml": 0.7})
     found = together(tmp_path, study)
     (pool,) = pools_of(found)
-    cost = claims.Evidence("overhead", pool, "pfml", HOLDS, effect({0: 1.0, 1: 1.2}), "ProxyNCA")
-    table = runs_of(summary_section(found, [cost]).tables[0])
-    assert table[claims.CLAIMS["overhead"]][pool.name].text == HOLDS
+    cost = claims.Evidence("overhead", place_name(pool), "pfml", HOLDS, effect({0: 1.0, 1: 1.2}), "ProxyNCA")
+    table = runs_of(summary_section(found, [pool], [cost]).tables[0])
+    assert table[claims.CLAIMS["overhead"]][place_name(pool)].text == HOLDS
 
 
 def test_the_summary_has_every_claim_and_each_dataset(tmp_path, study):

@@ -4,10 +4,9 @@ import pytest
 from report_runs import write
 from report_studies import pick, preset, runs_of, sections_of, tables_of, together, toy, write_all
 
-from pfml.report.comparison import rows_of, verdict_counts
-from pfml.report.ledger import Summary
 from pfml.report.published import paper
-from pfml.report.verdicts import WORDS, verdict, why_not
+from pfml.report.results import Summary
+from pfml.report.verdicts import WORDS, count_verdicts, rows_of, verdict, why_not
 
 PFML = paper.published(1, key="pfml", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 73.4 ± 0.3
 HIST = paper.published(1, key="hist", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 71.4
@@ -88,7 +87,7 @@ def test_a_printed_dash_gets_no_verdict():
          "the paper has no resnet50.tv_in1k of 128 dimensions on CUB-200"),
     ],
 )  # fmt: skip
-def test_what_may_not_be_compared_is_told_by_the_cells_themselves(study, reason):
+def test_what_may_not_be_compared_is_told_by_the_runs_themselves(study, reason):
     assert why_not(study.grid) == reason
 
 
@@ -144,9 +143,10 @@ def test_a_run_that_two_studies_share_is_one_row_and_two_settings_are_two(tmp_pa
 def test_verdicts_are_counted_once_for_every_published_number(tmp_path):
     study = preset("cub200-noise")
     write_all(tmp_path, study, {"hist": 0.697, "pfml": 0.9})
-    counts = verdict_counts(paper.published(2), together(tmp_path, study, preset("cub200-noise", study="again")))
+    studies = together(tmp_path, study, preset("cub200-noise", study="again"))
+    counts = count_verdicts(rows_of(paper.published(2), studies))
     assert dict(counts) == {"reproduced": 1, "below": 1, "above": 2, "not run": 20}
-    assert sum(verdict_counts(paper.published(6), together(tmp_path, study)).values()) == 102
+    assert sum(count_verdicts(rows_of(paper.published(6), together(tmp_path, study))).values()) == 102
     assert set(counts) <= set(WORDS)
 
 

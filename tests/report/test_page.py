@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 from report_studies import together, toy, write_all
 
-from pfml.report.captions import OTHER_RUNS, captioned, sections
-from pfml.report.page import render_page
+from pfml.report.document import PREAMBLE, report_sections
+from pfml.report.page import OTHER_RUNS, captioned, render_page, sections
 from pfml.report.stamps import runs_digest, stamp, stamp_of
 from pfml.report.table import Column, Entry, Section, table_of, words
-from pfml.report.tables import PREAMBLE, report_sections
 from pfml.tracking.environment import environment
 from tests.conftest import ROOT
 
@@ -100,7 +99,7 @@ def dom(path, script):
 
 SORTED = """() => {
   const [words, numbers] = document.querySelectorAll("#demo th button");
-  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.runs[0].textContent);
+  const order = () => [...document.querySelectorAll("#demo tbody tr")].map((row) => row.cells[0].textContent);
   const found = [order()];
   for (const button of [numbers, numbers, words, words]) { button.click(); found.push(order()); }
   const image = document.querySelector("img");

@@ -8,9 +8,10 @@ import yaml
 from report_runs import table_after, write
 from report_studies import pick, preset, runs_of, sections_of, tables_of, text_of, toy, write_all
 
-from pfml.report.studies import every_params, read_studies
+from pfml.report.results import read_studies
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
+from pfml.settings.presets import every_params
 from tests.conftest import ROOT, put
 
 NAMES = ("cub200-noise", "sop-vit")
@@ -107,7 +108,7 @@ def test_every_committed_preset_is_a_study(monkeypatch, raw):
     assert {yaml.safe_load(path.read_text())["study"] for path in (ROOT / "presets").glob("*.yaml")} <= names
 
 
-def test_outdated_results_are_listed_with_why_and_fill_no_cell(tmp_path):
+def test_outdated_results_are_listed_with_why_and_stand_in_no_row(tmp_path):
     old, gone = toy(loss={"alpha": 4.0}), toy(study="abandoned")
     run = pick(old, "pfml", 0.0, 0)[0]
     write(tmp_path, run, 0.999)

@@ -6,7 +6,8 @@ import pytest
 from report_runs import table_after, write, write_wasserstein
 from report_studies import pick, runs_of, sections_of, tables_of, text_of, toy, write_all
 
-from pfml.report import ledger, readings
+from pfml.report import readings
+from pfml.report.results import Summary
 
 RECALL = {"pfml": 0.70, "cpml": 0.60, "proxy_anchor": 0.80, "soft_triple": 0.75}
 
@@ -166,7 +167,7 @@ def test_a_gap_that_rounds_to_nothing_is_called_level():
 
 
 def row(**values):
-    return {m: ledger.Summary(v, None, 1, 1) for m, v in values.items()}
+    return {m: Summary(v, None, 1, 1) for m, v in values.items()}
 
 
 def test_w2_reading_gives_the_ratio_and_the_side_of_cpml():

@@ -9,6 +9,8 @@ import pytest
 
 from pfml import theory
 from pfml.report import theory as theory_tables
+from pfml.settings.load import load_params
+from pfml.settings.plan import write_plan
 from tests.conftest import ROOT, merge
 from tests.theory.cases import rows_of
 
@@ -74,7 +76,8 @@ def test_cases_outside_the_statement_are_not_counted_against_it(tmp_path):
 
 def test_the_stage_writes_the_same_twice(raw, write, tmp_path):
     few = {"sets": 1, "trials": 2, "trials_small": 2, "changes": [{"alpha": 0.0}], "radii": [0.5], "alphas": [3.0]}
-    write(merge(raw, {"theory": few | {"base": {"embeddings": 12, "proxies": 3, "dimension": 4}}}))
+    path = write(merge(raw, {"theory": few | {"base": {"embeddings": 12, "proxies": 3, "dimension": 4}}}))
+    write_plan(load_params(path), tmp_path / "data/plan")
     names = ("theory.csv", "theory.md", "figures/field.png")
     written = []
     for _ in range(2):

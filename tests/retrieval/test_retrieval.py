@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfml.retrieval import clustering_nmi, nearest_neighbours, retrieval_metrics
+from pfml.retrieval import clustering_nmi, nearest_neighbors, retrieval_metrics
 
 
 def on_circle(*degrees):
@@ -83,7 +83,7 @@ def test_equal_similarities_come_in_index_order(points):
     """Also where only some of the equal ones find room in the list."""
     embeddings = on_circle(0, 90).repeat_interleave(points // 2, 0)
     queries = torch.tensor([0, 5, points - 1])
-    ((_, found),) = nearest_neighbours(embeddings, queries, 3)
+    ((_, found),) = nearest_neighbors(embeddings, queries, 3)
     assert found.tolist() == [[1, 2, 3], [0, 1, 2], [points // 2, points // 2 + 1, points // 2 + 2]]
 
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfml.retrieval import nearest_neighbours, retrieval_metrics
+from pfml.retrieval import nearest_neighbors, retrieval_metrics
 from pfml.retrieval import ranks as retrieval_ranks
-from pfml.retrieval.ranks import Gallery, _centred, fixed_point, positive_ranks
+from pfml.retrieval.ranks import Gallery, _centered, fixed_point, positive_ranks
 
 
 def oracle(embeddings, labels, ks) -> dict[str, float]:
@@ -119,7 +119,7 @@ def test_rounding_stays_within_the_band(n, dim, aside, seed, heavy):
     rng = np.random.default_rng(seed)
     embeddings = rng.standard_t(1, (n, dim)) if heavy else rng.normal(size=(n, dim))
     points = fixed_point(torch.from_numpy(embeddings + aside))
-    vectors, offsets, band = _centred(points)
+    vectors, offsets, band = _centered(points)
     rounded = torch.addmm(offsets, vectors, vectors.T).double().numpy()
     whole = points.long().numpy()
     exact = (whole @ whole.T) * 4.0**-26
@@ -197,7 +197,7 @@ def test_fast_products_of_the_program_do_not_show():
         torch.backends.mkldnn.matmul.fp32_precision = before
     with torch.autocast("cpu", torch.bfloat16):
         assert retrieval_metrics(embeddings, labels) == found
-        assert len(next(nearest_neighbours(embeddings, torch.tensor([0]), 3))[1][0]) == 3
+        assert len(next(nearest_neighbors(embeddings, torch.tensor([0]), 3))[1][0]) == 3
 
 
 @pytest.mark.gpu

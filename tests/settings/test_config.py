@@ -151,7 +151,7 @@ def test_the_digest_follows_what_decides_the_numbers(raw, write):
     assert all(moved[m] != d for m, d in digest(train__weight_decay=0.5).items())
 
 
-def test_ablation_cells_move_one_setting(raw, write):
+def test_ablation_runs_move_one_setting(raw, write):
     params = load_params(write(raw))
     base = find_run(grid_runs(params), "glyphs-pfml-0.0-0")
     for run in ablation_runs(params):
@@ -199,7 +199,7 @@ def test_seeds_multiply_grid_and_ablations(raw, write):
     assert len(set(names)) == len(names)
 
 
-def test_an_unknown_cell_names_the_nearest(raw, write):
+def test_an_unknown_run_names_the_nearest(raw, write):
     with pytest.raises(ConfigError, match=r"glyphs-pfml-0\.2-0"):
         find_run(grid_runs(load_params(write(raw))), "glyphs-pfml-0.2-7")
 

@@ -12,7 +12,7 @@ import yaml
 from pfml import cli, launch
 from pfml.settings import ConfigError
 from pfml.settings.overlay import merge
-from pfml.settings.presets import command_line, laid_over, preset_title, read_preset, use_preset
+from pfml.settings.presets import command_line, preset_title, read_preset, use_preset, with_preset
 from pfml.settings.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as put
@@ -31,9 +31,9 @@ def committed() -> str:
 
 @pytest.mark.parametrize("name", NAMES + MLRC)
 def test_the_text_is_the_merge_and_keeps_what_it_does_not_touch(name, committed, raw):
-    changed = laid_over(committed, name)
+    changed = with_preset(committed, name)
     assert yaml.load(changed, Loader) == merge(raw, read_preset(name))
-    assert laid_over(changed, name) == changed
+    assert with_preset(changed, name) == changed
     for first, last in (("# --- data", "loss:"), ("# --- theory", None), ("  pfml_tuned:", "  cpml:")):
         part = committed[committed.index(first) : committed.index(last) if last else None]
         assert part in changed
@@ -61,7 +61,7 @@ def test_dvc_can_set_lists_in_what_was_laid_over(tmp_path, committed):
 
     for change in ("ablation.points=[]", "ablation.points=[alpha-4]", "grid.baseline=[]", "grid.seed=[0]"):
         path = tmp_path / "params.yaml"
-        path.write_text(laid_over(committed, "cub200-resnet50"))
+        path.write_text(with_preset(committed, "cub200-resnet50"))
         before = yaml.load(path.read_text(), Loader)
         apply_overrides(path, [change])
         section, key = change.split("=")[0].split(".")
@@ -95,17 +95,17 @@ def test_a_preset_is_laid_over_and_taken_back(project, committed, monkeypatch, c
     assert launch.main() == 0
     first, last = capsys.readouterr().out.strip().splitlines()
     assert "git checkout params.yaml" in first and "up to date" in last
-    assert path.read_text() == laid_over(committed, "sop-vit")
+    assert path.read_text() == with_preset(committed, "sop-vit")
     assert "already" in use_preset("sop-vit")
     use_preset("cub200-noise")  # from one to the next, as if from the committed file
-    assert path.read_text() == laid_over(committed, "cub200-noise")
+    assert path.read_text() == with_preset(committed, "cub200-noise")
     git(project, "checkout", "params.yaml")
     assert path.read_text() == committed
 
 
 def test_changes_that_git_could_not_bring_back_are_not_written_over(project, committed):
     path = project / "params.yaml"
-    for text in (committed.replace("epochs: 12", "epochs: 13"), laid_over(committed, "sop-vit") + "# a note\n"):
+    for text in (committed.replace("epochs: 12", "epochs: 13"), with_preset(committed, "sop-vit") + "# a note\n"):
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"cub200-dino.*not committed.*git checkout params\.yaml"):
             use_preset("cub200-dino")
@@ -119,7 +119,7 @@ def test_changes_that_git_could_not_bring_back_are_not_written_over(project, com
 def test_a_preset_over_another_says_what_differs_from_it(project, committed, raw):
     (project / "presets/own.yaml").write_text("over: sop-vit\nstudy: own\ngrid:\n  seed: [7]\n")
     wanted = merge(merge(raw, read_preset("sop-vit")), {"study": "own", "grid": {"seed": [7]}})
-    assert yaml.load(laid_over(committed, "own"), Loader) == wanted
+    assert yaml.load(with_preset(committed, "own"), Loader) == wanted
     assert "over" not in wanted and wanted["grid"]["baseline"] == read_preset("sop-vit")["grid"]["baseline"]
 
 

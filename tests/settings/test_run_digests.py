@@ -1,16 +1,16 @@
 """The digests of every run of every study, against those under which the committed results are filed.
 
-run_digests.csv has a line for each study and kind of run: how many there are, and the SHA-256 of their lines
+run_digests.csv has a line for each study, kind of run and method: how many there are, and the SHA-256 of their lines
 "<name> <digest>". A line that differs means that committed results no longer belong to their runs. Only a change that
-makes all studies again may renew the file: python -m tests.settings.test_run_digests
+makes all studies again may renew the file: python -m tests.settings.test_run_digests. A new method needs no line.
 """
 
 import csv
 import hashlib
 from pathlib import Path
 
-from pfml.report.studies import every_params
 from pfml.settings.load import load_params
+from pfml.settings.presets import every_params
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, timing_runs
 from tests.conftest import ROOT
 
@@ -18,21 +18,26 @@ FILE = Path(__file__).with_name("run_digests.csv")
 KINDS = {"grid": grid_runs, "ablation": ablation_runs, "fold": fold_runs, "timing": timing_runs}
 
 
-def digests() -> dict[tuple[str, str], tuple[int, str]]:
-    """(study, kind) -> (number of runs, SHA-256 of their names and digests)."""
+def digests() -> dict[tuple[str, str, str], tuple[int, str]]:
+    """(study, kind, method) -> (number of runs, SHA-256 of their names and digests)."""
     found = {}
     for params in every_params(load_params()):
         for kind, runs_of in KINDS.items():
-            lines = [f"{run.name} {run.digest}\n" for run in runs_of(params)]
-            if lines:
-                found[params.study, kind] = len(lines), hashlib.sha256("".join(lines).encode()).hexdigest()
+            lines = {}
+            for run in runs_of(params):
+                lines.setdefault(run.method, []).append(f"{run.name} {run.digest}\n")
+            for method, theirs in lines.items():
+                found[params.study, kind, method] = len(theirs), hashlib.sha256("".join(theirs).encode()).hexdigest()
     return found
 
 
 def test_no_run_has_another_digest(monkeypatch):
     monkeypatch.chdir(ROOT)
     with FILE.open(newline="") as file:
-        expected = {(row["study"], row["kind"]): (int(row["runs"]), row["sha256"]) for row in csv.DictReader(file)}
+        expected = {
+            (row["study"], row["kind"], row["method"]): (int(row["runs"]), row["sha256"])
+            for row in csv.DictReader(file)
+        }
     found = digests()
     assert sum(count for count, _ in expected.values()) > 2000
     moved = sorted(key for key in expected if found.get(key) != expected[key])
@@ -42,5 +47,5 @@ def test_no_run_has_another_digest(monkeypatch):
 if __name__ == "__main__":
     with FILE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["study", "kind", "runs", "sha256"])
+        writer.writerow(["study", "kind", "method", "runs", "sha256"])
         writer.writerows([*key, *value] for key, value in digests().items())

@@ -15,7 +15,7 @@ from pfml.datasets.pack import pack
 from pfml.images.packed import PackedImages
 from pfml.training.batches.pictures import PackedPictures, TensorPictures, step_generator
 from pfml.training.batches.samplers import SAMPLERS, epoch_batches
-from pfml.training.batches.transforms import TRANSFORMS, flips, normalise, random_boxes
+from pfml.training.batches.transforms import TRANSFORMS, flips, normalize, random_boxes
 
 vision = pytest.importorskip("torchvision.transforms")
 TINY = replace(TRANSFORMS["proxy_anchor"], size=24, resize=32)
@@ -288,7 +288,7 @@ def test_tensor_pictures_evaluate_in_order(textures):
     pictures = TensorPictures(textures, TRANSFORMS["shift"], 2)
     batches = list(pictures.evaluation(25))
     assert [len(batch) for batch in batches] == [25, 25, 10] and len(pictures) == 60
-    assert torch.equal(torch.cat(batches), normalise(textures, TRANSFORMS["shift"]))
+    assert torch.equal(torch.cat(batches), normalize(textures, TRANSFORMS["shift"]))
 
 
 def test_other_tensors_and_transforms_are_refused(textures):

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from pfml.training.reproducible import random_state, restore_random, settle_gpu
+from pfml.training.reproducible import random_state, restore_random, set_determinism
 
 
 def test_a_run_begun_on_a_cpu_goes_on_on_a_gpu(monkeypatch):
@@ -31,16 +31,16 @@ def settings(monkeypatch):
         )  # fmt: skip
 
     yield found
-    settle_gpu(False)
+    set_determinism(False)
     torch.use_deterministic_algorithms(before)
     torch.backends.cudnn.benchmark = benchmark
     torch.utils.deterministic.fill_uninitialized_memory = True
 
 
 def test_a_gpu_takes_deterministic_kernels_or_the_fastest(settings):
-    settle_gpu(False)
+    set_determinism(False)
     assert settings() == (False, True, (True,) * 3, None)
-    settle_gpu(True)
+    set_determinism(True)
     assert settings() == (True, False, (False,) * 3, ":4096:8")
     assert torch.is_deterministic_algorithms_warn_only_enabled()
     # Attention goes on without the fused kernels.

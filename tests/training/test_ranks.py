@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pfml.training.networks.model import build_model
-from pfml.training.processes import joined_ranks, synchronised
+from pfml.training.processes import joined_ranks, with_sync_batchnorm
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv2_100", "resnet50", "densenet169"])
@@ -14,7 +14,7 @@ def test_joined_batch_statistics_leave_the_network_what_it_computes(backbone):
     model = build_model(backbone, 8).eval()
     images = torch.randn(2, 3, 64, 64)
     expected = model(images)
-    joined = synchronised(model)
+    joined = with_sync_batchnorm(model)
     kinds = {type(part) for part in joined.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)}
     assert kinds and all(issubclass(kind, torch.nn.SyncBatchNorm) for kind in kinds)
     assert torch.allclose(joined(images), expected, atol=1e-6)

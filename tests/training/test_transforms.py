@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binomtest, ks_2samp
 
-from pfml.training.batches.transforms import TRANSFORMS, centre_boxes, flips, normalise, random_boxes, shifted, shifts
+from pfml.training.batches.transforms import TRANSFORMS, center_boxes, flips, normalize, random_boxes, shifted, shifts
 
 vision = pytest.importorskip("torchvision.transforms")
 DRAWS = 4000
@@ -76,13 +76,13 @@ def test_flips_come_with_their_probability():
 @pytest.mark.parametrize("height, width", [(224, 224), (225, 227), (256, 341), (255, 224), (301, 230)])
 def test_centre_boxes_are_torchvisions(height, width):
     image = torch.arange(height * width).view(1, height, width)
-    top, left, h, w = centre_boxes(torch.tensor([height]), torch.tensor([width]), 224)[0].tolist()
+    top, left, h, w = center_boxes(torch.tensor([height]), torch.tensor([width]), 224)[0].tolist()
     assert torch.equal(image[:, top : top + h, left : left + w], vision.functional.center_crop(image, 224))
 
 
 def test_a_centre_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match="at least 224 pixels a side, found 223"):
-        centre_boxes(torch.tensor([300, 223]), torch.tensor([300, 300]), 224)
+        center_boxes(torch.tensor([300, 223]), torch.tensor([300, 300]), 224)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -92,24 +92,24 @@ def test_normalisation_is_torchvisions_to_the_bit(name):
         expected = images.flip(1).float() - torch.tensor([104.0, 117.0, 128.0]).view(3, 1, 1)
     else:
         expected = vision.Normalize(transform.mean, transform.std)(images.float() / 255)
-    assert torch.equal(normalise(images, transform), expected)
+    assert torch.equal(normalize(images, transform), expected)
     out = torch.empty(5, 3, 13, 17)
-    assert normalise(images, transform, out) is out and torch.equal(out, expected)
+    assert normalize(images, transform, out) is out and torch.equal(out, expected)
 
 
 def test_presets_differ_where_they_say():
     assert replace(TRANSFORMS["dino"], source="") == replace(TRANSFORMS["proxy_anchor"], source="")
     assert all(transform.source for transform in TRANSFORMS.values())
     assert all(t.size is None or t.size <= t.resize for t in TRANSFORMS.values())
-    white = normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), TRANSFORMS["vit"])
+    white = normalize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), TRANSFORMS["vit"])
     assert white.flatten().tolist() == [1.0, 1.0, 1.0]
     blue = torch.tensor([0, 0, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    assert normalise(blue, TRANSFORMS["bn_inception"]).flatten().tolist() == [255.0 - 104, -117.0, -128.0]
+    assert normalize(blue, TRANSFORMS["bn_inception"]).flatten().tolist() == [255.0 - 104, -117.0, -128.0]
 
 
 def test_shift_normalises_as_the_embedded_study_does():
     images = pixels(4, 3, 16, 16)
-    assert torch.equal(normalise(images, TRANSFORMS["shift"]), (images.float() / 255 - 0.5) / 0.25)
+    assert torch.equal(normalize(images, TRANSFORMS["shift"]), (images.float() / 255 - 0.5) / 0.25)
 
 
 def test_shifted_equals_cutting_from_a_replicated_border():

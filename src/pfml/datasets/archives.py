@@ -1,8 +1,8 @@
-"""Members of a zip or tar archive as bytes, without unpacking a hundred thousand files.
+"""Read members of a zip or tar archive as bytes, without unpacking a hundred thousand files.
 
-Nothing inside an archive ever names a path on this disk, so there is nothing to escape from; what is left to refuse are
-archives that are not what they say: odd names, links, sizes beyond what the dataset can have. A .tgz, which has no
-random access, is inflated once to a .tar in a work folder.
+Members are never written to paths that the archive names, so no name can escape from a folder. Archives with odd names,
+links, or sizes beyond those of the dataset are refused. A .tgz has no random access: it is inflated once to a .tar in
+a work folder.
 """
 
 import gzip
@@ -23,12 +23,15 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")  # zip: signature, ..., length of the n
 
 @dataclass(frozen=True)
 class Member:
-    """Where a file lies: `stored` bytes at `offset` (of a zip: of its local header) that become `size` bytes."""
+    """Place of a file in its archive: `stored` bytes at `offset`, which become `size` bytes.
+
+    In a zip, `offset` is that of the file's local header.
+    """
 
     offset: int
     stored: int
     size: int
-    method: int | None = None  # None: as it is, in a tar; else zip's number, stored or deflated
+    method: int | None = None  # zip's number for stored or deflated; None in a tar, which does not compress members
     crc: int = 0
 
 
@@ -37,8 +40,8 @@ class Archive:
     """An indexed archive. Holds no open file: it can be pickled, forked and used from threads.
 
     Attributes:
-        path: of the zip or tar.
-        members: name with forward slashes -> where it lies; directories are left out.
+        path: the zip or tar.
+        members: name with forward slashes -> place in the archive; directories are left out.
     """
 
     path: Path
@@ -48,7 +51,12 @@ class Archive:
         return name in self.members
 
     def read(self, name: str) -> bytes:
-        """The bytes of one member. ValueError naming archive and member if it is absent or damaged; OSError."""
+        """The bytes of one member.
+
+        Raises:
+            ValueError: the member is absent or damaged; names archive and member.
+            OSError: the archive cannot be read.
+        """
         if name not in self.members:
             raise ValueError(f"{self.path}: has no member {name}")
         member = self.members[name]
@@ -61,7 +69,7 @@ class Archive:
                 file.seek(sum(LOCAL_HEADER.unpack(header)[1:]), os.SEEK_CUR)
             data = file.read(member.stored)
         if member.method == zipfile.ZIP_DEFLATED:
-            try:  # one byte more than declared: never inflates what a lying header hides
+            try:  # at most one byte more than declared, so that a false header cannot make it inflate gigabytes
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
             except zlib.error as error:
                 raise ValueError(f"{self.path}: {name}: damaged ({error})") from None
@@ -78,39 +86,39 @@ def open_archive(path: Path, work: Path, *, max_files: int, max_bytes: int, max_
 
     Args:
         path: the archive; its checksum should have been verified.
-        work: folder for the .tar of a .tgz, made if needed; kept, and reused while the .tgz does not change.
-        max_files: members at most.
-        max_bytes: of all members together, inflated, declared and real.
-        max_ratio: inflated to stored bytes at most, for anything above 1 MiB.
+        work: folder for the .tar of a .tgz, made if needed. The .tar stays and is reused while the .tgz is unchanged.
+        max_files: largest number of members.
+        max_bytes: largest inflated size of all members together; checked as declared and as read.
+        max_ratio: largest ratio of inflated to stored bytes, for anything above 1 MiB.
 
     Raises:
-        ValueError: naming the archive and the member that is refused: a name that is absolute or has .., a link or
-            device, a duplicate, encryption, too many files, too large, or a damaged archive.
+        ValueError: names the archive and the refused member: a name that is absolute or has .., a link or device, a
+            duplicate, encryption, too many files, too large, or a damaged archive.
         OSError: unreadable, or no room for the .tar.
     """
     path = Path(path)
     name = path.name.lower()
     if name.endswith(".zip"):
-        found, where = _zip_members(path, max_ratio), path
+        members, where = _zip_members(path, max_ratio), path
     elif name.endswith((".tgz", ".tar.gz")):
         where = _inflate(path, Path(work), max_bytes, max_ratio)
-        found = _tar_members(where)
+        members = _tar_members(where)
     elif name.endswith(".tar"):
-        found, where = _tar_members(path), path
+        members, where = _tar_members(path), path
     else:
         raise ValueError(f"{path}: expected a .zip, .tar, .tar.gz or .tgz")
     try:
-        return Archive(where, _checked(found, path, max_files, max_bytes))
+        return Archive(where, _checked(members, path, max_files, max_bytes))
     except ValueError:
         if where != path:
             where.unlink()
         raise
 
 
-def _checked(found: Iterable[tuple[str, Member]], path: Path, max_files: int, max_bytes: int) -> dict[str, Member]:
+def _checked(listed: Iterable[tuple[str, Member]], path: Path, max_files: int, max_bytes: int) -> dict[str, Member]:
     members: dict[str, Member] = {}
     total = 0
-    for raw, member in found:
+    for raw, member in listed:
         clean = safe_name(raw, path)
         if clean in members:
             raise ValueError(f"{path}: {clean}: in the archive twice")
@@ -168,13 +176,13 @@ def _tar_members(path: Path) -> Iterable[tuple[str, Member]]:
 
 
 def _inflate(path: Path, work: Path, max_bytes: int, max_ratio: float) -> Path:
-    """The .tar of a .tgz; carries the time of its .tgz, by which a later call knows that it still belongs to it."""
-    of = path.stat()
+    """The .tar of a .tgz. It gets the modification time of the .tgz, so that a later call can tell whether it fits."""
+    tgz = path.stat()
     tar = work / (path.name.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar") + ".tar")
-    if tar.is_file() and tar.stat().st_mtime_ns == of.st_mtime_ns:
+    if tar.is_file() and tar.stat().st_mtime_ns == tgz.st_mtime_ns:
         return tar
     # Headers and padding of the tar itself come on top: at most 1.5 KiB a member, and an end.
-    limit = min(max_bytes + max_bytes // 4 + SMALL, max(SMALL, int(max_ratio * of.st_size)))
+    limit = min(max_bytes + max_bytes // 4 + SMALL, max(SMALL, int(max_ratio * tgz.st_size)))
     work.mkdir(parents=True, exist_ok=True)
     part = tar.with_name(tar.name + ".part")
     try:
@@ -185,7 +193,7 @@ def _inflate(path: Path, work: Path, max_bytes: int, max_ratio: float) -> Path:
                 if written > limit:
                     raise ValueError(f"{path}: inflates to more than {limit:,} bytes; not the expected archive")
                 file.write(chunk)
-        os.utime(part, ns=(of.st_mtime_ns, of.st_mtime_ns))
+        os.utime(part, ns=(tgz.st_mtime_ns, tgz.st_mtime_ns))
         os.replace(part, tar)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: not a readable .tgz ({error})") from None

@@ -1,4 +1,4 @@
-"""What datasets there are, and how each reaches data/raw/<name>/.
+"""The datasets of the catalogue, and how each dataset reaches data/raw/<name>/.
 
 Datasets of the catalogue are drawn (glyphs) or fetched (pfml.datasets.sources). Your own are read from a folder or a
 CSV file (pfml.datasets.own). On disk a dataset is a pack (pfml.images.packed). The small glyphs are one array instead:
@@ -25,28 +25,28 @@ GLYPHS = Entry(
 CATALOGUE = {"glyphs": GLYPHS, **DATASETS}
 
 
-def fetch(name: str, asked: Dataset, folder: Path, root: Path = Path()) -> dict:
+def fetch(name: str, settings: Dataset, folder: Path, root: Path = Path()) -> dict:
     """Make, fetch or read a dataset into `folder` and return its meta.json.
 
     Args:
         name: a key of CATALOGUE, or the name of your own dataset.
-        asked: its section of params.yaml.
+        settings: the dataset's section of params.yaml.
         folder: data/raw/<name>, replaced as a whole or left as it is.
-        root: of the project, where data/downloads/<name>/ keeps what is downloaded and data/manual/ holds files that
-            the user fetched by hand; a relative `asked.path` starts there too.
+        root: of the project. Downloads go to data/downloads/<name>/ below it, files that the user fetched by hand are
+            looked up in data/manual/, and a relative `settings.path` starts there.
 
     Raises:
         ConfigError: a name that is not in the catalogue.
-        DownloadError: no source gave the files; says what was tried and what to put where.
+        DownloadError: no source gave the files; lists every attempt and says which file to put where by hand.
         ValueError: wrong counts, unreadable images, or a folder or CSV that cannot be used.
     """
-    if asked.kind == "catalogue" and name == "glyphs":
+    if settings.kind == "catalogue" and name == "glyphs":
         return _draw(folder)
     from pfml.datasets.pack import pack
 
-    how = {"mode": asked.pack, "short_side": asked.short_side, "skip_unreadable": asked.skip_unreadable}
-    if asked.kind != "catalogue":
-        return pack(_own(name, asked, root), folder, name, **how, source=f"your own ({asked.kind})")
+    how = {"mode": settings.pack, "short_side": settings.short_side, "skip_unreadable": settings.skip_unreadable}
+    if settings.kind != "catalogue":
+        return pack(_own(name, settings, root), folder, name, **how, source=f"your own ({settings.kind})")
     from pfml.datasets.sources import open_dataset
 
     if name not in CATALOGUE:
@@ -57,30 +57,30 @@ def fetch(name: str, asked: Dataset, folder: Path, root: Path = Path()) -> dict:
     (root / ".locks").mkdir(exist_ok=True)
     with FileLock(root / ".locks" / f"fetch-{name}"):  # another experiment may share the downloads
         listing = open_dataset(name, downloads, root / "data/manual")
-        said = listing.table.attrs
-        source = f"{CATALOGUE[name].citation}; {said['form']}"
-        meta = pack(listing, folder, name, **how, source=source, licence=said["licence"])
-        for inflated in downloads.glob("*.tar"):  # as large as the images; the .tgz stays
+        attributes = listing.table.attrs
+        source = f"{CATALOGUE[name].citation}; {attributes['form']}"
+        meta = pack(listing, folder, name, **how, source=source, licence=attributes["licence"])
+        for inflated in downloads.glob("*.tar"):  # as large as the images; the .tgz suffices to make it again
             inflated.unlink()
     return meta
 
 
-def _own(name: str, asked: Dataset, root: Path):
+def _own(name: str, settings: Dataset, root: Path):
     """The listing of a folder or CSV. ValueError names the section if there are too few classes for two halves."""
     from pfml.datasets.own import csv_listing, folder_listing
 
-    path = root / os.path.expanduser(asked.path)
-    listing = {"folder": folder_listing, "csv": csv_listing}[asked.kind](path)
+    path = root / os.path.expanduser(settings.path)
+    listing = {"folder": folder_listing, "csv": csv_listing}[settings.kind](path)
     classes = listing.table["class_id"].nunique()
     if classes < 2:
         raise ValueError(
             f"dataset.{name}.path: expected at least two classes, to train on one and test on the other, "
             f"found {classes} in {path}"
         )
-    if (asked.train_classes or 1) >= classes:
+    if (settings.train_classes or 1) >= classes:
         raise ValueError(
             f"dataset.{name}.train_classes: expected 1 to {classes - 1}, since some of the {classes} classes of {path} "
-            f"must be left to test on; found {asked.train_classes}"
+            f"must be left to test on; found {settings.train_classes}"
         )
     return listing
 

@@ -1,6 +1,7 @@
-"""Copies of Cars-196 and Stanford Online Products in other wrappings: Hugging Face parquet files, a Kaggle zip.
+"""Copies of Cars-196 and Stanford Online Products in other file formats: Hugging Face parquet files, a Kaggle zip.
 
-They hold the images with the usual classification halves; here they are put together and split by class again.
+The copies are split for classification, with every class in both halves. The parsers join the halves; the split by
+class comes later.
 """
 
 import csv
@@ -15,7 +16,7 @@ from pfml.datasets.archives import Archive
 from pfml.datasets.layouts import listing
 from pfml.datasets.listing import Listing
 
-_reading = Lock()  # threads that want the same row group wait for one that reads it
+_reading = Lock()  # so that threads that need the same row group read it once
 
 
 def cars196_parquet(paths: Sequence[Path]) -> Listing:
@@ -36,16 +37,16 @@ def cars196_parquet(paths: Sequence[Path]) -> Listing:
 def sop_parquet(train: Sequence[Path], test: Sequence[Path]) -> Listing:
     """Parquet files with columns image {bytes, path}, item_id (one product) and image_path (as in the official zip).
 
-    The official class numbers are not in the files; the order of first appearance stands for them.
+    The files lack the official class numbers. Classes are numbered in the order of first appearance instead.
     """
     rows, images, splits = [], {}, []
     classes: dict[str, int] = {}
     for split, paths in (("train", train), ("test", test)):
-        trained = set(classes) if split == "test" else set()
+        train_items = set(classes) if split == "test" else set()
         for path in map(Path, paths):
             for row, (item, name) in enumerate(zip(_column(path, "item_id"), _column(path, "image_path"))):
                 where, item = f"{path}: row {row}", str(item)
-                if item in trained:
+                if item in train_items:
                     raise ValueError(f"{where}: item {item} is a training class, expected an unseen one")
                 if not isinstance(name, str) or not name:
                     raise ValueError(f"{where}: image_path {name!r}, expected a name")
@@ -59,7 +60,7 @@ def sop_parquet(train: Sequence[Path], test: Sequence[Path]) -> Listing:
 def cars196_folders(archive: Archive) -> Listing:
     """Kaggle's stanford-car-dataset-by-classes-folder: names.csv, anno_train.csv, anno_test.csv and a folder a class.
 
-    A line of anno_*.csv is file, x1, y1, x2, y2, class (1-based); the folder is the class name with - for /.
+    A line of anno_*.csv has file, x1, y1, x2, y2, class (1-based). The folder is named after the class, with - for /.
     """
     names = [line.strip() for line in archive.read("names.csv").decode("utf-8").splitlines() if line.strip()]
     rows = []
@@ -133,7 +134,7 @@ def _row_group_of(path: str, row: int) -> tuple[int, int]:
     return group, starts[group]
 
 
-@lru_cache(maxsize=2)  # images are read in their order: one group, of some hundred images, at a time
+@lru_cache(maxsize=2)  # images are read in order, so that one group of some hundred images is in use at a time
 def _row_group(path: str, group: int):
     with _open(Path(path)) as file:
         return file.read_row_group(group, columns=["image"], use_threads=False).column("image")

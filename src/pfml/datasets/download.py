@@ -1,7 +1,7 @@
-"""A file from one of several addresses to disk: resumed, retried, and checked before it gets its name.
+"""Download a file from one of several addresses: resume, retry, and check it before it gets its name.
 
-While a transfer runs, its bytes lie in `<file>.part`. Whatever stops it, the next call goes on from there; only a file
-whose checksum is right is renamed to `<file>`.
+A transfer writes to `<file>.part`. After an interruption the next call continues that file. A file is renamed to
+`<file>` only if its checksum is right.
 """
 
 import fcntl
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """One place that has a file; several sources of one file are its mirrors.
+    """One address of a file. Several sources of one file are its mirrors.
 
     Attributes:
         url: http or https address; for a source that is fetched by hand, the page to visit.
         file: the file's name on disk.
         md5, sha256: hexadecimal digests of the whole file; either may be empty. With neither, only the length that the
             server announces is checked.
-        bytes: the size, roughly; a server that sends over half as much again is cut off. None: unknown.
-        note: what to know about this source, for the error message.
-        by_hand: how a person gets the file, where a plain request does not; such a source is never asked.
+        bytes: rough size; a transfer beyond 1.5 times as much is stopped. None: unknown.
+        note: a remark about this source, for the error message.
+        by_hand: how a person gets the file, for addresses that refuse plain requests; these are never requested.
     """
 
     url: str
@@ -44,7 +44,7 @@ class Source:
 
     @property
     def checksum(self) -> str:
-        """ "md5 97ee...", or empty."""
+        """Such as "md5 97ee..."; empty if the source has none."""
         return ", ".join(f"{kind} {value}" for kind in ("md5", "sha256") if (value := getattr(self, kind)))
 
 
@@ -57,23 +57,23 @@ def download(
     timeout: float = 30.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The verified file of the first source that gives it, in `folder` (or where the user put it, in `manual`).
+    """Path of the verified file: in `manual` if the user put it there, else in `folder`, from the first working source.
 
     Args:
         sources: of one file, in order of preference.
-        folder: where downloads are kept; made if needed.
+        folder: for downloads; made if needed.
         manual: a folder with files that the user fetched; a file there is used in place and never changed.
         attempts: how often in a row an address may fail without a byte of progress; pauses double from 1 s to 60 s.
         timeout: seconds without a byte after which a connection counts as dropped.
-        sleep: the pause between attempts, in seconds.
+        sleep: called with the seconds to pause between attempts.
 
     Raises:
         DownloadError: no source gave the file; a file in `manual` is not the expected one; the disk is full or not
-            writable; or another process is at the same file.
+            writable; or another process is fetching the same file.
     """
-    found = find(sources, folder, manual)
-    if found is not None:
-        return found
+    path = find(sources, folder, manual)
+    if path is not None:
+        return path
     problems = []
     for source in sources:
         note = f" ({source.note})" if source.note else ""
@@ -89,7 +89,11 @@ def download(
 
 
 def find(sources: Sequence[Source], folder: Path, manual: Path | None = None) -> Path | None:
-    """The file if it is already there and right, without any network. DownloadError for a wrong one in `manual`."""
+    """Path of the file if it is on disk and its checksum is right, else None. Uses no network.
+
+    Raises:
+        DownloadError: a file in `manual` has a wrong checksum.
+    """
     for source in sources:
         if (path := Path(folder, source.file)).is_file():
             wrong = checksum_problem(path, source)
@@ -111,9 +115,9 @@ def checksum_problem(path: Path, source: Source) -> str:
         expected = getattr(source, kind)
         if expected:
             with open(path, "rb") as file:
-                found = hashlib.file_digest(file, kind).hexdigest()
-            if found != expected:
-                return f"{kind} found {found}, expected {expected} ({path.stat().st_size:,} bytes)"
+                digest = hashlib.file_digest(file, kind).hexdigest()
+            if digest != expected:
+                return f"{kind} found {digest}, expected {expected} ({path.stat().st_size:,} bytes)"
     return ""
 
 
@@ -128,7 +132,7 @@ def _fetch(source: Source, folder: Path, attempts: int, timeout: float, sleep: C
         try:
             transfer.complete(attempts, sleep)
             wrong = checksum_problem(part, source)
-            if wrong and transfer.resumed:  # the beginning may be another server's, or an older file's: once from zero
+            if wrong and transfer.resumed:  # the beginning may belong to another file: start over once
                 log.warning("%s: %s; starting over", source.url, wrong)
                 transfer.start_over()
                 transfer.complete(attempts, sleep)
@@ -140,7 +144,7 @@ def _fetch(source: Source, folder: Path, attempts: int, timeout: float, sleep: C
                 os.fsync(handle.fileno())
                 os.replace(part, final)
         finally:
-            # A beginning is kept only where something can go on from it.
+            # Empty parts, and states without a part, serve no later transfer.
             if part.exists() and not part.stat().st_size:
                 part.unlink()
             if not part.exists():
@@ -149,7 +153,7 @@ def _fetch(source: Source, folder: Path, attempts: int, timeout: float, sleep: C
 
 
 def _lock(handle, part: Path) -> None:
-    """Two processes at one file would mix their bytes. The lock goes with the process, however it ends."""
+    """Lock the part, since two processes would mix their bytes. The system releases the lock when the process ends."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         mine = part.exists() and os.path.samestat(os.fstat(handle.fileno()), part.stat())

@@ -9,8 +9,8 @@ Everything is bit-deterministic.  Each image draws from a Philox generator of it
 image's index, so that it does not depend on what else is generated.  The arithmetic is elementwise
 + - * / and comparisons in float32, which IEEE 754 fixes to the last bit; there is no libm function (rotations
 come from the tangent of the half angle), no matrix product and no reduction, whose results depend on the CPU.
-What remains outside our control is the rasteriser: Pillow brings its own FreeType, and matplotlib the fonts.
-`check_digest` says so when the result differs from the one that the published numbers were measured on.
+One part is outside our control, the rasteriser: Pillow brings its own FreeType, and matplotlib the fonts.
+`check_digest` warns when the images differ from those that the committed numbers were measured on.
 
 Shape suffixes: n images of one class, P = 64 supersampled pixels, S = 32 pixels, 3 colour channels.
 """
@@ -124,7 +124,7 @@ def axis(samples: int) -> np.ndarray:
 
 
 def homography(draw: Draws, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the glyph pixel (x, y) of the image looks: u, v of shape (n, P, P), in half box widths."""
+    """Coordinates in the glyph for each pixel (x, y) of the image: u, v of shape (n, P, P), in half box widths."""
     s = STRENGTH
     x, y = x - draw.signed(0.2 * s), y - draw.signed(0.2 * s)
     t = draw.signed(0.2 * s)  # tangent of half the angle: +-23 degrees at strength 1
@@ -171,10 +171,10 @@ def clutter(draw: Draws, others: np.ndarray, x: np.ndarray, y: np.ndarray) -> np
     side = draw.uniform(0, 4).astype(np.int64)  # right, left, bottom, top
     outward, along = draw.uniform(1.2, 1.5), draw.signed(0.9)
     outward = np.where(side % 2 == 0, outward, -outward)
-    centre_x, centre_y = np.where(side < 2, outward, along), np.where(side < 2, along, outward)
+    center_x, center_y = np.where(side < 2, outward, along), np.where(side < 2, along, outward)
     t, scale = draw.signed(0.2), draw.uniform(0.8, 1.2)
     cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
-    x, y = x - centre_x, y - centre_y
+    x, y = x - center_x, y - center_y
     ink = sample(others, (cos * x - sin * y) / scale, (sin * x + cos * y) / scale)
     return np.where(present, ink, np.float32(0))
 
@@ -183,7 +183,7 @@ def blur(image: np.ndarray) -> np.ndarray:
     """One pass of the kernel (1, 2, 1) / 4 along both axes of (n, S, S), edges repeated."""
     for direction in (1, 2):
         beside = np.clip(np.arange(SIZE) + np.array([[-1], [1]]), 0, SIZE - 1)
-        near, far = (np.take(image, neighbours, axis=direction) for neighbours in beside)
+        near, far = (np.take(image, neighbors, axis=direction) for neighbors in beside)
         image = (near + far + 2 * image) * np.float32(0.25)
     return image
 
@@ -201,9 +201,9 @@ def paint(draw: Draws, ink: np.ndarray) -> np.ndarray:
     sigma = draw.uniform(0.02, 0.12, 1, 1, 1)
     a, b, c, d = (draw.noise[:, i].astype(np.float32) for i in range(4))
     noise = (a + b + c + d - 510) / NOISE_STD * sigma
-    colour = paper + (pen - paper) * ink[..., None] + light[..., None] + noise
-    colour = np.minimum(np.maximum(colour, 0), 1)
-    return (colour * 255 + np.float32(0.5)).astype(np.uint8)
+    color = paper + (pen - paper) * ink[..., None] + light[..., None] + noise
+    color = np.minimum(np.maximum(color, 0), 1)
+    return (color * 255 + np.float32(0.5)).astype(np.uint8)
 
 
 def render(images: range, glyphs: np.ndarray, other_glyphs: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -219,8 +219,8 @@ def render(images: range, glyphs: np.ndarray, other_glyphs: Callable[[np.ndarray
     ink = np.maximum(ink, clutter(draw, others, x, y))
     ink = (ink[:, ::2, ::2] + ink[:, ::2, 1::2] + ink[:, 1::2, ::2] + ink[:, 1::2, 1::2]) * np.float32(0.25)
     passes = draw.uniform(0, 3).astype(np.int64)
-    for done in range(2):
-        ink = np.where(passes > done, blur(ink), ink)
+    for passed in range(2):
+        ink = np.where(passes > passed, blur(ink), ink)
     return paint(draw, ink)
 
 

@@ -1,7 +1,7 @@
-"""The official archives as listings: CUB-200-2011, Cars-196, Stanford Online Products, Omniglot.
+"""Parsers of the official archives: CUB-200-2011, Cars-196, Stanford Online Products, Omniglot.
 
-Class ids are 0-based in the official order, so that the first half of the classes trains. Every parser raises a
-ValueError that names the file, the line and what was expected; none decodes an image.
+Class ids are 0-based in the official order, whose first half is the training half. Every parser returns a listing, or
+raises a ValueError that names the file, the line and the expected content. No parser decodes an image.
 """
 
 import io
@@ -68,9 +68,9 @@ def cars196(archive: Archive, annotations: Path) -> Listing:
 
 
 def sop(archive: Archive) -> Listing:
-    """Stanford_Online_Products.zip: Ebay_train.txt and Ebay_test.txt; all classes of the first come before the second.
+    """Stanford_Online_Products.zip: Ebay_train.txt and Ebay_test.txt; the former's classes have the lower numbers.
 
-    A class is one product; its name is the kind of product and the number of the offer, as in the file names.
+    A class is one product. Its name is the kind of product and the number of the offer, as in the file names.
     """
     root, header = "Stanford_Online_Products", ["image_id", "class_id", "super_class_id", "path"]
     rows, splits = [], []
@@ -92,8 +92,8 @@ def sop(archive: Archive) -> Listing:
 def omniglot(background: Archive, evaluation: Archive) -> Listing:
     """images_background.zip and images_evaluation.zip: <set>/<alphabet>/<character>/<image>.png.
 
-    The official order is that of the names, the background alphabets first: the background set trains, as in the
-    dataset's own protocol (964 characters; 659 are unseen).
+    The official order is that of the names, the background alphabets first. The background set (964 characters) is the
+    training half, as in the dataset's own protocol; the 659 characters of the evaluation set are unseen.
     """
     rows, splits = [], []
     classes: dict[str, int] = {}
@@ -104,7 +104,7 @@ def omniglot(background: Archive, evaluation: Archive) -> Listing:
         for name in sorted(archive.members):
             parts = name.split("/")
             if parts[0] != root or not name.endswith(".png") or parts[-1].startswith("."):
-                continue  # what a Mac adds to its archives
+                continue  # files that macOS adds to archives
             if len(parts) != 4:
                 raise ValueError(f"{archive.path}: {name}: expected {root}/<alphabet>/<character>/<image>.png")
             class_name = "/".join(parts[1:3])
@@ -119,7 +119,7 @@ def omniglot(background: Archive, evaluation: Archive) -> Listing:
 def listing(
     rows: list[tuple[str, str, int, str]], archive: Archive | None, read, splits: Sequence[str] = ()
 ) -> Listing:
-    """The listing of (where it is written, name, 0-based class id, class name), in this order.
+    """A listing of the rows, in their order. A row: where the image is listed, its name, 0-based class id, class name.
 
     Raises:
         ValueError: no image, an image twice or not in the archive, or class ids with gaps.

@@ -1,4 +1,4 @@
-"""What a dataset holds before it is packed: one line per image, and how to get its bytes."""
+"""A dataset before it is packed: one line per image, and a function that reads an image's bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Images of your own as a Listing: a folder with one folder a class, or a CSV of paths and labels.
 
-Nothing is decoded here; files that turn out to be unreadable are named when the listing is packed.
+No image is decoded here; packing the listing names the files that cannot be read.
 """
 
 import csv
@@ -23,8 +23,8 @@ SHOWN = 5  # problems that an error lists before it only counts them
 def folder_listing(path: str | Path) -> Listing:
     """One folder a class: path/<class>/<image>. Classes and images in natural order (2 before 10).
 
-    Files are taken by their extension (`pfml.images.decode.EXTENSIONS`, any case); others and hidden ones are ignored
-    with a warning that counts them. Hidden folders are not entered.
+    Files count as images by their extension (`pfml.images.decode.EXTENSIONS`, any case). Other and hidden files are
+    ignored, with a warning that counts them. Hidden folders are skipped.
 
     Raises:
         ValueError: no folder there; no class folder; a class folder without images; images beside the class folders; a
@@ -64,13 +64,13 @@ def csv_listing(path: str | Path) -> Listing:
     """A CSV (UTF-8, commas, one header line) with the columns path, label and optionally split; others are ignored.
 
     Paths are relative to the CSV's folder. Labels are any text; integers too are names, so 1 and 01 are two classes.
-    Images stay in the order of the file. Classes are numbered in natural order of their labels; where a split is given,
-    those of "train" first.
+    Images stay in the order of the file. Classes are numbered in natural order of their labels; with a column split,
+    those of "train" come first.
 
     Raises:
-        ValueError: names the file and the lines of: missing columns, a line with more or fewer fields, an empty path
-            or label, a path listed twice, an absent file, a split other than train and test, a class in both halves;
-            or not readable as CSV.
+        ValueError: the file is not readable as CSV, lacks a column, or has a line with more or fewer fields, an empty
+            path or label, a path listed twice, an absent file, a split other than train and test, or a class in both
+            halves; names the file and the lines.
     """
     path = Path(path)
     table = _read_csv(path)
@@ -82,7 +82,7 @@ def csv_listing(path: str | Path) -> Listing:
     table["name"] = [os.path.normpath(name) for name in table["path"]]
     table["class_name"] = table["label"]
     halves = table["split"] if "split" in table else pd.Series("", index=table.index)
-    # "train" has to come before "test": not the order of the alphabet.
+    # "train" has to come before "test", unlike in the alphabet.
     order = sorted(set(zip(halves == "test", table["label"])), key=lambda pair: (pair[0], natural(pair[1])))
     number = {label: class_id for class_id, (_, label) in enumerate(order)}
     table["class_id"] = [number[label] for label in table["label"]]
@@ -133,7 +133,7 @@ def _images(files: list[str], ignored: Counter) -> list[str]:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Columns line, path, label (and split), all stripped of spaces. ValueError if there is no such table."""
+    """Table with the columns line, path, label (and split), stripped of spaces. ValueError if the CSV has no such."""
     rows, split = [], False
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -148,9 +148,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
             split = "split" in fields
             for row in reader:
                 if None in row or None in row.values():
-                    found = len(row) - 1 + len(row[None]) if None in row else sum(v is not None for v in row.values())
+                    count = len(row) - 1 + len(row[None]) if None in row else sum(v is not None for v in row.values())
                     raise ValueError(
-                        f"{path}: line {reader.line_num}: expected {len(fields)} fields, found {found}; put quotes "
+                        f"{path}: line {reader.line_num}: expected {len(fields)} fields, found {count}; put quotes "
                         "around text that contains a comma"
                     )
                 line = {"line": reader.line_num, "path": row["path"].strip(), "label": row["label"].strip()}

@@ -1,12 +1,12 @@
-"""A dataset at rest: a few large files instead of one per image, with random access by memory map.
+"""Write a dataset as a pack: a few large files instead of one per image, with random access by memory map.
 
 A pack is a folder with
 
 - `images.bin` (mode exact): the original files one after the other, which RandomResizedCrop from the full image needs;
   or `pixels.bin` (mode fast): uint8 RGB, rows x columns x 3, at a fixed short side, for cropping on the GPU;
 - `index.npy`: (n, 2) int64 offset and length in bytes, or (n, 3) offset, height and width;
-- `items.csv`: item, class_id, class_name, name, width, height, sha256 (and split where the source fixes it), of the
-  upright full image in both modes, so that checks and splits do not depend on the mode;
+- `items.csv`: item, class_id, class_name, name, width, height, sha256 (and split where the source fixes it). Size and
+  digest are those of the upright full image in both modes, so that checks and splits do not depend on the mode;
 - `meta.json`: name, images, classes, digest, source, licence, mode, short_side (null if exact), bytes, skipped.
 
 The embedded dataset has `images.npy` in place of the first two; `pfml.images.packed.open_images` reads either.
@@ -37,19 +37,21 @@ def pack(
 ) -> dict:  # fmt: skip
     """Write the listing's images into `folder` and return its meta.json. Every image is decoded, in either mode.
 
-    Memory does not grow with the images, but for their lines in tables. The pack is written beside `folder` and
-    renamed at the end: a run that stops leaves no half pack, the next one removes its remains. One packer per folder.
+    Memory grows with the number of images only by their lines in tables. The pack is written beside `folder` and
+    renamed at the end, so that an interruption leaves no half pack; the next call removes its remains. Only one process
+    may pack into a folder.
 
     Args:
-        folder: a dataset that stands there is replaced.
+        folder: an existing dataset in it is replaced.
         name, source, licence: for meta.json.
         mode: "exact" or "fast".
         short_side: pixels, mode fast only; see `resized`. Smaller images are enlarged.
-        skip_unreadable: leave out images that cannot be read or decoded, named in meta.json, instead of stopping.
-        threads: that decode; default one per processor, at most 8.
+        skip_unreadable: leave out images that cannot be read or decoded, and name them in meta.json, instead of
+            stopping.
+        threads: number of decoding threads; default one per processor, at most 8.
 
     Raises:
-        ValueError: wrong table, mode or short side; unreadable images, after a look at all; a class of which no image
+        ValueError: wrong table, mode or short side; unreadable images (all are tried first); a class of which no image
             can be read.
         FileExistsError: `folder` holds something else than a pack.
     """
@@ -75,7 +77,7 @@ def pack(
 
 
 def checked_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The listing's table with a plain index. ValueError unless it is what `Listing` promises."""
+    """The listing's table with a plain index. ValueError unless it has the columns and values that `Listing` states."""
     missing = {"name", "class_id", "class_name"} - set(table)
     if missing or not len(table):
         raise ValueError(f"listing: expected a line per image, found {len(table)}; missing columns: {sorted(missing)}")
@@ -96,7 +98,7 @@ def checked_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _encode(item: tuple[str, bytes | Exception], short_side: int | None) -> dict | str:
-    """What the pack stores of one file, or why it cannot be read."""
+    """The columns, place and bytes of one image in the pack, or the reason why it cannot be read."""
     name, data = item
     try:
         if isinstance(data, Exception):
@@ -114,8 +116,9 @@ def _encode(item: tuple[str, bytes | Exception], short_side: int | None) -> dict
 
 
 def _contents(names: Iterable[str], read: Callable[[str], bytes]) -> Iterator[tuple[str, bytes | Exception]]:
-    """A file that may not be read or holds nonsense is one unreadable image; a disk or network that fails, or a file
-    that has gone since it was listed, stops everything.
+    """Name and bytes of every file, or the error of a file without permission or with bad content.
+
+    Other errors stop packing: a failing disk or network, or a file that was removed since it was listed.
     """
     for name in names:
         try:
@@ -125,21 +128,21 @@ def _contents(names: Iterable[str], read: Callable[[str], bytes]) -> Iterator[tu
 
 
 def _write(table, read, encode, folder: Path, bin_name: str, skip_unreadable: bool, threads: int | None) -> dict:
-    """Write the large file, index.npy and items.csv; return the part of meta.json that they decide."""
-    given = [column for column in ("class_id", "class_name", "name", "split") if column in table]
+    """Write the large file, index.npy and items.csv; return their part of meta.json."""
+    columns = [column for column in ("class_id", "class_name", "name", "split") if column in table]
     index, skipped, kept, total, digest = [], {}, set(), 0, hashlib.sha256()
     with open(folder / bin_name, "wb") as large, open(folder / "items.csv", "w", newline="", encoding="utf-8") as lines:
         items = csv.writer(lines, lineterminator="\n")
-        items.writerow(["item", *given, "width", "height", "sha256"])
-        for row, one in zip(table[given].itertuples(), ordered(encode, _contents(table["name"], read), threads)):
-            if isinstance(one, str):
-                skipped[row.name] = one
+        items.writerow(["item", *columns, "width", "height", "sha256"])
+        for row, encoded in zip(table[columns].itertuples(), ordered(encode, _contents(table["name"], read), threads)):
+            if isinstance(encoded, str):
+                skipped[row.name] = encoded
                 continue
-            items.writerow([len(index), *row[1:], *one["columns"].values()])
-            digest.update(f"{row.class_id} {one['columns']['sha256']}\n".encode())
-            large.write(one["data"])
-            index.append((total, *one["place"]))
-            total += len(one["data"])
+            items.writerow([len(index), *row[1:], *encoded["columns"].values()])
+            digest.update(f"{row.class_id} {encoded['columns']['sha256']}\n".encode())
+            large.write(encoded["data"])
+            index.append((total, *encoded["place"]))
+            total += len(encoded["data"])
             kept.add(row.class_id)
     if skipped and not skip_unreadable:
         raise ValueError(_unreadable(skipped, len(table)))
@@ -163,7 +166,7 @@ def _unreadable(skipped: dict[str, str], images: int) -> str:
 
 
 def _put(new: Path, folder: Path) -> None:
-    """Rename, and only then delete what stood there."""
+    """Move the new pack to `folder`, and only then delete the old one."""
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -173,7 +176,7 @@ def _put(new: Path, folder: Path) -> None:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Never delete what is not a dataset at rest."""
+    """Raises FileExistsError if `folder` holds anything but a pack, since packing would delete it."""
     if folder.exists() and not (folder.is_dir() and ((folder / "meta.json").exists() or not any(folder.iterdir()))):
         raise FileExistsError(
             f"{folder}: expected nothing, an empty folder or a pack, found something else; move it away"

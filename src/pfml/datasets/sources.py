@@ -1,8 +1,8 @@
-"""Where the real datasets come from, what each must contain, and how to open one.
+"""The addresses of the real datasets, their expected contents, and a function that opens one.
 
-A dataset has one or more forms: the official archives, or a copy in another wrapping. A form is a list of files, each
-with its mirrors in order of preference. Addresses, sizes and checksums come from the public code and threads named in
-docs/datasets.md; the addresses change, the checksums do not.
+A dataset has one or more forms: the official archives, or a copy in another file format. A form is a list of files,
+each with its mirrors in order of preference. Addresses, sizes and checksums come from the public code and threads named
+in docs/datasets.md; the addresses change, the checksums do not.
 """
 
 import logging
@@ -18,12 +18,12 @@ from pfml.datasets.listing import Listing
 
 log = logging.getLogger(__name__)
 
-Open = Callable[[Path], Archive]  # an archive's path to its index, within the dataset's limits
+Open = Callable[[Path], Archive]  # path of an archive -> its index; refuses sizes beyond the dataset's limits
 
 
 @dataclass(frozen=True)
 class Form:
-    """One way to have a dataset. `parse` gets the paths of `files`, in order, and what opens an archive."""
+    """One set of files that make a dataset. `parse(paths of the files in order, function that opens an archive)`."""
 
     name: str
     files: tuple[tuple[Source, ...], ...]
@@ -32,10 +32,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a dataset is and what it must contain.
+    """A dataset of the catalogue and its expected contents.
 
-    The first `train_classes` classes of the official order train, the others are unseen until the test (zero-shot
-    split). `bytes`: of all files of a form, roughly; four times as much is the most that its archives may inflate to.
+    The first `train_classes` classes of the official order are the training half, the others the test half (zero-shot
+    split). `bytes` is the rough size of a form's files; its archives may inflate to four times as much.
     """
 
     name: str
@@ -60,15 +60,15 @@ def open_dataset(name: str, folder: Path, manual: Path | None = None, entry: Ent
         name: a key of DATASETS.
         folder: for downloads and inflated archives, such as data/downloads/cub200.
         manual: folder with files that the user fetched by hand, such as data/manual.
-        entry: instead of that of DATASETS.
+        entry: replaces the entry of DATASETS.
         options: attempts, timeout and sleep of `download`.
 
     Returns:
-        a listing; table.attrs has `form` (where it came from), `licence` and `train_classes`.
+        a listing; table.attrs has `form` (the name of the form used), `licence` and `train_classes`.
 
     Raises:
-        DownloadError: no form could be had; says for every address what failed and what to put where by hand.
-        ValueError: unknown name; or the files do not contain what the dataset must (layout, counts).
+        DownloadError: no form could be fetched; says for every address what failed and which file to put where by hand.
+        ValueError: unknown name; or the files have not the expected layout or counts.
     """
     if entry is None:
         if name not in DATASETS:
@@ -85,7 +85,7 @@ def open_dataset(name: str, folder: Path, manual: Path | None = None, entry: Ent
 
 
 def check_counts(listing: Listing, entry: Entry, where: str) -> None:
-    """Raises ValueError, beginning with `where`, unless images and classes of both halves are as many as expected."""
+    """Raises ValueError, beginning with `where`, unless both halves have the expected numbers of images and classes."""
     ids = listing.table["class_id"]
     train = ids < entry.train_classes
     found = (int(train.sum()), int((~train).sum()), ids[train].nunique(), ids[~train].nunique())
@@ -114,13 +114,13 @@ def _paths(entry: Entry, folder: Path, manual: Path | None, options: dict) -> tu
         try:
             return form, [download(mirrors, folder, manual, **options) for mirrors in form.files]
         except DownloadError as error:
-            log.warning("%s, %s: not to be had", entry.name, form.name)
+            log.warning("%s, %s: could not be fetched", entry.name, form.name)
             problems.append(f"{form.name}: {error}")
-    raise DownloadError(f"{entry.name} could not be had in any form.\n" + "\n".join(problems))
+    raise DownloadError(f"{entry.name} could not be fetched in any form.\n" + "\n".join(problems))
 
 
 def _mirrors(file: str, *urls: str, by_hand: tuple[str, str] | None = None, **common) -> tuple[Source, ...]:
-    """`by_hand`: a page to visit, and what to do there."""
+    """The sources of one file. `by_hand`: a page to visit, and what to do there."""
     mirrors = [Source(url, file, **common) for url in urls]
     if by_hand:
         mirrors.append(Source(by_hand[0], file, by_hand=by_hand[1], **common))
@@ -128,14 +128,14 @@ def _mirrors(file: str, *urls: str, by_hand: tuple[str, str] | None = None, **co
 
 
 def _one_archive(name: str, parse: Callable[[Archive], Listing], file: str, *urls: str, **options) -> Form:
-    """A form of one archive, whose index `parse` gets; `options` as in `_mirrors`."""
+    """A form of one archive. `parse` gets the archive's index; `options` as in `_mirrors`."""
     return Form(name, (_mirrors(file, *urls, **options),), lambda paths, archive: parse(archive(paths[0])))
 
 
 def _hugging_face(
     repository: str, revision: str, files: list[tuple[str, str, int]], parse: Callable[[list[Path]], Listing]
 ) -> Form:
-    """A form of Parquet files of one revision: (path in the repository, sha256 or empty, bytes)."""
+    """A form of Parquet files of one revision. `files`: path in the repository, sha256 or empty, bytes."""
     base = f"https://huggingface.co/datasets/{repository}/resolve/{revision}"
     label = repository.replace("/", "--")
     sources = tuple(
@@ -170,7 +170,7 @@ CARS196 = Entry(
         Form(
             "official archive",
             (
-                # The small file first: where it cannot be had, two gigabytes of images are not fetched in vain.
+                # The small file first: if it cannot be fetched, two gigabytes of images are not fetched in vain.
                 _mirrors(
                     "cars_annos.mat",
                     "https://ai.stanford.edu/~jkrause/car196/cars_annos.mat",
@@ -186,7 +186,7 @@ CARS196 = Entry(
             ),
             lambda paths, archive: layouts.cars196(archive(paths[1]), paths[0]),
         ),
-        # No checksum of these four files was found: they are held to their revision and to the counts.
+        # No checksum of these four files is public: their revision is fixed, and their counts are checked.
         _hugging_face(
             "tanganke/stanford_cars",
             "9abf6cf7d6dfa7b95152a0d6e791ea9435b47a40",

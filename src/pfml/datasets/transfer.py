@@ -1,8 +1,8 @@
-"""The bytes of one HTTP address, appended to a file that may already hold a beginning of them.
+"""Append the bytes of one HTTP address to a file that may already hold the beginning of them.
 
-A beginning is continued with a Range request. The server's validator (a strong ETag, or the date) is kept beside it
-and sent as If-Range, so that a file that changed in the meantime comes whole; a server that knows no Range is read from
-zero.
+A Range request continues the beginning. The server's validator (a strong ETag, or the date) is stored beside the file
+and sent as If-Range, so that a file that changed in the meantime comes whole. A server without support for Range is
+read from zero.
 """
 
 import json
@@ -27,38 +27,38 @@ log = logging.getLogger(__name__)
 
 
 class DownloadError(RuntimeError):
-    """A file could not be had; the message says what was tried and what a person can do."""
+    """A file could not be fetched. The message lists the attempts and says what a person can do."""
 
 
 class Refused(Exception):
-    """This address will not give the file: go on to the next one."""
+    """This address will not give the file: try the next one."""
 
 
 class _Interrupted(Exception):
-    """The transfer stopped: another attempt may go on from here."""
+    """The transfer stopped: another attempt may continue it."""
 
 
 @contextmanager
 def local(path: Path) -> Iterator[None]:
-    """Errors of this disk, told apart from errors of the network: they are final, whatever the mirror."""
+    """Turn errors of this disk into DownloadError: unlike errors of the network, no other mirror can help."""
     try:
         yield
     except OSError as error:
         raise DownloadError(
-            f"{path}: cannot be written ({error.strerror}); what has come is kept: make room, check the folder's "
-            "permissions, and run the same command again"
+            f"{path}: cannot be written ({error.strerror}); the bytes that arrived are kept: make room, check the "
+            "folder's permissions, and run the same command again"
         ) from error
 
 
 class Transfer:
-    """One address and one file, from wherever the file ends to the end of the transfer.
+    """A download of one address to one file, from the file's present end on.
 
     Args:
         url: http or https; proxies are taken from the usual environment variables.
         handle: opened for appending, unbuffered.
         timeout: seconds without a byte after which a connection counts as dropped.
-        expected: the size in bytes, roughly; half as much again is refused. None: unknown.
-        trusted: the caller will verify a checksum, so that a beginning from elsewhere may be continued.
+        expected: rough size in bytes; more than 1.5 times as much is refused. None: unknown.
+        trusted: the caller will verify a checksum, so that a beginning from another address may be continued.
     """
 
     def __init__(self, url: str, handle, timeout: float, expected: int | None = None, trusted: bool = True):
@@ -77,7 +77,7 @@ class Transfer:
         self.resumed = False
 
     def complete(self, attempts: int, sleep: Callable[[float], None]) -> None:
-        """Until everything is there; raises Refused when the address refuses, or fails too often without progress."""
+        """Download to the end. Raises Refused if the address refuses, or fails `attempts` times without progress."""
         best, failures = self.size, 0
         while True:
             try:
@@ -105,7 +105,7 @@ class Transfer:
             if validator:
                 headers["If-Range"] = validator
         try:
-            # An opener of our own reads the proxies now; the library's global one may have been made by anybody.
+            # A new opener reads the proxies from the environment now; the library's global one may be older.
             opener = urllib.request.build_opener()
             response = opener.open(urllib.request.Request(self.url, headers=headers), timeout=self.timeout)
         except urllib.error.HTTPError as error:
@@ -122,18 +122,18 @@ class Transfer:
             self._copy(response, offset, total)
 
     def _status(self, error: urllib.error.HTTPError, offset: int) -> None:
-        """Returns only where the beginning turns out to be the whole file."""
-        said = f"HTTP {error.code} {error.reason}"
-        if error.code == 416:  # there is nothing beyond our beginning
+        """Raise for an HTTP error. Returns only if the beginning is already the whole file."""
+        status = f"HTTP {error.code} {error.reason}"
+        if error.code == 416:  # the server has no bytes beyond our beginning
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(offset):
                 self.resumed = True
                 return
             self.start_over()
-            raise _Interrupted(said)
-        raise _Interrupted(said) if error.code in TRANSIENT else Refused(said)
+            raise _Interrupted(status)
+        raise _Interrupted(status) if error.code in TRANSIENT else Refused(status)
 
     def _continue_at(self, response, offset: int, known: str) -> int:
-        """From which byte on this response goes; the file is cut back to it, and its validator is noted."""
+        """Offset of the response's first byte. Cuts the file back to it, and stores the validator of a new file."""
         if response.headers.get_content_type() == "text/html":
             raise Refused("a web page came back instead of the file (a login, a quota, or an error in disguise)")
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
@@ -173,7 +173,7 @@ class Transfer:
             raise _Interrupted(f"the connection closed after {offset:,} of {total:,} bytes")
 
     def _validator(self) -> str:
-        """What this address said about the bytes that we have; empty if they come from another one."""
+        """The validator that this address sent with the bytes on disk; empty if they come from another address."""
         try:
             state = json.loads(self.state.read_text())
             return state["validator"] if state["url"] == self.url else ""

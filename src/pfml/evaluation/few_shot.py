@@ -1,31 +1,29 @@
-"""Few-shot classification of unseen classes by embeddings, as few-shot learning measures it: what a metric is worth
-where a handful of labelled images is all there is.
-"""
+"""Few-shot classification of unseen classes by embeddings, with only a few labelled images a class."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-# Classes of an episode, images of each that are classified: Vinyals et al. 2016, Snell et al. 2017.
+# Classes of an episode, and queries of each class, as in Vinyals et al. 2016 and Snell et al. 2017.
 WAYS, QUERIES = 5, 15
 
 
 def few_shot_accuracy(embeddings: np.ndarray, labels: np.ndarray, shots: int, episodes: int = 1000) -> float | None:
     """Mean accuracy over episodes of the nearest class mean (Snell et al., NeurIPS 2017, Eq. 2, on unit embeddings).
 
-    An episode draws WAYS classes and of each `shots` labelled images and QUERIES others; a query belongs to the class
-    whose labelled images' mean is nearest. Equal labels give equal episodes, whatever the embeddings, so that methods
-    are compared on the same ones.
+    An episode draws WAYS classes, and for each class `shots` labelled images and QUERIES queries. A query gets the
+    class whose labelled images have the nearest mean. Episodes depend on the labels only, so that methods are compared
+    on the same ones.
 
     Args:
         embeddings: (n, D) of any length but 0. labels: (n,).
 
     Returns:
-        a fraction in [0, 1]; None where fewer than WAYS classes have shots + QUERIES images.
+        a fraction in [0, 1]; None if fewer than WAYS classes have shots + QUERIES images.
     """
     units = embeddings.astype(np.float64)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
-    units -= units.mean(0)  # distances stay; of points in a narrow cone the products below would lose them
+    units -= units.mean(0)  # keeps distances, and their digits in the products below for points in a narrow cone
     hits = [_hits(units[rows[:, :shots]].mean(1), units[rows[:, shots:]]) for rows in _draws(labels, shots, episodes)]
     return float(np.mean(hits)) if hits else None
 

@@ -1,18 +1,16 @@
 """The protocol of "A Metric Learning Reality Check" (Musgrave et al., ECCV 2020, arXiv 2003.08505), Tables 6 and 7: the
-networks of a class-disjoint cross validation, measured on the test half one by one and joined.
+networks of a class-disjoint cross validation are measured on the test half, one by one and joined.
 """
 
 import csv
-import json
 from collections.abc import Sequence
 
 import numpy as np
 
+from pfml.evaluation.result_file import MEASURES, FoldsResult, write_result
 from pfml.evaluation.run_record import read_run
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
-
-MEASURES = ("recall@1", "r_precision", "map@r")  # recall@1 is the protocol's P@1
 
 
 def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -24,15 +22,15 @@ def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def evaluate_folds(runs: Sequence[Run]) -> dict:
-    """Measure the trained folds of one cross validation on the test half; writes JSON and history (CSV) under
-    reports/runs/<study>/mlrc/.
+    """Measure the trained folds of one cross validation on the test half; write the result (JSON) and the history (CSV)
+    under reports/runs/<study>/mlrc/.
 
     Args:
         runs: all folds of one dataset, method and seed, in order.
 
     Returns:
-        the result: flat, measures as fractions in [0, 1]. separated_*: mean over the folds' networks; concatenated_*:
-        of their joined embeddings; fold<k>_*: each network's own, and where it came from.
+        the flat result, measures as fractions in [0, 1]. separated_*: mean over the folds' networks; concatenated_*: of
+        their joined embeddings; fold<k>_*: measures and origin of each network.
 
     Raises:
         ValueError: a fold was trained with another configuration, or the folds saw different test halves.
@@ -43,34 +41,32 @@ def evaluate_folds(runs: Sequence[Run]) -> dict:
     if any(not np.array_equal(labels, other["test_labels"]) for other in saved[1:]):
         raise ValueError(f"{runs[0].repeat}: its folds were measured on different test halves; run dvc repro")
     parts = [arrays["test"] for arrays in saved]
-    own, joined = [_measured(part, labels) for part in parts], concatenated(parts)
+    separated, joined = [_measured(part, labels) for part in parts], concatenated(parts)
     histories = [list(csv.DictReader((run.paths().model / "history.csv").open())) for run in runs]
     run, record = runs[0], records[0]
     result = {
         "study": run.study, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
         "concatenated_dim": joined.shape[1], "method": run.method, "seed": run.seed, "folds": len(runs),
-        **{f"separated_{name}": round(float(np.mean([m[name] for m in own])), 6) for name in MEASURES},
+        **{f"separated_{name}": round(float(np.mean([m[name] for m in separated])), 6) for name in MEASURES},
         **{f"concatenated_{name}": value for name, value in _measured(joined, labels).items()},
         "epochs": sum(r["epochs"] for r in records), "seconds": round(sum(r["seconds"] for r in records), 1),
         "dataset_digest": record["dataset_digest"],
     }  # fmt: skip
-    for run, record, measures, history in zip(runs, records, own, histories, strict=True):
+    for run, record, measures, history in zip(runs, records, separated, histories, strict=True):
         chosen = next(row for row in history if int(row["epoch"]) == record["selected_epoch"])
         facts = {"digest": run.digest, **measures, "val_map@r": _number(chosen.get("val_map@r"))}
         facts |= {key: record[key] for key in ("selected_epoch", "epochs", "seconds", "git_commit", "mlflow_run")}
         result |= {f"fold{run.fold}_{key}": value for key, value in facts.items()}
-    path = runs[0].paths().result
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_result(runs[0].paths().result, FoldsResult, result)
     _write_histories(runs, histories, runs[0].paths().history)
-    path.write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
 def _measured(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     from pfml.retrieval import retrieval_metrics
 
-    found = retrieval_metrics(embeddings, labels, ks=(1,))
-    return {name: round(found[name], 6) for name in MEASURES}
+    metrics = retrieval_metrics(embeddings, labels, ks=(1,))
+    return {name: round(metrics[name], 6) for name in MEASURES}
 
 
 def _number(text: str | None) -> float | None:
@@ -78,7 +74,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _write_histories(runs: Sequence[Run], histories: Sequence[list[dict]], path) -> None:
-    """The epochs of all folds in one table, the fold in front."""
+    """Write the epochs of all folds to one CSV, with the fold as first column."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["fold", *histories[0][0]], lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""Table 3 of trained runs: how far their proxies are from the embeddings that they stand for."""
+"""Table 3: the distance between the proxies of trained runs and the embeddings that they represent."""
 
 import csv
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2
 
 
 def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict]:
-    """W2 between proxies and the training embeddings that they stand for (Table 3), for methods with proxies.
+    """W2 between proxies and the training embeddings that they represent (Table 3), for runs with proxies.
 
     Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
     the same classes' embeddings, because a narrow cone of embeddings makes any W2 small.
 
     Args:
-        settings: the section `wasserstein` of params.yaml, the open points of the paper's measure.
+        settings: section `wasserstein` of params.yaml, the choices that the paper leaves open.
 
     Returns:
-        a row (keys: COLUMNS) for each run with proxies. Distances are those between unit vectors, 0 to 2 (but where
-        proxies are taken as they are, or summed).
+        a row (keys: COLUMNS) for each run with proxies. Distances are those between unit vectors, 0 to 2 (but for raw
+        proxies and for sums).
 
     Raises:
         ValueError: a run's files belong to another configuration.
@@ -38,16 +38,16 @@ def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict
         if not proxies.size:
             continue
         if settings.embeddings == "epoch":
-            embeddings, labels = drawn_again(run, record["selected_epoch"] - 1)
+            embeddings, labels = embed_last_epoch(run, record["selected_epoch"] - 1)
         else:
-            kept = "train" if settings.embeddings == "end" else "passed"
-            embeddings, labels = saved[kept], saved[f"{kept}_labels"]
+            array = "train" if settings.embeddings == "end" else "passed"
+            embeddings, labels = saved[array], saved[f"{array}_labels"]
         embeddings = unit(embeddings)
         if settings.normalize_proxies and run.loss.get("normalize_proxies", True):
             proxies = unit(proxies)
         try:
             w2 = proxy_wasserstein(proxies, embeddings, labels, settings.mean, settings.assignment)
-        except ValueError as error:  # more proxies than images in a class: no such distance
+        except ValueError as error:  # W2 needs as many images as proxies in a class
             print(f"{run.name}: no W2, {error}")
             continue
         same = np.isin(labels, measured_classes(labels, proxies.shape[1], settings.assignment))
@@ -57,9 +57,11 @@ def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict
     return rows
 
 
-def drawn_again(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, D) and labels (n,) of the images as the batches of an epoch (from 0) held them: drawn by the
-    sampler, with augmentation, some several times, others not at all; through the trained network in evaluation mode.
+def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embed the batches of an epoch (from 0) once more: embeddings (n, D) and labels (n,).
+
+    The sampler draws the same images, some several times and others not at all, with the same augmentation. The trained
+    network embeds them in evaluation mode.
     """
     import torch
     from safetensors.torch import load_file

@@ -1,4 +1,4 @@
-"""run.json: what a training run wrote of itself, read by everything that measures or shows it."""
+"""Read run.json, the record that a training run writes. Everything that measures or shows a run reads it."""
 
 import json
 
@@ -22,8 +22,8 @@ def read_run(run: Run) -> dict:
 
 
 def _training(config: dict, inputs: str) -> str:
-    """What training depends on, spelled in one way: of the kind of noise and of the dataset's section the files that
-    came of them, since the same files may come of other settings.
+    """The part of a configuration that decides a training, as text. The kind of noise and the dataset's section count
+    through the files that they produced (`inputs`), since other settings can produce the same files.
     """
     rest = {key: config[key] for key in config if key not in ("noise_kind", "data")}
     return json.dumps(rest | {"inputs": inputs}, sort_keys=True, default=str)

@@ -1,13 +1,13 @@
-"""From a trained run's files to the result files that the reports read: retrieval measures and proxy distances."""
+"""Measure a trained run and write the result files that the reports read."""
 
 import csv
-import json
 import shutil
 from collections.abc import Mapping
 
 import numpy as np
 
 from pfml.evaluation.few_shot import few_shot_accuracy
+from pfml.evaluation.result_file import RunResult, write_result
 from pfml.evaluation.run_record import read_run
 from pfml.settings.run import Run
 
@@ -15,20 +15,20 @@ SHOTS = (1, 5)
 
 
 def seen_and_few_shot(run: Run, settings: Mapping) -> dict[str, float | None]:
-    """How far a run's network generalises: retrieval within the classes that it learned, by their true labels, and
-    few-shot accuracy on those that it did not; what `settings` switches off is left out.
+    """Measures of generalisation: retrieval within the training classes, by their true labels, and few-shot accuracy on
+    the other classes. Measures that `settings` switches off are left out.
     """
     from pfml.evaluation.trained import read_trained
     from pfml.retrieval import retrieval_metrics
 
-    record, found = read_trained(run), {}
+    record, measures = read_trained(run), {}
     if settings["seen"]:
         seen = retrieval_metrics(record.train, record.true_labels, [1])
-        found |= {f"seen_{name}": seen[name] for name in ("recall@1", "map@r")}
+        measures |= {f"seen_{name}": seen[name] for name in ("recall@1", "map@r")}
     for shots in SHOTS if settings["few_shot_episodes"] else ():
         accuracy = few_shot_accuracy(record.test, record.test_labels, shots, settings["few_shot_episodes"])
-        found[f"few_shot_{shots}"] = accuracy
-    return found
+        measures[f"few_shot_{shots}"] = accuracy
+    return measures
 
 
 def evaluate_run(run: Run, settings: Mapping) -> dict:
@@ -38,7 +38,7 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
         settings: section `evaluate` of params.yaml.
 
     Returns:
-        the result: flat, measures as fractions in [0, 1], `seconds` of training, `best_recall@1` over the epochs.
+        the flat result: measures as fractions in [0, 1], `seconds` of training, `best_recall@1` over the epochs, ...
     """
     from pfml.retrieval import clustering_nmi, retrieval_metrics
 
@@ -63,7 +63,6 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
         "dataset_digest": record["dataset_digest"],
         **(field if run.loss_name in ("pfml", "cpml") else {}),
     }  # fmt: skip
-    paths.result.parent.mkdir(parents=True, exist_ok=True)
+    write_result(paths.result, RunResult, result)
     shutil.copyfile(paths.model / "history.csv", paths.history)
-    paths.result.write_text(json.dumps(result, indent=1) + "\n")
     return result

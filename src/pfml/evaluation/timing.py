@@ -1,4 +1,4 @@
-"""Seconds of a training epoch against the number of proxies (paper, Table 9), by the training loop itself."""
+"""Measure the seconds of a training epoch against the number of proxies (paper, Table 9), in the training loop."""
 
 import csv
 import statistics
@@ -17,7 +17,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Timing:
-    """One method: M proxies a class (None: not counted), seconds per training step of each round, steps of an epoch."""
+    """Times of one run: M proxies a class (None: no such setting), seconds per step in each round, steps an epoch."""
 
     run: Run
     proxies_per_class: int | None
@@ -32,9 +32,9 @@ class Timing:
 def time_runs(runs: Sequence[Run], steps: int, rounds: int) -> list[Timing]:
     """Seconds per step of each run: loading, network, loss and optimiser, without measurements.
 
-    All runs take turns in each round, so that a slower minute of the machine meets them all. Of the epochs of a round,
-    of `steps` steps each, the first warms up and the last, which ends with a measurement, is left out. Before the first
-    round the first run is run once for nothing: a process's first run is slower than any later one.
+    All runs take turns in each round, so that a slow minute of the machine affects them all. A round has three epochs
+    of `steps` steps, and the second counts: the first warms up, the last ends with a measurement. The first run trains
+    once before the first round, uncounted, since the first training of a process is slower than any later one.
     """
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.loop import train
@@ -57,8 +57,8 @@ def time_runs(runs: Sequence[Run], steps: int, rounds: int) -> list[Timing]:
 
 
 def write_timings(timings: Sequence[Timing], steps: int, path: Path) -> None:
-    """One line a run; seconds_per_step is the median of seconds_by_round, which are parted by spaces. The processor is
-    the GPU where there is one.
+    """Write one line a run. seconds_per_step is the median of seconds_by_round, which are separated by spaces. The
+    processor is the GPU if there is one.
     """
     import torch
 

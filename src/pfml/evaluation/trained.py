@@ -1,4 +1,4 @@
-"""What a trained run left behind, as the figures of embeddings read it."""
+"""Read the embeddings and proxies of trained runs, for measures and figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from pfml.wasserstein import unit
 
 @dataclass(frozen=True)
 class Trained:
-    """Unit embeddings (n, D) of the images a run was measured on and of those it learned from, with its proxies.
+    """Unit embeddings (n, D) of a run's test and training images, with its proxies.
 
-    test_items, train_items: (n,) numbers of the images in the dataset. test_labels: (n,). true_labels, labels: (n,) of
-    the training images, the latter as training saw them. proxies: (classes, M, D) as the loss uses them, or (0, 0, 0).
+    test_items, train_items: (n,) numbers of the images in the dataset. test_labels: (n,). true_labels: (n,) of the
+    training images. labels: (n,) of the training images, as training saw them. proxies: (classes, M, D) as the loss
+    uses them, or (0, 0, 0).
     """
 
     run: Run
@@ -31,7 +32,7 @@ class Trained:
 
 
 def read_trained(run: Run) -> Trained:
-    """Embeddings and proxies of a trained run, with the images and labels of data/noise that they belong to.
+    """Embeddings and proxies of a trained run, with their images and labels from data/noise.
 
     Raises:
         ValueError: the files belong to another configuration, or to other images or labels.
@@ -42,15 +43,15 @@ def read_trained(run: Run) -> Trained:
     manifest = pd.read_csv(run.paths().manifest)
     train, test = manifest[manifest["split"] == "train"], manifest[manifest["split"] == "test"]
     true = train["true_label"].to_numpy(copy=True)  # pandas gives a view that torch warns about
-    if run.spares_test:  # trained and measured on parts of the training half, with labels of their own numbering
+    if run.never_sees_test:  # trained and measured on parts of the training half, whose labels have other numbers
         test, train = train[train["kept_true"] < 0], train[train["kept_true"] >= 0]
         true = train["kept_true"].to_numpy(copy=True)
     elif not np.array_equal(train["noisy_label"], saved["train_labels"]):
         raise ValueError(f"{path}: train_labels: expected the noisy_label of {run.paths().manifest}; run dvc repro")
     for name, rows in (("train", train), ("test", test)):
         if len(rows) != len(saved[name]):
-            found = f"expected {len(rows)} embeddings, found {len(saved[name])}; run dvc repro"
-            raise ValueError(f"{path}: {name}: {found}")
+            problem = f"expected {len(rows)} embeddings, found {len(saved[name])}; run dvc repro"
+            raise ValueError(f"{path}: {name}: {problem}")
     proxies = saved["proxies"]
     if proxies.size and run.loss.get("normalize_proxies", True):
         proxies = unit(proxies)
@@ -61,11 +62,11 @@ def read_trained(run: Run) -> Trained:
 
 
 def runs_of(grid: Sequence[Run], dataset: str, noise: float | None = None) -> dict[str, Run]:
-    """Method -> its run of the first seed at one noise level, the lowest of the grid unless given."""
-    here = [run for run in grid if run.dataset == dataset]
-    noise = min((run.noise for run in here), default=0.0) if noise is None else noise
+    """Method -> its run with the first seed at one level of noise; by default the lowest level of the grid."""
+    of_dataset = [run for run in grid if run.dataset == dataset]
+    noise = min((run.noise for run in of_dataset), default=0.0) if noise is None else noise
     chosen: dict[str, Run] = {}
-    for run in here:
+    for run in of_dataset:
         if run.noise == noise:
             chosen.setdefault(run.method, run)
     return chosen
@@ -78,6 +79,6 @@ def class_names(record: Trained) -> dict[int, str]:
 
 
 def evenly_spaced(labels: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the classes, evenly spaced in their order; all, where there are fewer."""
+    """`count` of the classes, evenly spaced in their order, or all if there are fewer."""
     classes = np.unique(labels)
     return classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).astype(int)]

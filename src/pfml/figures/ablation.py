@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pfml.figures.style import QUIET, figure_style, line_style, new_figure, nothing, save_figure
-from pfml.report.ledger import Summary
 from pfml.report.names import dataset_name
 from pfml.report.published import paper
+from pfml.report.results import Summary
 
 LEAST_RANGE = 6.0  # points of R@1 that the axes of our row span at least
 SYMBOLS = {"proxies_per_class": "M", "delta": "δ", "alpha": "α", "delta_gap": "$\\delta_{rep}$ − δ"}

@@ -15,7 +15,7 @@ from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, new_f
 from pfml.figures.thumbnails import thumbnail
 from pfml.images.packed import open_images
 from pfml.report.names import method_name
-from pfml.retrieval import nearest_neighbours, retrieval_metrics
+from pfml.retrieval import nearest_neighbors, retrieval_metrics
 from pfml.settings.run import Run
 
 QUERIES = 8
@@ -68,9 +68,7 @@ def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
 
 
 def _neighbours(trained: Trained, asked: np.ndarray) -> np.ndarray:
-    found = [
-        rows for _, rows in nearest_neighbours(torch.from_numpy(trained.test), torch.from_numpy(asked), NEIGHBOURS)
-    ]
+    found = [rows for _, rows in nearest_neighbors(torch.from_numpy(trained.test), torch.from_numpy(asked), NEIGHBOURS)]
     return trained.test_items[torch.cat(found).numpy()]
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from pfml.evaluation.trained import Trained, read_trained
 from pfml.figures.style import BLUE, QUIET, VERMILION, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.figures.training import History, ends_labelled, mean_curve
-from pfml.report.ledger import read_history
 from pfml.report.names import method_name, share
-from pfml.retrieval.memorisation import label_fit, neighbourhoods, shares
+from pfml.report.results import read_history
+from pfml.retrieval.memorisation import label_fit, neighborhoods, shares
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
 
@@ -69,7 +69,7 @@ def _row(trained: Trained, reference: Trained | None) -> dict:
     if reference is None:
         measured += [None, None]
     elif np.array_equal(reference.train_items, trained.train_items):
-        measured += shares(neighbourhoods(reference.train, reference.labels, flipped), given, true)
+        measured += shares(neighborhoods(reference.train, reference.labels, flipped), given, true)
     else:
         raise ValueError(f"{reference.run.name}: expected the training images of {trained.run.name}, found others")
     measured += shares(nearest_centres(trained.train, trained.labels, flipped), given, true)

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to upright RGB pixels, whatever kind of file it is, and a digest of their content."""
+"""Decode the bytes of an image file of any kind to upright RGB pixels, and compute a digest of the pixels."""
 
 import hashlib
 import io
@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-# What Pillow may read, by content ("JPEG" with its multi-picture form). Formats that run other programs are left out.
+# Formats that Pillow may read ("JPEG" with its multi-picture form). Formats that run other programs are left out.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
@@ -15,7 +15,7 @@ EXTENSIONS = (
 )  # fmt: skip
 MAX_PIXELS = 89_478_485  # Pillow's own limit, a quarter of a GiB of RGB; a small file can claim any size
 
-_ORIENTATION = 0x0112  # EXIF tag; what turns the stored picture upright (EXIF 2.32, 4.6.4 A)
+_ORIENTATION = 0x0112  # EXIF tag: the turn that makes the stored picture upright (EXIF 2.32, 4.6.4 A)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -26,9 +26,10 @@ _UPRIGHT = {
 def decode(data: bytes, name: str) -> Image.Image:
     """The picture as a person sees it: mode RGB, turned upright by its EXIF orientation, first frame of several.
 
-    Grey, bilevel and palette images get equal or looked-up channels. Transparent parts stand on white: the colour
-    stored below them is arbitrary. CMYK goes through Pillow's formula, which takes the inks of a JPEG as inverted,
-    Adobe's way; colour profiles are not applied. 16-bit grey is scaled by 255 / 65535, 16-bit colour by Pillow.
+    Grey and bilevel images get three equal channels, palette images the palette's colours. Transparent parts become
+    white, since the colour stored below them is arbitrary. CMYK goes through Pillow's formula, which takes the inks of
+    a JPEG as inverted, Adobe's way; colour profiles are not applied. 16-bit grey is scaled by 255 / 65535, 16-bit
+    colour by Pillow.
 
     Args:
         data: the file's content.
@@ -53,14 +54,14 @@ def decode(data: bytes, name: str) -> Image.Image:
         raise ValueError(f"{name}: {error}; expected at most {MAX_PIXELS} pixels") from None
     except MemoryError:
         raise
-    except Exception as error:  # a broken file makes decoders raise nearly anything: OSError, SyntaxError, struct.error
+    except Exception as error:  # decoders raise many types for broken files: OSError, SyntaxError, struct.error, ...
         raise ValueError(f"{name}: cannot be decoded ({type(error).__name__}: {error})") from error
 
 
 def resized(image: Image.Image, short_side: int, resample: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
-    """The image at this short side, aspect kept (long side rounded down), antialiased; bilinear unless told.
+    """The image with this short side in pixels, same aspect (long side rounded down), antialiased.
 
-    That is torchvision's Resize(short_side), so a fast pack of 256 pixels holds what the usual evaluation crops from.
+    This is torchvision's Resize(short_side): a fast pack of 256 pixels holds the image that the usual evaluation crops.
 
     Raises:
         ValueError: the result would be larger than any image may be.
@@ -90,11 +91,11 @@ def content_digest(image: Image.Image | np.ndarray) -> str:
 
 
 class Refused(ValueError):
-    """A readable picture that is not taken."""
+    """A readable picture that is not accepted."""
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises Refused above MAX_PIXELS, before anything of that size is in memory."""
+    """Raises Refused above MAX_PIXELS, before any memory of that size is used."""
     if width * height > MAX_PIXELS:
         raise Refused(f"{width} x {height} pixels, expected at most {MAX_PIXELS} in all; shrink the picture")
 
@@ -125,7 +126,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, OSError, struct.error):
-        return 1  # the pixels are whole; broken metadata turns nothing
+        return 1  # upright: with broken metadata the pixels are taken as they are
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Reading a dataset at rest: random access to images by number, from a pack (see `pfml.datasets.pack`) or an array."""
+"""Read a dataset on disk: random access to images by number, from a pack (see `pfml.datasets.pack`) or an array."""
 
 import json
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ BINS = {"exact": "images.bin", "fast": "pixels.bin"}  # the large file of each m
 class PackedImages:
     """The images of a pack: len(images), images[i] as (height, width, 3) uint8, images.bytes(i).
 
-    In mode fast images[i] is a read-only view of the memory map, no copy; in mode exact it is decoded on each access.
-    Pickling passes the folder only, and a fork shares the map, so that every worker process reads by itself.
+    In mode fast images[i] is a read-only view of the memory map; in mode exact it is decoded on each access. Pickling
+    passes only the folder, and a fork shares the map, so that worker processes read the files themselves.
 
     Raises:
         ValueError: the folder holds no pack, or its large file is shorter or longer than its index says.
@@ -30,15 +30,15 @@ class PackedImages:
             self.mode = self.meta["mode"]
             path = self.folder / BINS[self.mode]
             self.index = np.load(self.folder / "index.npy")
-            found = path.stat().st_size
+            size = path.stat().st_size
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"{folder}: expected a pack (meta.json, index.npy and a large file): {error}; pack again"
             ) from None
-        if found != self.meta["bytes"] or len(self.index) != self.meta["images"]:
+        if size != self.meta["bytes"] or len(self.index) != self.meta["images"]:
             raise ValueError(
                 f"{folder}: {path.name}: expected {self.meta['images']} images in {self.meta['bytes']} bytes, found "
-                f"{len(self.index)} in {found}; the pack is damaged, pack again"
+                f"{len(self.index)} in {size}; the pack is damaged, pack again"
             )
         self._large = np.memmap(path, np.uint8, "r").view(np.ndarray)
 
@@ -63,7 +63,7 @@ class PackedImages:
 
 
 class ArrayImages:
-    """The images of an images.npy, all of one size: images[i] is a view of the memory map; so is a range of them."""
+    """The images of an images.npy, all of one size. images[i] and images[i:j] are views of the memory map."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder).resolve()
@@ -85,11 +85,11 @@ def open_images(folder: str | Path) -> PackedImages | ArrayImages:
 
 
 def read_items(folder: str | Path) -> pd.DataFrame:
-    """items.csv with names as text, whatever they look like: a class may be called 007 or NA."""
+    """items.csv with all names as text, since a class may be called 007 or NA."""
     text = dict.fromkeys(("class_name", "name", "split", "sha256"), str)
     return pd.read_csv(Path(folder) / "items.csv", dtype=text, keep_default_na=False)
 
 
 def digests(images: PackedImages | ArrayImages, threads: int | None = None) -> Iterator[str]:
-    """`content_digest` of every image in order; of the stored size where that is smaller than the original."""
+    """`content_digest` of every image in order, as stored: in mode fast smaller than the originals."""
     return ordered(lambda item: content_digest(images[item]), range(len(images)), threads)

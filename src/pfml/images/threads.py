@@ -1,4 +1,4 @@
-"""map() on threads, in order, that keeps only a few inputs and results alive."""
+"""map() on threads, in order, with only a few inputs and results in memory."""
 
 import os
 from collections import deque
@@ -12,10 +12,10 @@ def default_threads() -> int:
 
 
 def ordered(function: Callable, inputs: Iterable, threads: int | None = None) -> Iterator:
-    """map(function, inputs) on threads, in order, with at most two inputs per thread alive.
+    """map(function, inputs) on threads, in order, with at most two inputs per thread in memory.
 
-    Inputs are drawn in the calling thread, one after the other: archives cannot be read from several. Closing the
-    iterator, or an exception in `function`, drops what has not begun and waits for what has.
+    The calling thread draws the inputs one after the other, since archives cannot be read from several threads. Closing
+    the iterator, or an exception in `function`, cancels the calls that have not begun and waits for the others.
     """
     threads = threads or default_threads()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,7 +1,7 @@
-"""Which classes are confused with which: by embedding neighbourhood, or as a list that you give says.
+"""Which classes are confused with which, from nearest class means or from your own list.
 
-Everywhere a list of num_classes vectors: for each training class, numbered 0 .. in official order, the classes that its
-samples may be taken for.
+All functions use one format, called `confusable`: a list of num_classes vectors. Vector c holds the classes that
+samples of training class c may be taken for. Training classes are numbered from 0 in official order.
 """
 
 import csv
@@ -15,10 +15,10 @@ from pfml.labels.noise import check_labels
 
 
 def check_confusable(confusable: Sequence, num_classes: int, where: str = "confusable") -> list[np.ndarray]:
-    """confusable as num_classes int64 vectors.
+    """`confusable` as num_classes int64 vectors.
 
     Raises:
-        ValueError: another length, a class out of range, twice or the class itself.
+        ValueError: another length; or a vector that holds a class out of range, a class twice or the class itself.
     """
     if len(confusable) != num_classes:
         raise ValueError(f"{where}: expected one list for each of {num_classes} classes, found {len(confusable)}")
@@ -36,12 +36,12 @@ def nearest_classes(embeddings, labels, num_classes: int, k: int) -> list[np.nda
 
     Args:
         embeddings: (n, D) of any scale, normalised to length 1 before the mean and after.
-        labels: (n,) integers in [0, num_classes): the true ones.
-        k: how many, 1 to num_classes - 1.
+        labels: (n,) true labels, integers in [0, num_classes).
+        k: number of classes, 1 to num_classes - 1.
 
     Returns:
-        num_classes vectors (k,) int64; classes equally near in the order of their numbers. Two machines may round
-        differently and order near ties differently: keep the result with write_confusable where that matters.
+        num_classes vectors (k,) int64. Classes at equal distance come in the order of their numbers. Two machines may
+        round differently and order near ties differently: save the result with write_confusable where that matters.
 
     Raises:
         ValueError: shapes that do not fit, k out of range, a class without samples, an embedding that is not finite or
@@ -76,10 +76,10 @@ def nearest_classes(embeddings, labels, num_classes: int, k: int) -> list[np.nda
 
 
 def write_confusable(path: Path, confusable: Sequence, class_ids: Sequence[int]) -> None:
-    """A CSV with a line for each pair: class_id, confusable_id, official numbers as in the split's CSV.
+    """Write a CSV with a line for each pair: class_id, confusable_id, official numbers as in the split's CSV.
 
     Args:
-        confusable: as semantic takes it.
+        confusable: num_classes vectors, as `semantic` takes them.
         class_ids: (num_classes,) official number of each training class, in order.
     """
     pairs = [
@@ -89,13 +89,13 @@ def write_confusable(path: Path, confusable: Sequence, class_ids: Sequence[int])
 
 
 def read_confusable(path: Path, class_ids: Sequence[int]) -> list[np.ndarray]:
-    """Your own list of confusable classes, or one of write_confusable: num_classes vectors, in the order of the lines.
+    """Read your own list of confusable classes, or one of write_confusable, as num_classes vectors in file order.
 
-    One direction a line: "5,7" lets samples of 5 become 7, not those of 7 become 5.
+    A line has one direction: "5,7" lets samples of 5 become 7, not those of 7 become 5.
 
     Raises:
-        ValueError: other columns, a line that is not two class_ids of training classes (those of data/split/<name>.csv,
-            from 0), a class confused with itself or a pair twice.
+        ValueError: other columns; a line other than two class_ids of training classes (those of data/split/<name>.csv,
+            from 0); a class confused with itself; or a pair twice.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = [line for line in csv.reader(file) if line]
@@ -107,17 +107,17 @@ def read_confusable(path: Path, class_ids: Sequence[int]) -> list[np.ndarray]:
     confusable = [[] for _ in label]
     for number, line in enumerate(lines[1:], start=2):
         try:
-            own, other = map(int, line)
+            class_id, other_id = map(int, line)
         except ValueError:
             raise ValueError(f"{path}, line {number}: expected two numbers, found {','.join(line)!r}") from None
-        for one in (own, other):
+        for one in (class_id, other_id):
             if one not in label:
                 raise ValueError(f"{path}, line {number}: expected class_ids of training classes, found {one}")
-        confusable[label[own]].append(label[other])
+        confusable[label[class_id]].append(label[other_id])
     return check_confusable(confusable, len(label), f"{path}, classes counted from 0 in training order")
 
 
 def keep_classes(confusable: Sequence, kept: Sequence[int]) -> list[np.ndarray]:
-    """confusable when only the classes `kept` (labels, ascending) train and are numbered anew (train.hold_out)."""
+    """`confusable` of a run that trains on the classes `kept` only (labels, ascending), numbered again from 0."""
     label = {int(c): new for new, c in enumerate(kept)}
     return [np.array([label[int(t)] for t in confusable[c] if int(t) in label], dtype=np.int64) for c in kept]

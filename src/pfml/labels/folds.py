@@ -1,17 +1,17 @@
 """The class-disjoint cross validation of "A Metric Learning Reality Check" (Musgrave et al., ECCV 2020, arXiv
 2003.08505).
 
-The n training classes stand in official order on a ring. Fold k of F starts at class floor(k n / F); from there on
-n - v classes train, and the v = floor(n / F) classes after them, which are those just before the start, validate:
+The n training classes form a ring in official order. Fold k of F starts at class floor(k n / F). From there on n - v
+classes train. The other v = floor(n / F) classes, those just before the start, validate:
 
     validation classes of fold k:  floor(k n / F) - v, ..., floor(k n / F) - 1   (modulo n)
 
-so fold 0 validates on the last part, fold 1 on the first. Where F does not divide n some classes validate in no fold:
+So fold 0 validates on the last part, fold 1 on the first. Where F does not divide n some classes validate in no fold:
 of Cars-196's 98, the 25th and the 74th. For F = 4 this is the arithmetic, order included, of the authors'
 MLRCSplitManager (src/powerful_benchmarker/split_managers/mlrc_split_manager.py of
-github.com/KevinMusgrave/powerful-benchmarker), which their docs/code/split_managers.md names as the paper's; described
-here, not copied. Their ClassDisjointSplitManager (scikit-learn's KFold, unshuffled) numbers and rounds the parts
-otherwise. They halve the sorted classes: Stanford Online Products has 11,317 training classes there, 11,318 in its
+github.com/KevinMusgrave/powerful-benchmarker), which their docs/code/split_managers.md names as the paper's. The code
+here is our own. Their ClassDisjointSplitManager (scikit-learn's KFold, unshuffled) numbers and rounds the parts in
+another way. They halve the sorted classes: Stanford Online Products has 11,317 training classes there, 11,318 in its
 official split.
 """
 
@@ -45,8 +45,8 @@ def fold_rows(split: pd.DataFrame, fold: int) -> tuple[np.ndarray, np.ndarray]:
         fold: from 0.
 
     Returns:
-        two boolean masks (n,) over the lines of the split: training and validation images. They share no class,
-        together they are the training half.
+        two boolean masks (n,) over the lines of the split: training and validation images. They share no class.
+        Together they are the training half.
 
     Raises:
         ValueError: the split was made without folds, or has no such fold.

@@ -12,17 +12,16 @@ from pfml.labels.noise_kinds import corrupt
 def labels_without_held_out(
     manifest: pd.DataFrame, kind: str, fraction: float, seed: int, confusable: Sequence | None = None
 ) -> pd.DataFrame:
-    """The manifest with two further columns, the labels of a run that trains without the validation classes: kept_true
-    and kept_noisy, numbered anew from 0 over the other training classes; -1 for images that such a run does not train
-    on.
+    """Add the labels of a run that trains without the validation classes, as columns kept_true and kept_noisy.
 
-    Drawn kinds are drawn anew among the kept classes, so that the share moved is exact and no label points to a class
-    that is held out. A listed label that would point to such a class leaves the true one.
+    These labels number the other training classes from 0; images that such a run does not train on have -1. Noise of a
+    drawn kind is drawn again among the kept classes, so that the share of moved labels is exact and no label points to
+    a held-out class. Where a list would give the label of a held-out class, the image keeps its true label.
 
     Args:
         manifest: columns of pfml.labels.noise.noise_manifest.
         kind: of pfml.labels.noise_kinds.KINDS.
-        confusable: of kind semantic, labels for each training class.
+        confusable: for kind semantic, the confusable labels of each training class.
     """
     kept = (manifest["split"] == "train") & ~manifest["validation"]
     labels, truth = np.unique(manifest.loc[kept, "true_label"], return_inverse=True)
@@ -37,6 +36,6 @@ def labels_without_held_out(
         if kind == "semantic":
             settings["confusable"] = keep_classes(confusable, labels)
     noisy, _ = corrupt(kind, truth, len(labels), **settings)
-    found = manifest.assign(kept_true=-1, kept_noisy=-1)
-    found.loc[kept, "kept_true"], found.loc[kept, "kept_noisy"] = truth, noisy
-    return found
+    table = manifest.assign(kept_true=-1, kept_noisy=-1)
+    table.loc[kept, "kept_true"], table.loc[kept, "kept_noisy"] = truth, noisy
+    return table

@@ -8,7 +8,7 @@ def check_labels(labels, num_classes: int) -> np.ndarray:
     """`labels` as a new vector (n,) int64.
 
     Raises:
-        ValueError: no vector of integers in [0, num_classes).
+        ValueError: anything but a vector of integers in [0, num_classes).
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -46,7 +46,7 @@ def corrupt_labels(labels, fraction: float, seed: int, num_classes: int) -> tupl
         raise ValueError(f"num_classes: expected at least 2 to move labels between, found {num_classes}")
     if not moved:
         return noisy, mask
-    # Raw Philox output and a stable sort: numpy guarantees the bit stream of a generator for ever, its
+    # Raw Philox output and a stable sort, since numpy guarantees a generator's bit stream for ever, but its
     # `permutation` and `integers` only within a version.
     bits = np.random.Philox(key=seed).random_raw(len(noisy) + moved)
     mask[np.argsort(bits[: len(noisy)], kind="stable")[:moved]] = True
@@ -59,8 +59,8 @@ def corrupt_labels(labels, fraction: float, seed: int, num_classes: int) -> tupl
 def noise_manifest(split: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
     """The split with the labels that training will see, one line per image.
 
-    Training classes are numbered 0 .. n-1 in the order of their class_id, test classes likewise from 0; only labels
-    of the training half move.
+    Training classes are numbered 0 .. n-1 in the order of their class_id, test classes likewise from 0. Only labels of
+    the training half move.
 
     Returns:
         columns item, split, validation, true_label, noisy_label, corrupted.

@@ -1,7 +1,8 @@
-"""Kinds of label noise beside the uniform one: to the next class, to confusable classes, or as a list says.
+"""Kinds of label noise beside the uniform one: to the next class, to confusable classes, or from a list.
 
-Every drawn kind moves exactly round(fraction * n) samples. For one seed uniform and pairflip, and semantic where every
-class has a confusable one, move the same samples and differ only in where to: kinds compare sample by sample.
+Every drawn kind moves exactly round(fraction * n) samples. With one seed, uniform and pairflip move the same samples
+and differ only in the new labels, so that kinds can be compared sample by sample. So does semantic if every class has
+a confusable one.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pandas as pd
 from pfml.labels.confusable import check_confusable
 from pfml.labels.noise import check_fraction, check_labels, corrupt_labels, noise_manifest
 
-KINDS = {  # what each needs beside labels and num_classes
+KINDS = {  # name -> arguments beside labels and num_classes
     "uniform": ("fraction", "seed"),
     "pairflip": ("fraction", "seed"),
     "semantic": ("fraction", "seed", "confusable"),
@@ -26,14 +27,14 @@ def corrupt(kind: str, labels, num_classes: int, **settings) -> tuple[np.ndarray
     Args:
         kind: uniform (pfml.labels.noise.corrupt_labels), pairflip, semantic or list.
         labels: (n,) integers in [0, num_classes).
-        settings: fraction and seed of the drawn kinds; confusable of semantic (see `semantic`); noisy, the labels (n,)
-            of a list (pfml.labels.noise_list.import_list), whose fraction is what it is.
+        settings: fraction and seed of the drawn kinds; confusable of semantic (see `semantic`); noisy of list, labels
+            (n,) of pfml.labels.noise_list.import_list.
 
     Returns:
         noisy labels (n,) int64 and a boolean mask (n,) of the moved samples.
 
     Raises:
-        ValueError: unknown kind, a setting that the kind has not or lacks, or what the kind itself refuses.
+        ValueError: unknown kind, an unknown or missing setting, or an error of the kind itself.
     """
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
@@ -49,8 +50,8 @@ def corrupt(kind: str, labels, num_classes: int, **settings) -> tuple[np.ndarray
 def pairflip(labels, fraction: float, seed: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Move exactly round(fraction * n) samples, each from class c to c + 1, the last class to 0.
 
-    The pair noise of Co-teaching (Han et al., NeurIPS 2018), with an exact count. Arguments, results and errors are
-    those of corrupt_labels, which also says who moves.
+    The pair noise of Co-teaching (Han et al., NeurIPS 2018), with an exact count. Arguments, results, errors and the
+    moved samples are those of corrupt_labels.
     """
     noisy, mask = corrupt_labels(labels, fraction, seed, num_classes)
     noisy[mask] = (np.asarray(labels)[mask] + 1) % num_classes
@@ -60,19 +61,19 @@ def pairflip(labels, fraction: float, seed: int, num_classes: int) -> tuple[np.n
 def semantic(
     labels, fraction: float, seed: int, num_classes: int, confusable: Sequence
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move exactly round(fraction * n) samples, each to a class that its own is confused with, drawn uniformly.
+    """Move exactly round(fraction * n) samples, each to a uniformly drawn confusable class of its own class.
 
     Args:
-        labels, fraction, seed, num_classes: as corrupt_labels; the fraction is one of all samples.
-        confusable: for each class the classes that its samples may move to (pfml.labels.confusable), not
-            itself and none twice; samples of a class with none stay.
+        labels, fraction, seed, num_classes: as corrupt_labels; the fraction counts all samples.
+        confusable: for each class the other classes that its samples may move to, each once (pfml.labels.confusable).
+            Samples of a class with an empty vector stay.
 
     Returns:
         as corrupt_labels.
 
     Raises:
-        ValueError: as corrupt_labels; confusable of another length, with a class out of range, twice or the class
-            itself; or more samples to move than stand in classes that have a confusable one.
+        ValueError: as corrupt_labels; as check_confusable; or more samples to move than there are in classes that have
+            a confusable one.
     """
     check_fraction(fraction)
     truth = check_labels(labels, num_classes)
@@ -88,14 +89,14 @@ def semantic(
     order = np.argsort(bits[: len(truth)], kind="stable")
     mask = np.zeros(len(truth), dtype=bool)
     mask[order[movable[order]][:moved]] = True
-    noisy, own = truth.copy(), truth[mask]
-    picks = bits[len(truth) :] % choices[own]
-    noisy[mask] = [targets[c][pick] for c, pick in zip(own, picks)]
+    noisy, moved_from = truth.copy(), truth[mask]
+    picks = bits[len(truth) :] % choices[moved_from]
+    noisy[mask] = [targets[c][pick] for c, pick in zip(moved_from, picks)]
     return noisy, mask
 
 
 def as_listed(labels, noisy, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that a list gives, checked: (n,) int64, and the mask (n,) of those that differ from the true ones.
+    """Check the labels of a list; returns them as (n,) int64, and the mask (n,) of wrong ones.
 
     Raises:
         ValueError: not one label in [0, num_classes) for each sample.
@@ -116,8 +117,8 @@ def kind_manifest(split: pd.DataFrame, kind: str, **settings) -> pd.DataFrame:
 
     Args:
         split: table of zero_shot_split.
-        kind, settings: as corrupt; labels, confusable and noisy speak of training classes numbered 0 .. in the order of
-            their class_id and of training images in the order of the split.
+        kind, settings: as corrupt. Their training classes are numbered from 0 in the order of class_id, their training
+            images have the order of the split.
     """
     table = noise_manifest(split, 0.0, 0)
     train = table["split"] == "train"

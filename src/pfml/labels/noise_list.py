@@ -1,4 +1,4 @@
-"""Import of public lists of noisy labels, with the flaws that they have.
+"""Import public lists of noisy labels, and report their flaws.
 
 The format is that of PRISM (Liu et al., "Noise-resistant Deep Metric Learning With Ranking-Based Instance Selection",
 CVPR 2021; github.com/alibaba-edu/Ranking-based-Instance-Selection, datalist/*noised_train.csv, MIT): no header, a line
@@ -6,14 +6,14 @@ for each training image, its path as on the authors' disk, a comma, the noisy la
 
     /data/CUB_200_2011/images/001.Black_footed_Albatross/Black_Footed_Albatross_0006_796065.jpg,41
 
-What stands there:
+Properties of these lists:
 - Symmetric lists (<dataset>_0.1noised_train.csv, 0.2, 0.5) number the classes officially from 1: numbering=1.
 - Small-cluster lists (<dataset>_0.25smallclusternoised_train.csv, 0.5) dissolve whole classes into others and number
   the labels that are left from 0, as they appear down the file: numbering="matched".
-- No list has the true labels. <...>noised_cleaned_train.csv is the same list without the samples that were moved: here
-  they would count as missing.
+- No list has the true labels. <...>noised_cleaned_train.csv is the same list without the moved samples; `import_list`
+  would count those as missing.
 - CUB's symmetric lists give some samples label 101, a test class: 6 at 0.2, 28 at 0.5.
-- Cars-196 paths are <class name>/<number>.jpg, a layout of the authors' own; names must be given in it.
+- Cars-196 paths are <class name>/<number>.jpg, a layout of the authors' own. `names` must have the same layout.
 """
 
 import csv
@@ -29,16 +29,16 @@ from pfml.labels.report import noise_report
 
 @dataclass(frozen=True)
 class ImportedList:
-    """Noisy labels of a training half, and what was wrong with the list that they come from.
+    """Noisy labels of a training half, and the flaws of the list that they come from.
 
     Attributes:
-        noisy: (n,) int64 in [0, num_classes), in the order of the names. True label where the list has none that fits.
-        flipped: share of the n samples whose label is not the true one.
-        out_of_range: names of samples whose label is no training class; they keep their true label.
-        missing: names that stand in no line; they keep their true label.
-        unknown: paths of lines that are no training image; passed over.
-        repeated: names that stand in several lines with the same label.
-        emptied: classes whose label no sample carries any more.
+        noisy: (n,) int64 in [0, num_classes), in the order of the names; the true label if the list has no valid one.
+        flipped: share of the n samples with a wrong label.
+        out_of_range: names of samples whose listed label is no training class; they keep their true label.
+        missing: names without a line; they keep their true label.
+        unknown: paths of lines that belong to no training image; such lines are ignored.
+        repeated: names with several lines of the same label.
+        emptied: classes whose label no sample has any more.
     """
 
     noisy: np.ndarray
@@ -51,33 +51,33 @@ class ImportedList:
 
     def __str__(self) -> str:
         """A line for a log: the share moved, then each kind of flaw that occurs with its count and an example."""
-        found = [f"{self.flipped:.2%} of {len(self.noisy)} training labels moved"]
-        for what, of in (
+        parts = [f"{self.flipped:.2%} of {len(self.noisy)} training labels moved"]
+        for what, cases in (
             ("labels outside the training classes (true label kept)", self.out_of_range),
             ("images in no line (true label kept)", self.missing),
             ("lines of no training image (passed over)", self.unknown),
             ("images in several lines", self.repeated),
             ("emptied classes", self.emptied),
         ):
-            if of:
-                found.append(f"{len(of)} {what}, such as {of[0]}")
-        return "; ".join(found)
+            if cases:
+                parts.append(f"{len(cases)} {what}, such as {cases[0]}")
+        return "; ".join(parts)
 
 
 def import_list(path: Path, names: Sequence[str], labels, num_classes: int, numbering: int | str) -> ImportedList:
-    """The noisy labels that a list has for a training half.
+    """Read the noisy labels of a training half from a list.
 
     Args:
-        path: of the list, "path,label" a line; the label is what follows the last comma, or without one the last blank.
-        names: (n,) of the training images, unique, such as their paths inside the archive. A line belongs to the image
-            whose name its path ends with, or that ends with its path, in whole folders.
-        labels: (n,) true ones, in [0, num_classes).
+        path: the list, "path,label" a line. The label follows the last comma, or without a comma the last blank.
+        names: (n,) unique names of the training images, such as their paths inside the archive. A line belongs to an
+            image if its path ends with the image's name, or the name with the path, in whole folders.
+        labels: (n,) true labels in [0, num_classes).
         numbering: the list's number of the first training class (0 or 1), or "matched" for lists with numbers of their
-            own: each list label then stands for the class with which it shares most samples, the larger overlaps first.
+            own: each list label then means the class with which it shares most samples, the larger overlaps first.
 
     Raises:
-        ValueError: what makes a list unusable: a line without an integer label, one image with two labels, no image
-            that is known, a numbering that fits worse than the other one, or more labels than classes with "matched".
+        ValueError: the list cannot be used: a line without an integer label, an image with two labels, no line of a
+            training image, a numbering that fits worse than the other one, or more labels than classes with "matched".
     """
     truth = check_labels(labels, num_classes)
     if len(names) != len(truth) or len(set(names)) != len(names):
@@ -131,7 +131,7 @@ def _lines(path: Path) -> Iterator[tuple[int, tuple[str, int]]]:
         if not line.strip():
             continue
         file, _, label = line.strip().rpartition("," if "," in line else " ")
-        if file.startswith('"'):  # as CSV writers quote a path with a comma
+        if file.startswith('"'):  # CSV writers quote a path with a comma
             file = next(csv.reader([file]))[0]
         try:
             yield number, (file.strip().replace("\\", "/"), int(np.int64(label)))
@@ -142,7 +142,7 @@ def _lines(path: Path) -> Iterator[tuple[int, tuple[str, int]]]:
 
 
 def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
-    """path -> index of the name that the path ends with or that ends with the path, in whole folders; None for none.
+    """A function path -> index of its image, or None. Path or name must end with the other one, in whole folders.
 
     A path that several names end with, such as a bare file name, belongs to none of them.
     """
@@ -161,7 +161,7 @@ def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
 
 
 def _endings(path: str) -> list[str]:
-    """a/b/c: [a/b/c, b/c, c]."""
+    """a/b/c -> [a/b/c, b/c, c]."""
     parts = path.split("/")
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
@@ -176,7 +176,7 @@ def _check_numbering(truth: np.ndarray, labels: np.ndarray, numbering: int, path
 
 
 def _matched(truth: np.ndarray, labels: np.ndarray, num_classes: int, path: Path) -> np.ndarray:
-    """(n,) class for each list label: pairs of class and label are joined by falling overlap, each at most once."""
+    """(n,) class of each list label. Labels and classes are paired by falling overlap, each at most once."""
     names, codes = np.unique(labels, return_inverse=True)
     if len(names) > num_classes:
         raise ValueError(f"{path}: expected at most {num_classes} different labels, one a class, found {len(names)}")

@@ -1,4 +1,4 @@
-"""What label noise did to each class: how many samples left, how many came, and how much of it is still true."""
+"""Effect of label noise on each class: how many samples left it, how many came, and which share has the true label."""
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ def noise_report(true_labels, noisy_labels, num_classes: int) -> pd.DataFrame:
 def transitions(true_labels, noisy_labels, num_classes: int) -> pd.DataFrame:
     """The non-zero entries of the noise transition matrix, the diagonal included.
 
-    A list and not a matrix: that of Stanford Online Products would have 11,318 squared entries.
+    They are listed, since the matrix of Stanford Online Products would have 11,318 squared entries.
 
     Returns:
         columns true_label, noisy_label, n (samples), share (of those truly of that class), in the order of the labels.

@@ -1,5 +1,5 @@
-"""Zero-shot split: the training and the test half share no class; some training classes can be held out to choose
-settings on, so that the test half is never looked at for that.
+"""Zero-shot split: the training and the test half share no class. Some training classes can be held out as validation
+classes, so that settings are chosen without the test half.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from pfml.labels.folds import validation_folds
 def write_split(
     name: str, raw: Path, folder: Path, train_classes: int | None, validation_classes: int, folds: int
 ) -> str:
-    """Split the dataset in `raw` into `folder`/<name>.csv, with a report on it in <name>.json.
+    """Split the dataset in `raw`; write `folder`/<name>.csv, and a report on it to <name>.json.
 
     Returns:
-        the report in words.
+        the report as text.
 
     Raises:
         ValueError: as zero_shot_split.
@@ -31,40 +31,40 @@ def write_split(
     table = zero_shot_split(items, content(items, raw), classes, validation_classes, folds)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", index=False)
-    found = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))
-    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    return verify.text(found, name)
+    report = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    return verify.text(report, name)
 
 
-def training_classes(asked: int | None, items: pd.DataFrame) -> int | None:
-    """How many classes, the first in official order, are the training half: `asked`, or half of them, rounded down;
-    None where the items have a column split.
+def training_classes(setting: int | None, items: pd.DataFrame) -> int | None:
+    """Number of training classes, the first in official order: the setting, or by default half of the classes, rounded
+    down; None where the items have a column split.
     """
-    return asked if asked or "split" in items else items["class_id"].nunique() // 2
+    return setting if setting or "split" in items else items["class_id"].nunique() // 2
 
 
 def zero_shot_split(
     items: pd.DataFrame, digests: Sequence[str], train_classes: int | None, validation_classes: int, folds: int = 0
 ) -> pd.DataFrame:
-    """One line per image: where it belongs and what it contains.
+    """Assign each image to the training or the test half, to the validation classes and to a fold. One line per image.
 
     Args:
         items: columns item, class_id (0-based, in the dataset's official order), class_name; optionally name, for
-            messages; where the source fixes the halves itself, also split ("train" or "test"), which is then honoured.
-        digests: (n,) of what the images contain, equal for equal images (see `content`).
-        train_classes: the first so many class numbers are the training half, the rest the test half. With a column
-            split: None, or the number of training classes that it must have.
-        validation_classes: how many training classes are set aside, evenly spaced over the half.
+            messages, and split ("train" or "test") where the source fixes the halves.
+        digests: (n,) digests of the images' content, equal for equal images (see `content`).
+        train_classes: number of training classes; these have the lowest class numbers. With a column split: None, or
+            the number of training classes that it must have.
+        validation_classes: number of held-out training classes, evenly spaced over the half.
         folds: of a cross validation over the training classes (4 in "A Metric Learning Reality Check"); 0 for none.
 
     Returns:
-        columns item, class_id, class_name, split ("train" or "test"), validation (True for images of the set-aside
-        training classes), sha256 (first 16 digits of the digest) and, with folds, fold: that in which the
-        image's class is a validation class (pfml.labels.folds), -1 for test classes and where it is one in none.
+        columns item, class_id, class_name, split ("train" or "test"), validation (True for images of held-out training
+        classes), sha256 (first 16 digits of the digest) and, with folds, fold: the fold in which the image's class is a
+        validation class (pfml.labels.folds); -1 for test classes and for classes that validate in no fold.
 
     Raises:
-        ValueError: too few classes for what is asked, another number of digests than items, a column split with other
-            words than train and test, or a class or an image that stands in both halves.
+        ValueError: too few classes, another number of digests than items, a column split with other words than train
+            and test, or a class or an image in both halves.
     """
     if len(items) != len(digests):
         raise ValueError(f"digests: expected one for each of {len(items)} items, found {len(digests)}")
@@ -91,7 +91,7 @@ def zero_shot_split(
 
 
 def content(items: pd.DataFrame, folder: Path) -> list[str]:
-    """A digest per image of data/raw/<name>: that of its items.csv, else SHA-256 of the pixels in images.npy."""
+    """A digest per image of data/raw/<name>: sha256 of items.csv, or else SHA-256 of the pixels in images.npy."""
     if "sha256" in items:
         return list(items["sha256"])
     images = np.load(folder / "images.npy", mmap_mode="r")
@@ -99,7 +99,7 @@ def content(items: pd.DataFrame, folder: Path) -> list[str]:
 
 
 def check_disjoint(table: pd.DataFrame) -> None:
-    """Raises ValueError if the two halves share a class or an image (by content); it names the first of them."""
+    """Raises ValueError, with examples, if the two halves share a class or an image (by content)."""
     train, test = (table[table["split"] == half] for half in ("train", "test"))
     for column, what in (("class_id", "class"), ("sha256", "image")):
         shared = sorted(set(train[column]) & set(test[column]))
@@ -109,7 +109,7 @@ def check_disjoint(table: pd.DataFrame) -> None:
 
 
 def _halves(items: pd.DataFrame, train_classes: int | None) -> np.ndarray:
-    """(n,) "train" or "test": as the source has it, else by class number."""
+    """(n,) "train" or "test": from the column split if there is one, else by class number."""
     classes = np.unique(items["class_id"])
     if "split" not in items:
         if train_classes is None or not 0 < train_classes < len(classes):
@@ -119,10 +119,10 @@ def _halves(items: pd.DataFrame, train_classes: int | None) -> np.ndarray:
     if words != {"train", "test"}:
         found = ", ".join(sorted(map(repr, words)))
         raise ValueError(f"items: column split: expected both 'train' and 'test' and nothing else, found {found}")
-    found = items.loc[items["split"] == "train", "class_id"].nunique()
-    if train_classes not in (None, found):
+    count = items.loc[items["split"] == "train", "class_id"].nunique()
+    if train_classes not in (None, count):
         raise ValueError(
-            f"train_classes: the source's own split has {found} training classes, expected {train_classes}"
+            f"train_classes: the source's own split has {count} training classes, expected {train_classes}"
         )
     return items["split"].to_numpy()
 

@@ -1,4 +1,4 @@
-"""From the `noise` section of params.yaml to the labels that training sees, and to a line about each class."""
+"""Make the labels that training sees from section `noise` of params.yaml, with a table of the noise in each class."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def write_labels(dataset: str, noise: float, seed: int, settings: Mapping, hold_
     """Write data/noise/<dataset>-<noise>-<seed>.csv and ...-classes.csv, the two tables of `noise_tables`.
 
     Returns:
-        how many labels moved, in words.
+        how many labels moved, as text.
 
     Raises:
         ValueError: as noise_tables.
@@ -52,15 +52,15 @@ def noise_tables(
     root: Path = Path(),
     hold_out: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, ImportedList | None]:
-    """The labels of every image, and what noise did to each training class.
+    """The labels of every image, and the effect of noise on each training class.
 
     Args:
         split: table of zero_shot_split.
         settings: section `noise` of params.yaml.
-        fraction: as the grid writes it, 0 or 0.0; paths in `settings` may hold it as {noise}. 0 leaves all labels.
-        name: of the dataset, {dataset} in those places.
-        names: (n,) of all images, as lists of noisy labels have them.
-        images: images[i] is (height, width, 3) uint8; looked at only where small pictures decide what is confusable.
+        fraction: spelled as in the grid, 0 or 0.0, since paths in `settings` may contain {noise}. 0 moves no label.
+        name: of the dataset; replaces {dataset} in these paths.
+        names: (n,) of all images, in the form that lists of noisy labels have.
+        images: images[i] is (height, width, 3) uint8; read only if `small_pictures` decide what is confusable.
         root: of the project; relative paths start there.
         hold_out: add the labels of runs that train without the validation classes.
 
@@ -71,7 +71,7 @@ def noise_tables(
         imported, or None.
 
     Raises:
-        ValueError: what the kinds refuse, a file that does not fit, or a list that moves nothing.
+        ValueError: as `corrupt`; a missing or unsuitable file; or a list that moves no label.
     """
     train = split[split["split"] == "train"]
     classes = train.drop_duplicates("class_id").sort_values("class_id")
@@ -94,8 +94,8 @@ def noise_tables(
             confusable = nearest_classes(vectors, truth, len(classes), settings["neighbours"])
         drawn["confusable"] = confusable
     if kind == "list":
-        of_train = [names[item] for item in train["item"]]
-        imported = import_list(place("list"), of_train, truth, len(classes), settings["numbering"])
+        train_names = [names[item] for item in train["item"]]
+        imported = import_list(place("list"), train_names, truth, len(classes), settings["numbering"])
         if not imported.flipped:
             raise ValueError(f"{place('list')}: expected noisy labels, found the true ones of all images")
         drawn = {"noisy": imported.noisy}
@@ -111,7 +111,7 @@ def noise_tables(
 
 
 def _place(key: str, path: str, root: Path, name: str, fraction: float) -> Path:
-    """Where a file of section `noise` is. ValueError if it is not there."""
+    """Path of a file that section `noise` names. ValueError if it does not exist."""
     place = root / Path(path.format(dataset=name, noise=fraction)).expanduser()
     if not place.is_file():
         raise ValueError(f"noise.{key}: expected a file, found nothing at {place}")
@@ -119,9 +119,9 @@ def _place(key: str, path: str, root: Path, name: str, fraction: float) -> Path:
 
 
 def small_pictures(images: Sequence, items: Sequence[int]) -> np.ndarray:
-    """(n, 192) float32: each image shrunk to 8 x 8 RGB, less the mean picture. Needs no network and no weights.
+    """(n, 192) float32: each image shrunk to 8 x 8 RGB, minus the mean picture. Needs no network and no weights.
 
-    It says which classes look alike in colour and layout, no more; embeddings of a trained network say more.
+    These vectors show which classes are alike in colour and layout. Embeddings of a trained network show more.
     """
     rows = [
         np.asarray(Image.fromarray(np.asarray(images[item])).resize((SMALL, SMALL), Image.Resampling.BOX)).ravel()
@@ -132,9 +132,7 @@ def small_pictures(images: Sequence, items: Sequence[int]) -> np.ndarray:
 
 
 def _embeddings(path: Path, truth: np.ndarray) -> np.ndarray:
-    """`train` of an embeddings.npz whose labels are those of this training half. A run's labels may be noisy: a run on
-    clean labels is expected.
-    """
+    """Array `train` of a run's embeddings.npz. ValueError unless the run trained on the true labels of this half."""
     try:
         with np.load(path) as saved:
             vectors, labels = saved["train"], saved["train_labels"]

@@ -1,7 +1,7 @@
-"""What a packed dataset must and should be like, read off its items.csv. Pure functions over that table.
+"""Checks of a packed dataset, as pure functions over its items.csv.
 
 Errors stop a study: counts other than expected, a class in both halves, and the same picture in both halves (the test
-half would be known from training). Warnings are reported and kept, because official datasets have them and published
+half would be known from training). Warnings are reported only, because official datasets have them and published
 numbers were measured with them: the same picture twice inside a half or under two classes of it (Cars-196 is known
 for 9 such groups in its test half), classes with one image. Without a split all duplicates are warnings; the split then
 decides which of them are errors.
@@ -18,25 +18,25 @@ SHOWN = 5  # groups or classes that a text names before it only counts them
 
 def counts(items: pd.DataFrame) -> dict[str, int]:
     """images, classes, and with a column split also train_images, train_classes, test_images, test_classes."""
-    found = {"images": len(items), "classes": items["class_id"].nunique()}
+    numbers = {"images": len(items), "classes": items["class_id"].nunique()}
     if "split" in items:
         for half in ("train", "test"):
             rows = items[items["split"] == half]
-            found |= {f"{half}_images": len(rows), f"{half}_classes": rows["class_id"].nunique()}
-    return found
+            numbers |= {f"{half}_images": len(rows), f"{half}_classes": rows["class_id"].nunique()}
+    return numbers
 
 
 def check_counts(items: pd.DataFrame, expected: Mapping[str, int], name: str) -> None:
-    """Compare `counts` with the expected ones; those that are not named are free.
+    """Compare `counts` with the expected ones. Counts that `expected` does not name may have any value.
 
     Raises:
         ValueError: names the dataset and every count that differs.
         KeyError: a count that the table does not have, such as train_images without a split.
     """
-    found = counts(items)
-    if unknown := set(expected) - set(found):
-        raise KeyError(f"{name}: no such counts: {sorted(unknown)}; there are {', '.join(found)}")
-    wrong = [f"{key} {found[key]}, expected {value}" for key, value in expected.items() if found[key] != value]
+    numbers = counts(items)
+    if unknown := set(expected) - set(numbers):
+        raise KeyError(f"{name}: no such counts: {sorted(unknown)}; there are {', '.join(numbers)}")
+    wrong = [f"{key} {numbers[key]}, expected {value}" for key, value in expected.items() if numbers[key] != value]
     if wrong:
         raise ValueError(f"{name}: found {'; '.join(wrong)}; fetch the dataset again, or correct the expectation")
 
@@ -48,9 +48,9 @@ def duplicates(items: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def class_sizes(items: pd.DataFrame) -> dict[str, float]:
-    """How many images a class has: smallest, median, largest; and how many classes have one only.
+    """Images per class (smallest, median, largest), and the number of classes with a single image.
 
-    Such a class has no positive pair in training and asks no query in a test.
+    A class with a single image gives no positive pair in training and no query in a test.
     """
     sizes = items.groupby("class_id").size()
     return {
@@ -60,7 +60,7 @@ def class_sizes(items: pd.DataFrame) -> dict[str, float]:
 
 
 def report(items: pd.DataFrame) -> dict:
-    """Everything that is found, ready for JSON.
+    """All checks of a dataset in one JSON-ready dict.
 
     Args:
         items: columns class_id, class_name, name, sha256 and optionally split ("train", "test").
@@ -92,22 +92,22 @@ def report(items: pd.DataFrame) -> dict:
     }
 
 
-def check(found: dict, name: str) -> None:
-    """Raises ValueError that says what is wrong if the report has an error."""
-    wrong = [_line(kind, what) for kind, what in found["errors"].items() if what]
+def check(findings: dict, name: str) -> None:
+    """Raises ValueError, with the errors in its message, if the report has any."""
+    wrong = [_line(kind, what) for kind, what in findings["errors"].items() if what]
     if wrong:
         raise ValueError(f"{name}: training and test half are not separate\n" + "\n".join(wrong))
 
 
-def text(found: dict, name: str) -> str:
+def text(findings: dict, name: str) -> str:
     """The report for a person, a few lines."""
-    sizes = found["class_sizes"]
+    sizes = findings["class_sizes"]
     lines = [
-        f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["counts"].items()),
+        f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in findings["counts"].items()),
         f"images per class: {sizes['smallest']} to {sizes['largest']}, median {sizes['median']:g}",
     ]
     for level in ("errors", "warnings"):
-        listed = [_line(kind, what) for kind, what in found[level].items() if what]
+        listed = [_line(kind, what) for kind, what in findings[level].items() if what]
         lines += [f"{level}: {'' if listed else 'none'}".rstrip(), *listed]
     return "\n".join(lines)
 

@@ -1,21 +1,26 @@
 """What the paper claims, judged on each dataset that has runs: an effect paired by seed and what it comes to.
 
-docs/reports.md has the rules. R@1 and its differences are in percent points, of the last epoch.
+docs/reports.md has the rules. R@1 and its differences are in percent points, of the last epoch. A pool is the rows of
+one dataset and network (`groups.pools_of`).
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pfml.report.blocks import PAPER_NOISE
-from pfml.report.intervals import NOT_RUN, Effect, above, below, both, effect, paired
-from pfml.report.ledger import Sweep
-from pfml.report.names import method_name
-from pfml.report.pools import Pool, by_seed, condition, measures_of
-from pfml.report.published import paper
-from pfml.report.studies import Studies
-from pfml.report.verdicts import TOLERANCE
+import pandas as pd
 
-SUBJECTS = ("pfml", "pfml_tuned")  # the paper's setting and the one that suits the dataset; no rivals of each other
+from pfml.report.groups import by_seed, place_name, summarize, sweeps_of, w2_readings
+from pfml.report.names import method_name
+from pfml.report.published import paper
+from pfml.report.results import PLACE, Studies
+from pfml.report.verdicts import NOT_RUN, TOLERANCE
+
+LEVEL = 0.95
+HOLDS, FAILS, OPEN, ONE_SEED = "holds", "does not hold", "undecided", "undecided: one seed"
+PAPER_NOISE = 0.2  # of Table 2
+SUBJECTS = ("pfml", "pfml_tuned")  # the paper's setting and the one that suits the dataset; they do not compete
 RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figure 3; M = 0 is another claim
 OVERHEAD = 4.0  # percent
 MIXED = "undecided: two readings of W2"  # studies of one dataset, measured by different settings of `wasserstein`
@@ -35,11 +40,21 @@ CLAIMS = {
 
 
 @dataclass(frozen=True)
+class Effect:
+    """Mean of n paired differences with its interval at LEVEL; low and high are None with one pair."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """One claim on one dataset. found: the effect, None where a run is missing; detail: what stands behind it."""
+    """One claim on one pool. found: the effect, None where a run is missing; detail: what stands behind it."""
 
     claim: str
-    pool: Pool
+    pool: str
     subject: str
     verdict: str
     found: Effect | None = None
@@ -47,140 +62,180 @@ class Evidence:
     detail: str = ""
 
 
-def claims_of(pool: Pool, studies: Studies, costs: Sequence[Evidence] = ()) -> list[Evidence]:
-    """Every claim on one pool, in the order of CLAIMS; `costs` are those on time, from the stage that measures it."""
-    found = []
-    for own in [own for own in SUBJECTS if own == SUBJECTS[0] or pool.runs(own)]:
-        found += [best_clean(pool, own), margin(pool, own)]
-        found += [nearest(pool, own, key) for key in ("w2", "w2_relative")]
-        found += [decay(pool, own, claim, noise) for claim, noise in (("decay", 0.0), ("decay_noise", PAPER_NOISE))]
-    found += [insensitive(pool, axis, series(pool, axis, studies)) for axis in RANGES]
-    found += [same_radius(pool, series(pool, "delta_gap", studies))]
-    found += [cost for cost in costs if cost.pool.name == pool.name] or [Evidence("overhead", pool, "pfml", NOT_RUN)]
+def half_width(values: Sequence[float]) -> float | None:
+    """Half of Student's t interval at LEVEL for the mean of some values; None below two."""
+    from scipy.stats import t
+
+    n = len(values)
+    return float(t.ppf((1 + LEVEL) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
+
+
+def effect(differences: Mapping[int, float]) -> Effect | None:
+    """Of differences by seed; None without any."""
+    values = list(differences.values())
+    if not values:
+        return None
+    mean, half = statistics.fmean(values), half_width(values)
+    return Effect(mean, *((None, None) if half is None else (mean - half, mean + half)), len(values))
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """first - second of every seed that both have."""
+    return {seed: first[seed] - second[seed] for seed in first if seed in second}
+
+
+def above(found: Effect | None, bound: float = 0.0) -> str:
+    """Whether the effect is above a bound: the whole interval decides, one seed decides nothing."""
+    if found is None:
+        return NOT_RUN
+    if found.low is None:
+        return ONE_SEED
+    return HOLDS if found.low > bound else FAILS if found.high < bound else OPEN
+
+
+def below(found: Effect | None, bound: float = 0.0) -> str:
+    """As `above`, for an effect that is to be below the bound."""
+    return {HOLDS: FAILS, FAILS: HOLDS}.get(word := above(found, bound), word)
+
+
+def both(*verdicts: str) -> str:
+    """The verdict of a claim that needs several: one that fails decides, then what is missing, then what is open."""
+    return next((word for word in (FAILS, NOT_RUN, ONE_SEED, OPEN) if word in verdicts), HOLDS)
+
+
+def claims_of(pool: pd.DataFrame, studies: Studies, costs: Sequence[Evidence] = ()) -> list[Evidence]:
+    """Every claim on one pool, in the order of CLAIMS; `costs` are those on time, from the table of seconds."""
+    rows, name, found = Rows(pool), place_name(pool), []
+    for own in [own for own in SUBJECTS if own == SUBJECTS[0] or len(rows.of(own))]:
+        found += [best_clean(rows, own), margin(rows, own)]
+        found += [nearest(rows, own, key) for key in ("w2", "w2_relative")]
+        found += [decay(rows, own, claim, noise) for claim, noise in (("decay", 0.0), ("decay_noise", PAPER_NOISE))]
+    found += [insensitive(name, axis, series(pool, axis, studies)) for axis in RANGES]
+    found += [same_radius(name, series(pool, "delta_gap", studies))]
+    found += [cost for cost in costs if cost.pool == name] or [Evidence("overhead", name, "pfml", NOT_RUN)]
     return sorted(found, key=lambda e: list(CLAIMS).index(e.claim))
 
 
-def best_clean(pool: Pool, own: str) -> Evidence:
-    other = rival(pool, own, 0.0, "recall@1")
-    return _judged("clean", pool, own, _gap(pool, own, other, 0.0), other, unlike(pool, (own, 0.0), (other, 0.0)))
+class Rows:
+    """The rows of a pool by method and noise, of clean labels and of uniform noise."""
+
+    def __init__(self, pool: pd.DataFrame):
+        usual = pool[pool.noise_kind.isin(["", "uniform"])]
+        self.name, self.methods, self.none = place_name(pool), list(pool.method.unique()), pool[:0]
+        self._groups = dict(iter(usual.groupby(["method", "noise"], sort=False)))
+
+    def of(self, method: str, noise: float = 0.0) -> pd.DataFrame:
+        return self._groups.get((method, noise), self.none)
+
+    def gap(self, own: str, other: str, noise: float, key: str = "recall@1") -> dict[int, float]:
+        """A measure of `own` less that of `other`, by seed; of R@1 in points."""
+        gaps = paired(by_seed(self.of(own, noise), key), by_seed(self.of(other, noise), key))
+        return {seed: 100 * gap for seed, gap in gaps.items()} if key == "recall@1" else gaps
+
+    def rival(self, own: str, noise: float, key: str, highest: bool = True) -> str:
+        """The best other method over the seeds that it shares with `own`; "" where there is none. PFML with further
+        settings is no other method.
+        """
+        mine, means = by_seed(self.of(own, noise), key), {}
+        for method in self.methods:
+            rows = self.of(method, noise)
+            shared = [value for seed, value in by_seed(rows, key).items() if seed in mine]
+            if shared and rows.run.iloc[0].loss_name != "pfml":
+                means[method] = sum(shared) / len(shared)
+        return (max if highest else min)(means, key=means.get, default="")
+
+    def unlike(self, *rows: tuple[str, float]) -> str:
+        """How the lengths of trainings that are compared differ, as studies of different recipes may: `epochs 12 and
+        100`; nothing where they do not.
+        """
+        runs = [run for method, noise in rows for run in self.of(method, noise).run[:1]]
+        values = {key: list(dict.fromkeys(str(run.train[key]) for run in runs)) for key in LENGTH}
+        return ", ".join(f"{key} {' and '.join(found)}" for key, found in values.items() if len(found) > 1)
 
 
-def margin(pool: Pool, own: str) -> Evidence:
+def best_clean(rows: Rows, own: str) -> Evidence:
+    return _above("clean", rows, own, rows.rival(own, 0.0, "recall@1"), 0.0)
+
+
+def decay(rows: Rows, own: str, claim: str, noise: float) -> Evidence:
+    return _above(claim, rows, own, "cpml", noise)
+
+
+def _above(claim: str, rows: Rows, own: str, other: str, noise: float) -> Evidence:
+    found = effect(rows.gap(own, other, noise))
+    if not found:
+        return Evidence(claim, rows.name, own, NOT_RUN)
+    detail = rows.unlike((own, noise), (other, noise))
+    return Evidence(claim, rows.name, own, above(found), found, method_name(other), detail)
+
+
+def margin(rows: Rows, own: str) -> Evidence:
     """Growth of the margin over the best rival, each of its noise level; it is a margin only where it is above 0."""
-    rivals = {noise: rival(pool, own, noise, "recall@1") for noise in (0.0, PAPER_NOISE)}
-    clean, noisy = (_gap(pool, own, other, noise) for noise, other in rivals.items())
+    rivals = {noise: rows.rival(own, noise, "recall@1") for noise in (0.0, PAPER_NOISE)}
+    clean, noisy = (rows.gap(own, other, noise) for noise, other in rivals.items())
     grown, at_noise = effect(paired(noisy, clean)), effect(noisy)
     if grown is None:
-        return Evidence("margin", pool, own, NOT_RUN)
+        return Evidence("margin", rows.name, own, NOT_RUN)
     names = " and ".join(dict.fromkeys(method_name(other) for other in rivals.values()))
     detail = f"margin {effect(clean).mean:+.1f} clean, {at_noise.mean:+.1f} at {100 * PAPER_NOISE:g} % noise"
-    rows = [(own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items())]
-    detail += "".join(f"; {text}" for text in [unlike(pool, *rows)] if text)
-    return Evidence("margin", pool, own, both(above(grown), above(at_noise)), grown, names, detail)
+    other = rows.unlike((own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items()))
+    detail += f"; {other}" * bool(other)
+    return Evidence("margin", rows.name, own, both(above(grown), above(at_noise)), grown, names, detail)
 
 
-def nearest(pool: Pool, own: str, key: str) -> Evidence:
+def nearest(rows: Rows, own: str, key: str) -> Evidence:
     """W2 less that of the rival whose proxies are nearest; lower is better."""
-    other = rival(pool, own, 0.0, key, highest=False)
-    gaps = paired(pool.by_seed(own, 0.0, key), pool.by_seed(other, 0.0, key)) if other else {}
-    measures = measures_of(pool.ledger.find_all([*pool.runs(own), *pool.runs(other)]))
-    if len(measures) > 1:  # such distances are not to be compared, nor taken for seeds of one
-        return Evidence(key, pool, own, MIXED)
-    found, counts = effect(gaps), [pool.summary(m, 0.0, "proxies_per_class").mean for m in (own, other)]
+    other = rows.rival(own, 0.0, key, highest=False)
+    mine, theirs = rows.of(own), rows.of(other)
+    if len(w2_readings(pd.concat([mine, theirs]))) > 1:  # such distances are not to be compared
+        return Evidence(key, rows.name, own, MIXED)
+    found = effect(rows.gap(own, other, 0.0, key))
+    counts = [summarize(r, "proxies_per_class").mean for r in (mine, theirs)]
     detail = "" if None in counts else f"M {counts[0]:g} and {counts[1]:g}"
-    return Evidence(key, pool, own, below(found), found, method_name(other) if found else "", detail if found else "")
+    name, detail = (method_name(other), detail) if found else ("", "")
+    return Evidence(key, rows.name, own, below(found), found, name, detail)
 
 
-def decay(pool: Pool, own: str, claim: str, noise: float) -> Evidence:
-    other = unlike(pool, (own, noise), ("cpml", noise))
-    return _judged(claim, pool, own, _gap(pool, own, "cpml", noise), "cpml", other)
-
-
-def insensitive(pool: Pool, axis: str, points: Mapping[float, dict]) -> Evidence:
-    """The greatest fall from the default over the plotted range is no larger than the published one."""
-    low, high = RANGES[axis]
-    default, values = _default(points), {v: found for v, found in points.items() if low <= v <= high}
-    falls = {v: paired(points[default], found) for v, found in values.items() if v != default} if points else {}
-    falls = {v: fall for v, fall in falls.items() if fall}
-    if not falls:
-        return Evidence(axis, pool, "pfml", NOT_RUN)
-    worst = max(falls, key=lambda v: effect(falls[v]).mean)
-    found, allowed = effect(falls[worst]), max(TOLERANCE, published_fall(axis))
-    detail = f"greatest fall from {default:g}, at {worst:g} of {len(falls)} other values; allowed {allowed:.1f}"
-    return Evidence(axis, pool, "pfml", below(found, allowed), found, f"{worst:g}", detail)
-
-
-def same_radius(pool: Pool, points: Mapping[float, dict]) -> Evidence:
-    gaps = {v: paired(points[0.0], found) for v, found in points.items() if v > 0} if points.get(0.0) else {}
-    gaps = {v: gap for v, gap in gaps.items() if gap}
-    if not gaps:
-        return Evidence("delta_gap", pool, "pfml", NOT_RUN)
-    best = min(gaps, key=lambda v: effect(gaps[v]).mean)
-    found = effect(gaps[best])
-    detail = f"the best other of {len(gaps)} values, δ_rep = δ + {best:g}"
-    return Evidence("delta_gap", pool, "pfml", above(found), found, f"δ + {best:g}", detail)
-
-
-def rival(pool: Pool, own: str, noise: float, key: str, highest: bool = True) -> str:
-    """The best other method over the seeds that it shares with `own`; "" where there is none. PFML with further
-    settings is no other method.
-    """
-    mine, means = pool.by_seed(own, noise, key), {}
-    for method in pool.methods:
-        shared = [v for seed, v in pool.by_seed(method, noise, key).items() if seed in mine]
-        if shared and pool.runs(method, noise)[0].loss_name != "pfml":
-            means[method] = sum(shared) / len(shared)
-    return (max if highest else min)(means, key=means.get, default="")
-
-
-def series(pool: Pool, axis: str, studies: Studies) -> dict[float, dict]:
+def series(pool: pd.DataFrame, axis: str, studies: Studies) -> dict[float, dict[int, float]]:
     """value -> R@1 (%) by seed along one axis on clean labels, the default first.
 
     Of the first study that has finished points, with the seeds that others have of the same configuration.
     """
-    sweeps = [s for study in studies.every for s in study.sweeps if s.axis == axis and _same_place(pool, s)]
-    first = next((s for s in sweeps if studies.ledger.find_all(s.runs)), None)
+    place = pool.iloc[0][PLACE]
+    sweeps = [(sweep, sweep.iloc[0]) for sweep in sweeps_of(studies, axis)]  # the first row has the default value
+    sweeps = [(s, base) for s, base in sweeps if not base.hold_out and not base.noise and base[PLACE].equals(place)]
+    first = next((base for sweep, base in sweeps if sweep.measured[sweep.kind == "ablation"].any()), None)
     if first is None:
         return {}
-    points: dict[float, dict] = {float(first.default): {}}
-    for sweep in sweeps:
-        if condition(sweep.base[0]) == condition(first.base[0]):
-            for value, runs in sweep.points():
-                points.setdefault(value, {}).update(by_seed(studies.ledger, runs, "recall@1"))
-    return {value: {seed: 100 * recall for seed, recall in found.items()} for value, found in points.items()}
+    points: dict[float, dict] = {first.value: {}}
+    for sweep, base in sweeps:
+        if base.condition == first.condition:
+            for value, rows in sweep.drop_duplicates(["value", "digest"]).groupby("value"):
+                found = by_seed(rows, "recall@1")
+                points.setdefault(value, {}).update({seed: 100 * recall for seed, recall in found.items()})
+    return points
 
 
-def _default(points: Mapping[float, dict]) -> float | None:
-    return next(iter(points), None)
+def insensitive(pool: str, axis: str, points: Mapping[float, dict]) -> Evidence:
+    """The greatest fall from the default over the plotted range is no larger than the published one."""
+    (low, high), default = RANGES[axis], next(iter(points), None)
+    falls = {v: paired(points[default], found) for v, found in points.items() if low <= v <= high and v != default}
+    falls = {v: effect(fall) for v, fall in falls.items() if fall}
+    if not falls:
+        return Evidence(axis, pool, "pfml", NOT_RUN)
+    worst, allowed = max(falls, key=lambda v: falls[v].mean), max(TOLERANCE, published_fall(axis))
+    detail = f"greatest fall from {default:g}, at {worst:g} of {len(falls)} other values; allowed {allowed:.1f}"
+    return Evidence(axis, pool, "pfml", below(falls[worst], allowed), falls[worst], f"{worst:g}", detail)
 
 
-def _same_place(pool: Pool, sweep: Sweep) -> bool:
-    run = sweep.base[0]
-    place = (run.dataset, run.backbone, run.dim, run.model["weights"])
-    same = place == (pool.dataset, pool.backbone, pool.dim, pool.weights)
-    return same and not run.train["hold_out"] and not run.noise
-
-
-def _gap(pool: Pool, own: str, other: str, noise: float) -> dict[int, float]:
-    """R@1 of `own` less that of `other`, in points, by seed."""
-    gaps = paired(pool.by_seed(own, noise, "recall@1"), pool.by_seed(other, noise, "recall@1")) if other else {}
-    return {seed: 100 * gap for seed, gap in gaps.items()}
-
-
-def unlike(pool: Pool, *rows: tuple[str, float]) -> str:
-    """What differs in the length of the trainings that are compared, as studies of different recipes may: `epochs 12
-    and 100`; nothing where they are alike.
-    """
-    runs = [run for method, noise in rows for run in pool.runs(method, noise)[:1]]
-    values = {key: list(dict.fromkeys(str(run.train[key]) for run in runs)) for key in LENGTH}
-    return ", ".join(f"{key} {' and '.join(found)}" for key, found in values.items() if len(found) > 1)
-
-
-def _judged(claim: str, pool: Pool, own: str, gaps: Mapping[int, float], other: str, detail: str = "") -> Evidence:
-    found = effect(gaps)
-    if not found:
-        return Evidence(claim, pool, own, NOT_RUN)
-    return Evidence(claim, pool, own, above(found), found, method_name(other), detail)
+def same_radius(pool: str, points: Mapping[float, dict]) -> Evidence:
+    gaps = {v: paired(points.get(0.0, {}), found) for v, found in points.items() if v > 0}
+    gaps = {v: effect(gap) for v, gap in gaps.items() if gap}
+    if not gaps:
+        return Evidence("delta_gap", pool, "pfml", NOT_RUN)
+    best = min(gaps, key=lambda v: gaps[v].mean)
+    detail = f"the best other of {len(gaps)} values, δ_rep = δ + {best:g}"
+    return Evidence("delta_gap", pool, "pfml", above(gaps[best]), gaps[best], f"δ + {best:g}", detail)
 
 
 def published_fall(axis: str) -> float:

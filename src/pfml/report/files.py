@@ -1,12 +1,20 @@
-"""reports/tables/: every table of the report as CSV (for programs) and as LaTeX (for papers), from the same data."""
+"""reports/tables/: every table of the report as CSV (for programs) and as LaTeX (for papers), from the same data.
+Beside it results.csv, all results on disk, and summary.json, R@1 of the study being run.
+"""
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
+from pfml.evaluation.result_file import RunResult, keys_of
+from pfml.report.groups import over_seeds, recall_levels
 from pfml.report.names import MISSING
+from pfml.report.results import Studies
 from pfml.report.table import Entry, Table
 
 ENDINGS = (".csv", ".tex")
@@ -107,3 +115,24 @@ def latex(text: str) -> str:
         command = {"`": "texttt", "*": "textbf"}.get(part[:1]) if len(part) > 1 and part[0] == part[-1] else None
         parts.append(rf"\{command}{{{inner}}}" if command else inner)
     return "".join(parts)
+
+
+def write_results_csv(files: pd.DataFrame, path: str | Path) -> None:
+    """reports/results.csv: one line per finished run of every study, fractions as measured, six significant digits."""
+    keys = [key for key in keys_of(RunResult) if key not in ("cell", "recall@1", "dataset_digest")]
+    first, best = keys.index("digest") + 1, keys.index("best_recall@1")
+    recalls = [f"recall@{k}" for k in sorted({1, 2, 4, 8, *recall_levels(files)})]
+    columns = [*keys[:first], *recalls, *keys[first:best], "w2", "w2_relative", *keys[best:], "status"]
+    status = files.current.map({True: "current", False: "other"})
+    table = files.assign(status=status).reindex(columns=columns)
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write_summary(studies: Studies, path: str | Path) -> None:
+    """R@1 in percent (mean over seeds) per dataset, method and noise: the columns of `dvc exp show`."""
+    grid = studies.grid[studies.grid.study == studies.running.name]
+    summary: dict = {}
+    for (dataset, method, noise), recall in over_seeds(grid, ["dataset", "method", "noise"], "recall@1").items():
+        row = summary.setdefault(dataset, {}).setdefault(method, {})
+        row[f"noise {noise:g}" if noise else "clean"] = None if recall.mean is None else round(100 * recall.mean, 2)
+    Path(path).write_text(json.dumps(summary, indent=1) + "\n")

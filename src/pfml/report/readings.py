@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from pfml.report.ledger import Summary
 from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
+from pfml.report.results import Summary
 
 FIELD_METHODS = ("pfml", "pfml_tuned", "cpml")  # the paper's own; every other method is a baseline
 READING_ERROR = 0.1  # points; two digitised values of Figure 3 nearer than this have no order

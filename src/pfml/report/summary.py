@@ -1,23 +1,20 @@
 """The first page of reports/tables.md: what became of the paper's claims, and how many of its numbers we reproduced."""
 
-from collections import Counter
 from collections.abc import Sequence
 
-from pfml.report.ablations import figure_verdicts
-from pfml.report.blocks import PAPER_NOISE, blocks_of
-from pfml.report.claims import CLAIMS, SUBJECTS, Evidence, claims_of, published_fall
-from pfml.report.comparison import verdict_counts
-from pfml.report.cost_comparison import cost_verdicts, rows_of
-from pfml.report.intervals import LEVEL, NOT_RUN
-from pfml.report.mlrc_comparison import mlrc_verdicts
+import pandas as pd
+
+from pfml.report.ablations import figure_rows
+from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, SUBJECTS, Evidence, claims_of, published_fall
+from pfml.report.folds import fold_rows
+from pfml.report.groups import place_name
 from pfml.report.names import dataset_name, method_name
-from pfml.report.pools import Pool, pools_of
-from pfml.report.proxy_ratio import ratio_verdicts
+from pfml.report.proxies import ratio_rows, w2_blocks
 from pfml.report.published import paper
-from pfml.report.studies import Studies
+from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
-from pfml.report.timing import timed_by
-from pfml.report.verdicts import DATASETS, MLRC, WORDS
+from pfml.report.timing import BASE, cost_rows
+from pfml.report.verdicts import DATASETS, MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
 
 LEAD = (
     "What became of the paper's claims on each dataset that has runs, and of its numbers. A claim holds, or does not, "
@@ -33,10 +30,9 @@ COUNTED = (
 RADIX = {"w2": 3, "w2_relative": 3}  # decimals of effects; points have 1
 
 
-def summary_section(studies: Studies, costs: Sequence[Evidence] = ()) -> Section:
+def summary_section(studies: Studies, pools: Sequence[pd.DataFrame], costs: Sequence[Evidence] = ()) -> Section:
     """`costs`: the claim on time, judged where it is measured (pfml.report.claims.Evidence "overhead")."""
-    pools = pools_of(studies)
-    found = {pool.name: claims_of(pool, studies, costs) for pool in pools}
+    found = {place_name(pool): claims_of(pool, studies, costs) for pool in pools}
     evidence = [e for claims in found.values() for e in claims if e.found]
     return Section("Summary", LEAD, [
         claims_table(pools, found),
@@ -45,26 +41,26 @@ def summary_section(studies: Studies, costs: Sequence[Evidence] = ()) -> Section
     ])  # fmt: skip
 
 
-def claims_table(pools: Sequence[Pool], found: dict[str, list[Evidence]]) -> Table:
+def claims_table(pools: Sequence[pd.DataFrame], found: dict[str, list[Evidence]]) -> Table:
     """A row for each claim, a column for each dataset with runs and each of the paper's without."""
     columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [published_claim(c) for c in CLAIMS])]
-    for pool in pools:
-        columns.append(words(pool.name, [_verdicts([e for e in found[pool.name] if e.claim == c]) for c in CLAIMS]))
+    for name, evidence in found.items():
+        columns.append(words(name, [_verdicts([e for e in evidence if e.claim == c]) for c in CLAIMS]))
     for dataset in DATASETS:
-        if dataset not in {pool.dataset for pool in pools}:
+        if dataset not in {pool.dataset.iloc[0] for pool in pools}:
             columns.append(words(dataset_name(dataset), [NOT_RUN] * len(CLAIMS)))
     title = f"**Claims.** PFML is the paper's setting{departures(pools)}; the tuned one is named."
     return table_of("summary-claims", title, columns)
 
 
-def departures(pools: Sequence[Pool]) -> str:
+def departures(pools: Sequence[pd.DataFrame]) -> str:
     """Where PFML's settings are not the paper's, as after `dvc exp run -S loss.alpha=4`: `, but for α 4 on glyphs`."""
     found = []
     for pool in pools:
-        printed = PAPER_FIELD | ({"proxies_per_class": 2} if pool.dataset == "sop" else {})
-        for run in pool.runs(SUBJECTS[0])[:1]:
+        for run in pool.run[(pool.method == SUBJECTS[0]) & (pool.noise == 0)][:1]:
+            printed = PAPER_FIELD | ({"proxies_per_class": 2} if run.dataset == "sop" else {})
             other = [f"{FIELD_NAMES[key]} {run.loss[key]:g}" for key in printed if run.loss[key] != printed[key]]
-            found += [f"{', '.join(other)} on {pool.name}"] if other else []
+            found += [f"{', '.join(other)} on {place_name(pool)}"] if other else []
     return f", but for {'; '.join(found)}" if found else ""
 
 
@@ -80,7 +76,7 @@ def evidence_table(evidence: Sequence[Evidence]) -> Table:
     means, lows, highs = ([Entry(v, digits=d) for v, d in zip(values, digits)] for values in bounds)
     columns = [
         words("Claim", [CLAIMS[e.claim] for e in evidence]),
-        words("Where", [e.pool.name for e in evidence]),
+        words("Where", [e.pool for e in evidence]),
         words("Method", [method_name(e.subject) for e in evidence]),
         words("Against", [e.against for e in evidence]),
         Column("effect", means),
@@ -98,8 +94,8 @@ def evidence_table(evidence: Sequence[Evidence]) -> Table:
 
 
 def counts_table(studies: Studies) -> Table:
-    places = [(f"Table {n}", table_verdicts(n, studies)) for n in (*range(1, 8), 9)]
-    places.append(("Figure 3", figure_verdicts(studies)))
+    places = [(f"Table {n}", count_verdicts(table_rows(n, studies))) for n in (*range(1, 8), 9)]
+    places.append(("Figure 3", count_verdicts(figure_rows(studies))))
     columns = [
         words("Where", [place for place, _ in places]),
         numbers("published numbers", [sum(counts[word] for word in WORDS) for _, counts in places], digits=0),
@@ -108,16 +104,14 @@ def counts_table(studies: Studies) -> Table:
     return table_of("summary-verdicts", COUNTED, columns)
 
 
-def table_verdicts(table: int, studies: Studies) -> Counter:
-    """How often each verdict was given on one table's published numbers."""
+def table_rows(table: int, studies: Studies) -> list[Row]:
+    """Ours beside each published number of a table."""
     if table in MLRC:
-        return mlrc_verdicts(table, studies)
+        return fold_rows(table, studies)
     if table == 9:
-        return cost_verdicts(rows_of(timed_by(studies), studies))
-    found = verdict_counts(paper.published(table), studies)
-    if table == 3:  # five lost values, and the ratio that the text gives
-        found += ratio_verdicts(studies, blocks_of([run for study in studies.every for run in study.grid]))
-    return found
+        return [row for row in cost_rows(studies) if row.theirs.key != BASE]
+    ratios = ratio_rows(w2_blocks(studies)) if table == 3 else []  # beside five lost values
+    return rows_of(paper.published(table), studies) + [row for row in ratios if row.verdict.word]
 
 
 def published_claim(claim: str) -> str:

@@ -7,8 +7,8 @@ sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pfml.report.ledger import Summary
 from pfml.report.names import MISSING
+from pfml.report.results import Summary
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,9 @@ def words(heading: str, texts: Sequence[str]) -> Column:
     return Column(heading, [Entry(text=text) for text in texts], words=True)
 
 
-def numbers(heading: str, values: Sequence[float | None], digits: int = 1, best: str = "") -> Column:
-    return Column(heading, [Entry(value, digits=digits) for value in values], best)
+def numbers(heading: str, values: Iterable[float | None], digits: int = 1, best: str = "") -> Column:
+    """None and NaN leave a cell empty."""
+    return Column(heading, [EMPTY if v is None or v != v else Entry(v, digits=digits) for v in values], best)
 
 
 def percent(summary: Summary | None) -> Entry:

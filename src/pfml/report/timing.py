@@ -1,32 +1,47 @@
-"""Table 9: seconds of a training epoch against the number of proxies, ours as the stage `complexity` timed them."""
+"""Table 9: seconds of a training epoch against the number of proxies, published, and ours as the stage `complexity`
+timed them.
+
+Seconds are of one machine. What is judged is by how many percent an epoch is longer than ProxyNCA's in the same round.
+"""
 
 import statistics
 from collections.abc import Sequence
 
-from pfml.report.blocks import Block
-from pfml.report.claims import OVERHEAD, Evidence
-from pfml.report.cost_comparison import BASE, cost_comparison, longer, rows_of
-from pfml.report.intervals import below, effect
-from pfml.report.pools import Pool, pools_of
+import pandas as pd
+
+from pfml.report.claims import OVERHEAD, Evidence, below, effect
+from pfml.report.groups import place_name, summary_of
+from pfml.report.names import method_name
 from pfml.report.published import paper
 from pfml.report.published.printed import footnotes, printed
-from pfml.report.retrieval_tables import OWN
-from pfml.report.studies import Studies
-from pfml.report.table import Column, Entry, Table, numbers, table_of, words
-from pfml.report.timings import Timed
+from pfml.report.results import PLACE, Studies
+from pfml.report.retrieval import OWN
+from pfml.report.table import Column, Table, numbers, plain, table_of, words
+from pfml.report.verdicts import (
+    NOT_RUN,
+    TOLERANCE,
+    Row,
+    Verdict,
+    judged,
+    seeds_column,
+    study_column,
+    verdict_columns,
+    why_not,
+)
+
+BASE = "proxy_nca"  # the paper's first row
+GPU = "A4000"
+ROUNDING = 0.05  # seconds: the paper prints one decimal
 
 
-def timed_by(studies: Studies) -> dict[str, list[Timed]]:
+def timed_by(studies: Studies) -> dict[str, pd.DataFrame]:
     """study -> its timings, of the configurations that the study asks for as it stands."""
     wanted = {study.name: {run.digest for run in study.timed} for study in studies.every}
-    found: dict[str, list[Timed]] = {}
-    for one in studies.timings:
-        if one.digest in wanted.get(one.study, ()):
-            found.setdefault(one.study, []).append(one)
-    return found
+    found = {study: rows[rows.digest.isin(wanted.get(study, ()))] for study, rows in studies.timings.groupby("study")}
+    return {study: rows for study, rows in found.items() if len(rows)}
 
 
-def cost_tables(table: int, studies: Studies, blocks: Sequence[Block]) -> list[Table | str]:
+def cost_tables(table: int, studies: Studies) -> list[Table | str]:
     """Published seconds per epoch, each as a ratio to the first row, and ours of each study that was timed."""
     theirs = paper.published(table)
     base, worst = theirs[0], max(theirs, key=lambda p: p.value)
@@ -38,30 +53,28 @@ def cost_tables(table: int, studies: Studies, blocks: Sequence[Block]) -> list[T
     slower = 100 * (worst.value / base.value - 1)
     said = f"The slowest, {worst.method}, takes {slower:.1f} % longer than {base.method}."
     parts: list[Table | str] = [table_of(f"table-{table}-published", "Published:", columns, [said])]
-    found = timed_by(studies)
-    parts += [cost_comparison(table, rows_of(found, studies)), OWN]
-    parts += [_own_table(study, timings, studies) for study, timings in found.items()]
-    if not found:
-        parts.append(f"Ours: not run (`{studies.running.name}` was not timed).")
-    return [*parts, *footnotes(table)]
+    parts += [cost_comparison(table, cost_rows(studies)), OWN]
+    own = [_own_table(study, timings, studies) for study, timings in timed_by(studies).items()]
+    return [*parts, *(own or [f"Ours: not run (`{studies.running.name}` was not timed)."]), *footnotes(table)]
 
 
-def _own_table(study: str, timings: Sequence[Timed], studies: Studies) -> Table:
+def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
     run = studies.find(study).timed[0]
-    first = next((one for one in timings if one.method == BASE), timings[0])
-    ratios = [[a / b for a, b in zip(one.epochs, first.epochs)] for one in timings]
+    first = timings[timings.method == BASE] if BASE in set(timings.method) else timings
+    base, labels = first.epochs.iloc[0], list(map(label, timings.method, timings.proxies_per_class))
+    ratios = [[a / b for a, b in zip(epochs, base)] for epochs in timings.epochs]
     columns = [
-        words("Method", [one.label for one in timings]),
-        numbers("batch", [one.batch for one in timings], digits=0),
-        Column("s per epoch", [Entry(one.per_epoch, digits=3) for one in timings]),
-        Column("ms per step", [Entry(1000 * statistics.median(one.seconds), digits=1) for one in timings]),
-        Column(f"ratio to {first.label}", [Entry(statistics.median(found), digits=3) for found in ratios]),
-        Column("from", [Entry(min(found), digits=3) for found in ratios]),
-        Column("to", [Entry(max(found), digits=3) for found in ratios]),
-        numbers("rounds", [len(one.seconds) for one in timings], digits=0),
+        words("Method", labels),
+        numbers("batch", timings.batch, digits=0),
+        numbers("s per epoch", map(statistics.median, timings.epochs), digits=3),
+        numbers("ms per step", [1000 * statistics.median(seconds) for seconds in timings.seconds]),
+        numbers(f"ratio to {labels[first.index[0] - timings.index[0]]}", map(statistics.median, ratios), digits=3),
+        numbers("from", map(min, ratios), digits=3),
+        numbers("to", map(max, ratios), digits=3),
+        numbers("rounds", map(len, timings.seconds), digits=0),
     ]
     where = f"{run.dataset}, {run.backbone}, {run.dim} dimensions"
-    title = f"Study `{study}`: {where}, on {', '.join(dict.fromkeys(one.processor for one in timings))}."
+    title = f"Study `{study}`: {where}, on {', '.join(timings.processor.unique())}."
     said = (
         "Ratios are taken round by round, the methods in turn, and their median shown; the network's share of a step "
         "decides how much of it a loss can be."
@@ -69,26 +82,85 @@ def _own_table(study: str, timings: Sequence[Timed], studies: Studies) -> Table:
     return table_of(f"table-9-{study}", title, columns, [said])
 
 
-def costs_of(studies: Studies) -> list[Evidence]:
+def label(method: str, proxies_per_class: float) -> str:
+    return method_name(method) + (f" M={proxies_per_class:g}" if method == "pfml" else "")
+
+
+def cost_rows(studies: Studies) -> list[Row]:
+    """A row for every published number and each study that was timed, at least one. ours: percent over ProxyNCA."""
+    rows, found = [], timed_by(studies)
+    for p in paper.published(9):
+        for study, timings in found.items():
+            own = timings[(timings.method == p.key) & (p.at is None or timings.proxies_per_class == p.at)]
+            processor = timings.processor.iloc[0]
+            reason = why_not(studies.find(study).timed[:1])
+            reason = reason or ("" if GPU in processor else f"timed on {processor}, the paper's on an NVIDIA {GPU}")
+            ours = summary_of(longer(own, timings[timings.method == BASE]))
+            seconds = statistics.median(own.epochs.iloc[0]) if len(own) else None
+            rows.append(Row(p, _verdict(p, ours, reason), (study,), ours, elsewhere=reason, seconds=seconds))
+        rows += [] if found else [Row(p, _verdict(p))]
+    return rows
+
+
+def longer(own: pd.DataFrame, base: pd.DataFrame) -> list[float]:
+    """Percent by which an epoch of the first row is longer than the base's, round by round; [] where one is missing."""
+    if own.empty or base.empty:
+        return []
+    return [100 * (a / b - 1) for a, b in zip(own.epochs.iloc[0], base.epochs.iloc[0])]
+
+
+def published_percent(p: paper.Published) -> float:
+    """By which the published epoch is longer than ProxyNCA's."""
+    return 100 * (p.value / paper.published(9)[0].value - 1)
+
+
+def _verdict(p: paper.Published, ours=None, reason: str = "") -> Verdict:
+    """None of ProxyNCA, which is 0 % over itself. Of other machines or images: a difference and no verdict."""
+    if p.key == BASE:
+        return Verdict("")
+    if ours is None or ours.mean is None:
+        return Verdict(NOT_RUN)
+    percent = published_percent(p)
+    rounding = ROUNDING / paper.published(9)[0].value * (200 + percent)  # of both published seconds
+    found = judged(ours.mean, ours.std, percent, unit=max(1.0, rounding / TOLERANCE))
+    return Verdict("not comparable", reason, found.difference) if reason else found
+
+
+def cost_comparison(table: int, rows: Sequence[Row]) -> Table:
+    """Ours beside every published row: seconds, percent over ProxyNCA, difference of the percent, verdict, n."""
+    columns = [
+        words("Method", [row.theirs.method for row in rows]),
+        study_column(rows),
+        Column("published s per epoch", [printed(row.theirs) for row in rows]),
+        numbers("s per epoch", [row.seconds for row in rows], digits=3),
+        numbers("published %", [published_percent(row.theirs) for row in rows]),
+        Column("ours %", [plain(1, spread=True)(row.ours) for row in rows]),
+        *verdict_columns(rows),
+        seeds_column(rows),
+    ]
+    title = (
+        "**Percent over ProxyNCA**: ours beside the published. Seconds are the median of n rounds, percent the mean ± "
+        "standard deviation of n rounds, each beside ProxyNCA in the same round. Timings are no MLflow runs: "
+        "`reports/complexity/<study>.csv` has them."
+    )
+    return table_of(f"table-{table}-compared", title, columns)
+
+
+def costs_of(studies: Studies, pools: Sequence[pd.DataFrame]) -> list[Evidence]:
     """The claim on time for each pool: percent by which PFML's epochs are longer than ProxyNCA's, at the largest M."""
     found = []
     for study, timings in timed_by(studies).items():
         run = studies.find(study).timed[0]
-        pool = next((p for p in pools_of(studies) if _same_place(p, run)), None)
-        own = max((t for t in timings if t.method == "pfml"), key=lambda t: t.proxies_per_class, default=None)
-        base = next((t for t in timings if t.method == BASE), None)
-        if pool is None or own is None or base is None or any(e.pool.name == pool.name for e in found):
+        place = [run.dataset, run.backbone, run.dim, run.model["weights"] or "random"]
+        name = next((place_name(pool) for pool in pools if list(pool.iloc[0][PLACE]) == place), None)
+        own = timings[timings.method == "pfml"].nlargest(1, "proxies_per_class")
+        base = timings[timings.method == BASE]
+        if name is None or own.empty or base.empty or name in {e.pool for e in found}:
             continue
-        extra = effect(dict(enumerate(longer(own, base))))
-        step = 1000 * statistics.median(base.seconds)
+        extra, step = effect(dict(enumerate(longer(own, base)))), 1000 * statistics.median(base.seconds.iloc[0])
         detail = (
-            f"percent of an epoch at M {own.proxies_per_class}, whose steps take {step:.0f} ms with {base.label}: the "
-            f"smaller the network, the larger this share; n rounds, on {own.processor}"
+            f"percent of an epoch at M {own.proxies_per_class.iloc[0]:g}, whose steps take {step:.0f} ms with "
+            f"{method_name(BASE)}: the smaller the network, the larger this share; n rounds, on {own.processor.iloc[0]}"
         )
-        found.append(Evidence("overhead", pool, "pfml", below(extra, OVERHEAD), extra, base.label, detail))
+        found.append(Evidence("overhead", name, "pfml", below(extra, OVERHEAD), extra, method_name(BASE), detail))
     return found
-
-
-def _same_place(pool: Pool, run) -> bool:
-    place = (run.dataset, run.backbone, run.dim, run.model["weights"])
-    return place == (pool.dataset, pool.backbone, pool.dim, pool.weights)

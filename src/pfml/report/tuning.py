@@ -1,10 +1,11 @@
 """reports/tuning.md: how the settings of every method were searched, what was found, and whether runs use it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials
 from pfml.report.names import MISSING, dataset_name, markdown_table, method_name, share
-from pfml.tuning import Trial, best, read_trials
+from pfml.settings.run import Run
 
 PREAMBLE = """# Tuning
 
@@ -35,8 +36,6 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
         searches: of `read_searches`.
         used: dataset -> method -> its settings in runs of today, "section.key" -> value; a method may lack.
     """
-    from pfml.tuning import RANDOM_TRIALS
-
     parts = [PREAMBLE.format(random=RANDOM_TRIALS - 1)]
     if not searches:
         parts.append("No search was run.\n")
@@ -104,10 +103,10 @@ def _in_use(won: Trial, settings: Mapping | None) -> str:
     return "yes" if all(settings.get(key) == value for key, value in won.settings.items()) else "no"
 
 
-def settings_in_use(grids: Sequence) -> dict[str, dict[str, dict]]:
-    """dataset -> method -> "section.key" -> value, of cells; the first cell of a method counts."""
+def settings_in_use(runs: Iterable[Run]) -> dict[str, dict[str, dict]]:
+    """dataset -> method -> "section.key" -> value; the first run of a method counts."""
     used: dict[str, dict[str, dict]] = {}
-    for run in grids:
+    for run in runs:
         flat = {f"{name}.{key}": value for name in ("loss", "train") for key, value in getattr(run, name).items()}
         used.setdefault(run.dataset, {}).setdefault(run.method, flat)
     return used

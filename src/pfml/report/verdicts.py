@@ -1,30 +1,29 @@
-"""What may be said of a number of ours beside a published one, and whether it may be set beside it at all.
+"""Ours beside a published number: which runs answer it, what may be said of the difference, and how often each verdict
+was given.
 
-The rule is in docs/reports.md. Of retrieval it judges the last epoch; the best epoch stands beside it for the
-reader.
+The rule is in docs/reports.md. Of retrieval it judges the last epoch; the best epoch stands beside it for the reader.
 """
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pfml.report.intervals import NOT_RUN
-from pfml.report.ledger import Summary
+import pandas as pd
+
+from pfml.report.groups import summarize
 from pfml.report.names import dataset_name
 from pfml.report.published import paper
-from pfml.report.published.paper import Published
+from pfml.report.published.paper import NETWORKS, Published
+from pfml.report.results import Studies, Summary
+from pfml.report.table import Column, numbers, seeds, words
+from pfml.settings.run import Run
 
-WORDS = ("reproduced", "below", "above", "not run", "not comparable")
+NOT_RUN = "not run"
+WORDS = ("reproduced", "below", "above", NOT_RUN, "not comparable")
 TOLERANCE = 0.5  # points
 DEVIATIONS = 2.0
 DATASETS = ("cub200", "cars196", "sop")
-NETWORKS = {  # with the weights that are published under these names; the paper's word for each
-    "resnet50.tv_in1k": "resnet50",
-    "bn_inception": "bninception",
-    "vit_small_patch16_224.augreg_in21k_ft_in1k": "vit",
-    "vit_small_patch16_224.dino": "dino",
-}
 UNSURE = {"third-party": "read by a third party", "not found": "published number not recovered"}
 RECALLED = "the published number is recalled"  # judged, and said so with the verdict
 MLRC = (6, 7)  # of cross validations, which single runs never answer
@@ -45,11 +44,39 @@ class Verdict:
         return f"{self.word}: {self.reason}" if self.reason else self.word
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A published number and ours beside it, a line of any table that compares.
+
+    theirs: the number, or a name for it where only the text gives it. studies: that ask for it. ours: None where no
+    study does. runs: that answer it. elsewhere: why ours, of other images, networks or machines, get a difference and
+    no verdict. seconds: of an epoch, in Table 9.
+    """
+
+    theirs: Published | str
+    verdict: Verdict
+    studies: Sequence[str] = ()
+    ours: Summary | None = None
+    runs: pd.DataFrame | None = None
+    elsewhere: str = ""
+    seconds: float | None = None
+
+    @property
+    def ran(self) -> bool:
+        """Whether ours was measured."""
+        return bool(self.ours and self.ours.n)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run that answers the number is on disk, be it without this measure."""
+        return self.runs is not None and bool(self.runs.measured.any())
+
+
 def verdict(theirs: Published, ours: Summary | None) -> Verdict:
-    """The verdict on a cell.
+    """The verdict on a published percentage.
 
     Args:
-        theirs: a percentage. ours: the same measure at the last epoch as a fraction; None: no study asks for it.
+        ours: the same measure at the last epoch as a fraction; None: no study asks for it.
     """
     if theirs.value is None and theirs.recovered:
         return Verdict("")
@@ -57,8 +84,8 @@ def verdict(theirs: Published, ours: Summary | None) -> Verdict:
         return Verdict("not comparable", UNSURE[theirs.source])
     if ours is None or ours.mean is None:
         if not theirs.key:
-            return Verdict("not run", "no such method here")
-        return Verdict("not run", "in no study" if ours is None else "")
+            return Verdict(NOT_RUN, "no such method here")
+        return Verdict(NOT_RUN, "in no study" if ours is None else "")
     std = None if ours.std is None else 100 * ours.std
     return judged(100 * ours.mean, std, theirs.value, theirs.std, RECALLED if theirs.source == "recalled" else "")
 
@@ -77,23 +104,37 @@ def judged(
     return Verdict(word, reason, difference)
 
 
-def verdicts_once(found: Iterable[tuple[Hashable, str]]) -> Counter:
-    """How often each word was said of (published number, word) pairs; of a number with several words the first that is
-    not "not run" counts.
-    """
-    words: dict[Hashable, str] = {}
-    for number, word in found:
-        if words.get(number, NOT_RUN) == NOT_RUN:
-            words[number] = word
-    return Counter(words.values())
+def rows_of(theirs: Iterable[Published], studies: Studies) -> list[Row]:
+    """A row for every published number; two where studies answer it with different configurations."""
+    answering = answers(studies.grid)
+    rows = []
+    for p in theirs:
+        runs = answering.get(place(p)) if p.table not in MLRC else None
+        groups = [] if runs is None else [group for _, group in runs.groupby("condition", sort=False)]
+        for group in groups:
+            seeds_once = group.drop_duplicates("digest")
+            ours = summarize(seeds_once, p.metric)
+            rows.append(Row(p, verdict(p, ours), tuple(group.study.unique()), ours, seeds_once))
+        rows += [] if groups else [Row(p, verdict(p, None))]
+    return rows
 
 
-def why_not(runs: Sequence) -> str:
-    """Why cells of one study, dataset and network may not be set beside any published number; "" where they may."""
+def answers(grid: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
+    """(method, dataset, network, dimension, noise) -> the runs that may stand beside a published number of it."""
+    return dict(iter(grid.groupby(["method", "dataset", "network", "dim", "noise"], sort=False)))
+
+
+def place(p: Published) -> tuple:
+    return p.key, p.dataset, p.backbone, p.dim, p.noise
+
+
+def why_not(runs: Iterable[Run]) -> str:
+    """Why runs of one study, dataset and network may not be set beside any published number; "" where they may."""
+    runs = list(runs)
     run = runs[0]
     if run.dataset not in DATASETS:
         return f"{dataset_name(run.dataset)} is no dataset of the paper"
-    if any(c.train["hold_out"] for c in runs):
+    if any(run.train["hold_out"] for run in runs):
         return "measured on validation classes"
     if run.backbone not in NETWORKS or run.model["weights"] != "pretrained":
         return f"the paper has no {run.backbone}" + " with these weights" * (run.backbone in NETWORKS)
@@ -102,15 +143,35 @@ def why_not(runs: Sequence) -> str:
     return ""
 
 
-def answers(run, theirs: Published) -> bool:
-    """Whether a grid cell was run for the row of a published number."""
-    same = (run.method, run.dataset, run.dim, float(run.noise)) == (
-        theirs.key, theirs.dataset, theirs.dim, theirs.noise,
-    )  # fmt: skip
-    return (
-        same
-        and theirs.table not in MLRC
-        and NETWORKS.get(run.backbone) == theirs.backbone
-        and (run.model["weights"], run.train["hold_out"]) == ("pretrained", False)
-        and run.noise_kind.get("kind", "uniform") == "uniform"
-    )
+def count_verdicts(rows: Iterable[Row]) -> Counter:
+    """How often each word was said of the published numbers. A number with several rows counts once, by the first that
+    was run; ours of other images, networks or machines count as not run.
+    """
+    said: dict = {}
+    for row in rows:
+        if said.get(row.theirs, NOT_RUN) == NOT_RUN:
+            said[row.theirs] = NOT_RUN if row.elsewhere else row.verdict.word
+    return Counter(said.values())
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """`reproduced 2 of 12, not run 10.`, of rows."""
+    counts = Counter(row.verdict.word for row in rows)
+    total = sum(counts[word] for word in WORDS)
+    parts = [f"{word} {counts[word]}" + f" of {total}" * (i == 0) for i, word in enumerate(WORDS)]
+    return f"{', '.join([parts[0], *(p for p, word in zip(parts[1:], WORDS[1:]) if counts[word])])}."
+
+
+def study_column(rows: Sequence[Row]) -> Column:
+    return words("Study", [" ".join(f"`{study}`" for study in row.studies) for row in rows])
+
+
+def verdict_columns(rows: Sequence[Row], digits: int = 1) -> list[Column]:
+    return [
+        numbers("difference", [row.verdict.difference for row in rows], digits),
+        words("verdict", [row.verdict.text for row in rows]),
+    ]
+
+
+def seeds_column(rows: Sequence[Row]) -> Column:
+    return Column("n", [seeds(row.ours) for row in rows])

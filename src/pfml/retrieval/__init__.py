@@ -1,7 +1,7 @@
 """Zero-shot retrieval measures: Recall@K, R-Precision, MAP@R and NMI (formulas and tie rule: docs/evaluation.md).
 
-Embeddings are compared by cosine. A query is never its own answer: it is removed by index, not by rank. Among
-equal similarities the lower index comes first. Classes with one member stay in the gallery and ask no query.
+Embeddings are compared by cosine. A query never retrieves itself: it is removed by index, not by rank. Among equal
+similarities the lower index comes first. The member of a class with one member is in the gallery, but no query.
 """
 
 import math
@@ -20,10 +20,11 @@ def retrieval_metrics(embeddings, labels, ks: Sequence[int] = (1, 2, 4, 8), back
 
     Args:
         embeddings: (n, D) numbers of any precision and scale, tensor or array; normalised here. A CUDA tensor is
-            measured where it is, everything else on the CPU.
+            measured on its GPU, everything else on the CPU.
         labels: (n,) integers.
         ks: depths of Recall@K.
-        backend: what makes the first look, "torch" or "faiss"; the results are equal. "auto" is "torch", the faster.
+        backend: library for the first, approximate pass, "torch" or "faiss"; the results are equal. "auto" is "torch",
+            the faster one.
 
     Returns:
         recall@K for each K, r_precision and map@r, as fractions in [0, 1].
@@ -45,7 +46,7 @@ def retrieval_metrics(embeddings, labels, ks: Sequence[int] = (1, 2, 4, 8), back
             per_query[:, queries] = measures(ranks, gallery.relevant[queries])
     nearest, precision, average = per_query[:, gallery.queries].cpu()
     mean = {f"recall@{k}": (nearest < k).double() for k in ks} | {"r_precision": precision, "map@r": average}
-    # fsum rounds once: no order of the queries shows in the result.
+    # fsum rounds once, so that the result does not depend on the order of the queries.
     return {name: math.fsum(values.tolist()) / len(values) for name, values in mean.items()}
 
 
@@ -53,28 +54,29 @@ def measures(ranks: Tensor, relevant: Tensor) -> Tensor:
     """Rank of the nearest positive, R-Precision and average precision at R of each query.
 
     Args:
-        ranks: (q, R) of each positive among all other points, from 0, ascending; R or more where it is past R.
-        relevant: (q,) number of positives; ranks from there on are padding.
+        ranks: (q, R) rank of each positive among all other points, from 0, ascending; ranks from R on may be inexact.
+        relevant: (q,) number of positives; further ranks of a row are padding.
 
     Returns:
         (3, q) float64.
     """
-    found = ranks < relevant[:, None]
+    hits = ranks < relevant[:, None]
     place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)  # of a positive among the positives
-    precision = torch.where(found, place.double() / (ranks + 1), 0.0).cumsum(1)[:, -1]  # in order, for any padding
-    return torch.stack([ranks[:, 0].double(), found.sum(1) / relevant.double(), precision / relevant])
+    # cumsum adds in order, so that padding does not change the rounding.
+    precision = torch.where(hits, place.double() / (ranks + 1), 0.0).cumsum(1)[:, -1]
+    return torch.stack([ranks[:, 0].double(), hits.sum(1) / relevant.double(), precision / relevant])
 
 
-def nearest_neighbours(embeddings, queries: Tensor, depth: int, rows: int = 256) -> Iterator[tuple[slice, Tensor]]:
+def nearest_neighbors(embeddings, queries: Tensor, depth: int, rows: int = 256) -> Iterator[tuple[slice, Tensor]]:
     """The `depth` nearest other points of each query, nearest first, `rows` queries at a time.
 
     Yields:
         (slice into queries, (rows, depth) indices).
     """
     points, start = fixed_point(torch.as_tensor(embeddings).detach()), 0
-    for asked, order in sorted_others(points, queries.to(points.device), rows):
-        yield slice(start, start + len(asked)), order[:, :depth]
-        start += len(asked)
+    for some, order in sorted_others(points, queries.to(points.device), rows):
+        yield slice(start, start + len(some)), order[:, :depth]
+        start += len(some)
 
 
 def clustering_nmi(embeddings, labels, seed: int = 0) -> float:

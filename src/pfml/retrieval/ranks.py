@@ -1,13 +1,15 @@
-"""At which rank each query of a gallery finds the others of its class, exactly, at little more than X X^T costs.
+"""Exact ranks of the positives of each query in a gallery, at little more than the cost of X X^T.
 
-Similarities are exact products of unit vectors rounded to 26 binary places: these and all their partial sums are
-multiples of 2^-52 up to 1, which float64 holds without rounding. So which similarity is larger, and which are equal,
-depends on no tile, thread count, library or device. An exact product takes twice the time of one in float32, so all
-queries are first looked at in float32, relative to the centre of all points, so that the rounding error shrinks with
-the cone that holds them; those whose answer hangs on that error are looked at again, exactly.
+Similarities are exact products of unit vectors rounded to 26 binary places. They and all their partial sums are
+multiples of 2^-52 up to 1, which float64 holds without rounding. The order of similarities, and which are equal,
+therefore depends on no tile, thread count, library or device.
 
-A query needs only the ranks of its positives, the R others of its class: each comes after its better positives and
-after the negatives above it. That takes the R highest negatives, not a sorted gallery.
+An exact product takes twice the time of one in float32. A first pass therefore works in float32, relative to the centre
+of all points: the narrower the cone of points, the smaller the rounding error. Queries whose ranks depend on that error
+are computed again, exactly.
+
+A query needs only the ranks of its positives, the R others of its class. The rank of a positive is the number of better
+positives and of negatives above it. That takes the R highest negatives, not a sorted gallery.
 """
 
 import contextlib
@@ -23,11 +25,12 @@ STRIP = 2**24  # similarities at a time: 64 MB in float32, few enough to stay in
 LISTED = 128  # Recall@K: the K highest negatives are listed; beyond this K it is faster to count them
 FAISS_SPARE = 16  # neighbours beyond the needed ones, so that the rounding error rarely reaches the end of the list
 
-Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]  # queries (q,) -> at least, at most so many negatives above (q, R)
+# queries (q,) -> least and greatest possible number of negatives above each positive, (q, R) each
+Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def fixed_point(embeddings: Tensor) -> Tensor:
-    """Unit vectors times 2^26, rounded: (n, D) whole numbers in float64, whose products float64 sums exactly.
+    """Unit vectors times 2^26, rounded: (n, D) whole numbers in float64. Sums of their products are exact.
 
     By Cauchy-Schwarz no partial sum of a product exceeds 2^52 (and a little, from rounding), below 2^53.
     """
@@ -41,32 +44,32 @@ class Gallery:
     """Points, their classes, and the queries among them."""
 
     def __init__(self, points: Tensor, labels: Tensor):
-        """points: (n, D) of fixed_point; labels: (n,) integers."""
+        """`points`: (n, D) of fixed_point. `labels`: (n,) integers."""
         self.points = points
         _, self.classes, sizes = labels.unique(return_inverse=True, return_counts=True)
         self.relevant = sizes[self.classes] - 1  # R of every point
         self.by_class = self.classes.argsort(stable=True)
         self.first = (sizes.cumsum(0) - sizes)[self.classes]  # where a point's class starts in by_class
-        # Small classes first: a strip is as wide as the largest class in it.
+        # Small classes first, since a strip's table of positives is as wide as the largest class in it.
         self.queries = self.relevant.argsort(stable=True)[(self.relevant == 0).sum() :]
         self.rows = min(max(STRIP // len(labels), 1), len(labels))  # of a strip of similarities
 
     def members(self, queries: Tensor) -> Tensor:
-        """(q, R + 1) points of each query's class, itself included; short rows are filled with the query."""
+        """(q, R + 1) points of each query's class, itself included. Short rows are padded with the query."""
         place = torch.arange(int(self.relevant[queries].max()) + 1, device=queries.device)
-        found = self.by_class[(self.first[queries, None] + place).clamp(max=len(self.points) - 1)]
-        return torch.where(place <= self.relevant[queries, None], found, queries[:, None])
+        points = self.by_class[(self.first[queries, None] + place).clamp(max=len(self.points) - 1)]
+        return torch.where(place <= self.relevant[queries, None], points, queries[:, None])
 
 
 def positive_ranks(gallery: Gallery, ks: Sequence[int], backend: str = "torch") -> Iterator[tuple[Tensor, Tensor]]:
-    """Ranks of the positives of every query, as `measures` takes them, each query once.
+    """Ranks of the positives of every query for `measures`. Each query comes once.
 
     Yields:
-        queries (q,), ranks (q, R) from 0; exact below R, and for the first one as far as the ks can tell.
+        queries (q,), ranks (q, R) from 0. Ranks below R are exact; the first rank lies on the right side of each k.
     """
     first = faiss_bounds if backend == "faiss" else strip_bounds
     unsure = gallery.queries
-    # An exact look takes twice as long: a first one that settles less than half of a strip does not pay.
+    # An exact pass takes twice as long, so a first pass that settles less than half of a strip is given up.
     for look, share in ((first, 0.5), (partial(strip_bounds, exact=True), 0.0)):
         left, bounds = [unsure[:0]], look(gallery, ks)
         for start in range(0, len(unsure), gallery.rows):
@@ -82,19 +85,19 @@ def positive_ranks(gallery: Gallery, ks: Sequence[int], backend: str = "torch") 
                 left.append(unsure[start + gallery.rows :])
                 break
         unsure = torch.cat(left)
-    for queries, order in sorted_others(gallery.points, unsure, gallery.rows // 4 + 1):  # unlike classes tie
-        own = gallery.classes[order] == gallery.classes[queries, None]
-        ranks = torch.where(own, torch.arange(order.shape[1], device=order.device), order.shape[1])
+    for queries, order in sorted_others(gallery.points, unsure, gallery.rows // 4 + 1):  # a positive ties a negative
+        same = gallery.classes[order] == gallery.classes[queries, None]
+        ranks = torch.where(same, torch.arange(order.shape[1], device=order.device), order.shape[1])
         yield queries, ranks.topk(int(gallery.relevant[queries].max()), dim=1, largest=False).values
 
 
 def strip_bounds(gallery: Gallery, ks: Sequence[int], exact: bool = False) -> Bounds:
-    """Bounds from strips of the similarity matrix: in float32 widened by its error, or exact (then apart only in ties).
+    """Bounds from strips of the similarity matrix, in float32 widened by its error, or exact (then equal but for ties).
 
-    Of the negatives only the R highest are listed: at that bound a positive is past R, whatever lies beyond. The
-    ranks of the nearest positive that a larger K needs are counted in the strip.
+    Only the R highest negatives are listed: a positive below all of them has a rank beyond R. Where K is larger than
+    the list, the rank of the nearest positive is counted in the strip.
     """
-    points, offsets, band = (gallery.points, None, 0.0) if exact else _centred(gallery.points)
+    points, offsets, band = (gallery.points, None, 0.0) if exact else _centered(gallery.points)
     n = len(points)
     strip, above = torch.empty(2, gallery.rows, n, dtype=points.dtype, device=points.device)
     listed = max(ks) if max(ks) <= LISTED else 1
@@ -105,12 +108,12 @@ def strip_bounds(gallery: Gallery, ks: Sequence[int], exact: bool = False) -> Bo
         similarity.scatter_(1, queries[:, None], -math.inf)
         members = gallery.members(queries)
         positives = similarity.gather(1, members).sort(dim=1, descending=True).values[:, :-1]
-        similarity.scatter_(1, members, -math.inf)  # negatives remain
+        similarity.scatter_(1, members, -math.inf)  # leaves the negatives
         negatives = similarity.topk(min(max(positives.shape[1], listed), n), dim=1).values
         low, high = _above(positives, negatives, band)
         if max(ks) > negatives.shape[1]:
             nearest, out = positives[:, :1], above[: len(queries)]
-            # 0 and 1 in the strip's own type: far faster to sum than booleans, and exact below 2^24 points.
+            # 0 and 1 in the strip's own type sum far faster than booleans, and exactly below 2^24 points.
             low[:, 0] = torch.gt(similarity, nearest + band, out=out).sum(1)
             high[:, 0] = torch.ge(similarity, nearest - band, out=out).sum(1)
         return low, high
@@ -119,7 +122,7 @@ def strip_bounds(gallery: Gallery, ks: Sequence[int], exact: bool = False) -> Bo
 
 
 def faiss_bounds(gallery: Gallery, ks: Sequence[int]) -> Bounds:
-    """Bounds from faiss's lists of neighbours; a positive that is not listed is at most as similar as the last listed.
+    """Bounds from faiss's lists of neighbours. A positive beyond the list is at most as similar as the last neighbour.
 
     Raises:
         ImportError: faiss is not installed.
@@ -131,19 +134,19 @@ def faiss_bounds(gallery: Gallery, ks: Sequence[int]) -> Bounds:
             f'backend="faiss", but {error}; expected the extra pfml[pipeline]: pip install faiss-gpu '
             '(or faiss-cpu). backend="torch" gives the same results without it'
         ) from error
-    points, offsets, band = _centred(gallery.points.cpu())
-    index = faiss.IndexFlatIP(points.shape[1] + 1)  # the offset is a further coordinate, which in a query is 1
+    points, offsets, band = _centered(gallery.points.cpu())
+    index = faiss.IndexFlatIP(points.shape[1] + 1)  # one more coordinate: the offset in a point, 1 in a query
     index.add(torch.cat([points, offsets[:, None]], 1).numpy())
 
     def bounds(queries: Tensor) -> tuple[Tensor, Tensor]:
         relevant, device = int(gallery.relevant[queries].max()), queries.device
         depth = min(max(relevant, *ks) + FAISS_SPARE, len(points))
-        asked = torch.nn.functional.pad(points[queries.cpu()], (0, 1), value=1.0)
-        similarity, found = (torch.from_numpy(part).to(device) for part in index.search(asked.numpy(), depth))
+        vectors = torch.nn.functional.pad(points[queries.cpu()], (0, 1), value=1.0)
+        similarity, near = (torch.from_numpy(part).to(device) for part in index.search(vectors.numpy(), depth))
         last = similarity[:, -1:] if depth < len(points) else torch.full_like(similarity[:, :1], -math.inf)
-        own, other = gallery.classes[found] == gallery.classes[queries, None], found != queries[:, None]
+        same, other = gallery.classes[near] == gallery.classes[queries, None], near != queries[:, None]
         positives, negatives = (
-            similarity.where(kept, -math.inf).sort(dim=1, descending=True).values for kept in (own & other, ~own)
+            similarity.where(mask, -math.inf).sort(dim=1, descending=True).values for mask in (same & other, ~same)
         )
         positives = positives[:, :relevant].maximum(last)
         low, high = _above(positives, negatives, band)
@@ -153,32 +156,34 @@ def faiss_bounds(gallery: Gallery, ks: Sequence[int]) -> Bounds:
 
 
 def _above(positives: Tensor, negatives: Tensor, band: float) -> tuple[Tensor, Tensor]:
-    """How many negatives (q, m) lie surely, and how many perhaps, above each positive (q, R), both descending."""
+    """Least and greatest number of negatives (q, m) above each positive (q, R), both sorted descending."""
     ascending, m = negatives.flip(1).contiguous(), negatives.shape[1]
     low = m - torch.searchsorted(ascending, (positives + band).contiguous(), right=True)
     high = m - torch.searchsorted(ascending, (positives - band).contiguous())
     return low, high
 
 
-def _centred(points: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Vectors v (n, D) and offsets o (n,) in float32, such that v_x . v_y + o_y orders the y around x as the
-    similarities x . y do; and by how much two of these may seem apart, or reversed, by rounding alone.
+def _centered(points: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Vectors v (n, D) and offsets o (n,) in float32, and a bound on the rounding error of their products.
 
-    With c near the mean of the points, x . y = (x - c) . (y - c) + c . y + something of x alone. A sum of D products
-    errs, in any order, by at most D * 2^-24 times the vectors' lengths (Jeannerod & Rump 2013); the 16 covers the
-    rounding of vectors and offsets to float32 and of sums with offset and band.
+    For each x, v_x . v_y + o_y orders the points y as the similarities x . y do, but for rounding. The bound is the
+    largest difference, or reversal, that rounding alone can give two of these sums.
+
+    With c near the mean of the points, x . y = (x - c) . (y - c) + c . y + a term of x alone. A sum of D products errs,
+    in any order, by at most D * 2^-24 times the vectors' lengths (Jeannerod & Rump 2013); the 16 covers the rounding of
+    vectors and offsets to float32 and of sums with offset and band.
     """
-    centre = points.mean(0).round_()
-    offsets = points @ centre * 4.0**-PLACES
+    center = points.mean(0).round_()
+    offsets = points @ center * 4.0**-PLACES
     offsets -= offsets.mean()
-    vectors = ((points - centre) * 2.0**-PLACES).float()
+    vectors = ((points - center) * 2.0**-PLACES).float()
     largest = float(vectors.norm(dim=1).max()) ** 2 + float(offsets.abs().max())
     return vectors, offsets.float(), 2 * (points.shape[1] + 16) * 2.0**-24 * largest
 
 
 @contextlib.contextmanager
 def plain_float32(device: torch.device):
-    """No TF32, bf16 or autocast, also where the program allows them: the error bound is that of float32."""
+    """Switch off TF32, bf16 and autocast, even if the program allows them: the error bound holds for float32."""
     backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -192,7 +197,7 @@ def plain_float32(device: torch.device):
 
 
 def sorted_others(points: Tensor, queries: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Queries (q,) and all other points (q, n - 1) by similarity, equal ones by index."""
+    """Yield queries (q,) and all other points (q, n - 1), sorted by similarity, equal ones by index."""
     for start in range(0, len(queries), rows):
         some = queries[start : start + rows]
         similarity = (points[some] @ points.T).scatter_(1, some[:, None], -math.inf)

@@ -1,5 +1,5 @@
-"""params.yaml: reading it, checking it, and the plan that every later stage works by."""
+"""Read and check params.yaml, and write the plan that every later stage reads."""
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used. Its text is one line for the user."""
+    """A setting that cannot be used. The message is one line for the user."""

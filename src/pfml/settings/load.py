@@ -14,7 +14,7 @@ from pfml.settings.validation import Loader, check
 
 
 def load_params(path: str | Path = "params.yaml") -> schema.Params:
-    """Read and check a parameter file, including every section that a method lays over the shared ones.
+    """Read and check a parameter file, including every section with which a method overrides the shared ones.
 
     Raises:
         ConfigError: unreadable file, unknown key, wrong type or value out of range; names the key, what was found,
@@ -32,8 +32,8 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
 
 
 def params_from(raw, path: str | Path) -> schema.Params:
-    """As `load_params`, of data already read; errors name `path`. Searches are not checked: a preset that is laid over
-    a params.yaml with searches has another grid, for which they are not meant.
+    """As `load_params`, for data that were already read; errors name `path`. Searches are not checked: a preset may
+    have another grid than the searches of the params.yaml under it.
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected sections such as grid, train and loss, found {type(raw).__name__}")
@@ -54,8 +54,8 @@ def params_from(raw, path: str | Path) -> schema.Params:
 
 
 def _check_names(params: schema.Params, path) -> None:
-    """Axes must name sections that exist, the folds be those of the split, and the ablation start from a run of the
-    grid.
+    """Raises ConfigError unless axes name existing sections, the folds are those of the split, and the ablation starts
+    from a run of the grid.
     """
     axes = [("grid", axis) for axis in ("dataset", "field", "baseline")] + [("mlrc", "field"), ("mlrc", "baseline")]
     for section, axis in axes:
@@ -90,7 +90,7 @@ def _check_names(params: schema.Params, path) -> None:
         return
     base = (("noise", params.ablation.noise), ("field", "pfml"))
     for axis, value in base:
-        # Compared as written: files are named after the spelling, 0 is not 0.0 there.
+        # Compared as text: files are named after the spelling, in which 0 differs from 0.0.
         if str(value) not in map(str, getattr(params.grid, axis)):
             raise ConfigError(
                 f"{path}: ablation: its base run needs {value!r} in grid.{axis}, found {getattr(params.grid, axis)}; "
@@ -99,17 +99,17 @@ def _check_names(params: schema.Params, path) -> None:
 
 
 def _check_recipes(params: schema.Params, path) -> None:
-    """A recipe for every dataset and a dataset for every recipe; also those that the grid does not name are usable."""
+    """Raises ConfigError unless every dataset has a valid recipe and every recipe a dataset, in the grid or not."""
     for name, entry in params.dataset.items():
         if (name in schema.DATASETS) != (entry.kind == "catalogue"):
-            wanted = "catalogue" if name in schema.DATASETS else "folder or csv"
+            allowed = "catalogue" if name in schema.DATASETS else "folder or csv"
             raise ConfigError(
-                f"{path}: dataset.{name}.kind: expected {wanted}, found {entry.kind} "
+                f"{path}: dataset.{name}.kind: expected {allowed}, found {entry.kind} "
                 f"(the catalogue has {', '.join(schema.DATASETS)})"
             )
-        unread = entry.model_fields_set - {"kind", "validation_classes"}
-        if name == "glyphs" and unread:
-            raise ConfigError(f"{path}: dataset.glyphs: is drawn, not packed; expected no {', '.join(sorted(unread))}")
+        unused = entry.model_fields_set - {"kind", "validation_classes"}
+        if name == "glyphs" and unused:
+            raise ConfigError(f"{path}: dataset.glyphs: is drawn, not packed; expected no {', '.join(sorted(unused))}")
         if name not in params.recipe:
             raise ConfigError(f"{path}: recipe.{name}: missing; expected what {name} changes, or {{}} for nothing")
     for name in params.recipe:
@@ -123,7 +123,7 @@ def _check_recipes(params: schema.Params, path) -> None:
 
 
 def _check_tune(params: schema.Params, path) -> None:
-    """A search needs methods that exist, labels that the grid makes, and settings that the methods have."""
+    """Raises ConfigError unless searches name existing methods, noise and seeds of the grid, and valid settings."""
     tune = params.tune
     if not tune.method:
         return
@@ -152,7 +152,7 @@ def _check_tune(params: schema.Params, path) -> None:
 
 
 def _check_theory(theory: theory_settings.Theory, path) -> None:
-    """Each change must make a case of its own; one listed twice would be two equal rows."""
+    """Raises ConfigError for a change that gives the same case as another one, since it would repeat its rows."""
     cases = [theory.base]
     for i, change in enumerate(theory.changes):
         where = f"theory.changes.{i}"

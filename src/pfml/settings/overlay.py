@@ -1,7 +1,7 @@
-"""Laying one YAML file over another: the merge itself, its text with comments kept, and the same as `-S` overrides.
+"""Override the settings of one YAML file with another's: as data, as text with its comments, and as `-S` overrides.
 
-One rule. Sections merge key by key; any other value replaces, a list too. An entry of `field`, `baseline` or `recipe`
-(a method, a dataset) is replaced as a whole, so that no setting chosen for another study is left in it.
+The rule: sections merge key by key; any other value, also a list, replaces the old one. An entry of `field`, `baseline`
+or `recipe` (a method, a dataset) is replaced as a whole, so that it keeps no setting of another study.
 """
 
 import json
@@ -14,7 +14,7 @@ WHOLE = ("field", "baseline", "recipe")
 
 
 def merge(base: dict, changes: dict, path: tuple[str, ...] = ()) -> dict:
-    """`base` with `changes` laid over it by the rule above; neither is changed."""
+    """A copy of `base` with `changes`, by the rule above."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
@@ -23,22 +23,22 @@ def merge(base: dict, changes: dict, path: tuple[str, ...] = ()) -> dict:
 
 
 def _whole(path: tuple[str, ...]) -> bool:
-    """Whether what stands in the section at `path` is replaced as a whole."""
+    """Whether the entries of the section at `path` are replaced as a whole."""
     return len(path) == 1 and path[0] in WHOLE
 
 
 def overrides(base: dict, target: dict, path: tuple[str, ...] = ()) -> list[str]:
-    """What `dvc exp run -S` needs to make `target` of `base`: key=value, ++key=value for a new key, ~key to drop it."""
-    found = []
+    """Arguments of `dvc exp run -S` that turn `base` into `target`: key=value, ++key=value (new), ~key (removed)."""
+    arguments = []
     for key in [*base, *(key for key in target if key not in base)]:
         name, value = ".".join((*path, key)), target.get(key)
         if key not in target:
-            found.append(f"~{name}")
+            arguments.append(f"~{name}")
         elif isinstance(value, dict) and isinstance(base.get(key, {}), dict) and (value or key in base):
-            found += overrides(base.get(key, {}), value, (*path, key))
+            arguments += overrides(base.get(key, {}), value, (*path, key))
         elif key not in base or value != base[key]:
-            found.append(f"{'' if key in base else '++'}{name}={_written(value)}")
-    return found
+            arguments.append(f"{'' if key in base else '++'}{name}={_written(value)}")
+    return arguments
 
 
 def _written(value) -> str:
@@ -48,10 +48,9 @@ def _written(value) -> str:
 
 
 def rewritten(text: str, target: dict) -> str:
-    """The YAML file `text` with the data of `target`: lines that need no change stay as they are, comments included.
+    """The YAML text with the data of `target`. Lines with equal data stay as they are, with their comments.
 
-    The comment beside a name stays; those inside a list or an entry that is replaced as a whole go with what they are
-    about.
+    The comment beside a changed key stays. Comments inside a list or an entry that is replaced as a whole are lost.
 
     Raises:
         ValueError: this text cannot be changed line by line (braces or several keys on a line).
@@ -70,7 +69,7 @@ def rewritten(text: str, target: dict) -> str:
 
 
 def _edits(section: yaml.MappingNode, target: dict, path: tuple[str, ...] = ()) -> list[tuple[int, int, list[str]]]:
-    """(first line, line after the last, new lines) for every entry that differs; counted from 0, none overlapping."""
+    """(first line, line after the last, new lines) of every entry that differs; counted from 0, without overlap."""
     constructor, edits, left = Loader(""), [], dict(target)
     for key_node, node in section.value:
         key, column = key_node.value, key_node.start_mark.column
@@ -93,7 +92,7 @@ def _edits(section: yaml.MappingNode, target: dict, path: tuple[str, ...] = ()) 
 
 
 def _last_line(node: yaml.Node) -> int:
-    """Where the content of a node ends; the end of a block, as the parser marks it, is where the next one begins."""
+    """Last line of a node's content, from its children, since the parser ends a block where the next one begins."""
     if isinstance(node, yaml.ScalarNode) or node.flow_style:
         return node.end_mark.line
     inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
@@ -106,7 +105,7 @@ def _lines(key: str, value, column: int) -> list[str]:
 
 
 def _beside(old: str, new: list[str]) -> list[str]:
-    """`new` with the comment of the line that it replaces, at its column if there is room."""
+    """The lines `new` with the comment of the old line, at its column if there is room."""
     if not new or " #" not in old:
         return new
     place = old.index(" #") + 1

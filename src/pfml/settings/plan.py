@@ -1,20 +1,20 @@
-"""The plan: what params.yaml asks for, as one small file for every later stage (data/plan/).
+"""The plan: params.yaml resolved into one small file for every later stage (data/plan/).
 
-The stage `plan` writes it. Every stage up to evaluation reads its own file and nothing else of the settings, so that
-DVC runs again exactly what a change reaches. A file is written only where its content changed, and files of what
-params.yaml no longer asks for are removed.
+The stage `plan` writes it. Every stage up to evaluation reads only its own file, so that DVC runs exactly the stages
+again that a change affects. `write_plan` writes only files whose content changed, and removes files that params.yaml no
+longer asks for.
 
     runs/<run>.json                 a training run: its digest and its resolved configuration
     fetch/<dataset>.json            a dataset and how it is packed
-    split/<dataset>.json            training, validation classes and folds
+    split/<dataset>.json            training classes, validation classes and folds
     noise/<dataset>-<noise>-<seed>.json
     evaluate.json                   measures of a trained run
     folds/<cross validation>.json   the runs of its folds
-    wasserstein/<dataset>.json      what the paper leaves open of W2, and the runs of the grid
+    wasserstein/<dataset>.json      choices for W2 that the paper leaves open, and the runs of the grid
     embedding_figures/<dataset>.json
-    tune/<method>.json              a search: its trials, its space, the runs that it starts from
+    tune/<method>.json              a search: its trials, its space, its first runs
     theory.json, loss_figures.json
-    study.json                      the study's name and what MLflow is told; no result depends on it
+    study.json                      the study's name and settings of MLflow; no result depends on it
 """
 
 import difflib
@@ -31,20 +31,20 @@ FOLDER = Path("data/plan")
 
 
 def write_plan(params: Params, folder: Path = FOLDER) -> int:
-    """Write the plan of a study and remove what is left of an earlier one; returns the number of files."""
-    wanted = {folder / f"{name}.json": json.dumps(content, indent=1) + "\n" for name, content in plan_files(params)}
+    """Write the plan of a study and remove other files of an earlier plan; returns the number of files."""
+    planned = {folder / f"{name}.json": json.dumps(content, indent=1) + "\n" for name, content in plan_files(params)}
     for path in folder.rglob("*"):
-        if path.is_file() and path not in wanted:
+        if path.is_file() and path not in planned:
             path.unlink()
-    for path, text in wanted.items():
+    for path, text in planned.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    return len(wanted)
+    return len(planned)
 
 
 def plan_files(params: Params) -> Iterator[tuple[str, dict]]:
-    """(name without .json, JSON-ready content) of every file of the plan."""
+    """Yield (name without .json, JSON-ready content) of every file of the plan."""
     yield "study", {"study": params.study, "tracking": params.tracking.model_dump()}
     for run in planned_runs(params):
         yield f"runs/{run.name}", run.as_json()
@@ -59,9 +59,9 @@ def plan_files(params: Params) -> Iterator[tuple[str, dict]]:
                 "folds": params.split.folds,
             },
         )
-        here = [run.name for run in grid if run.dataset == name]
-        yield f"wasserstein/{name}", {"settings": params.wasserstein.model_dump(), "runs": here}
-        yield f"embedding_figures/{name}", {"runs": here}
+        names = [run.name for run in grid if run.dataset == name]
+        yield f"wasserstein/{name}", {"settings": params.wasserstein.model_dump(), "runs": names}
+        yield f"embedding_figures/{name}", {"runs": names}
         for noise in params.grid.noise:
             for seed in params.grid.seed:
                 yield f"noise/{name}-{noise}-{seed}", _labels(params, name, noise, seed)
@@ -83,8 +83,8 @@ def plan_files(params: Params) -> Iterator[tuple[str, dict]]:
 
 
 def _labels(params: Params, dataset: str, noise: float, seed: int) -> dict:
-    """What the labels of one point of the grid are made from; `hold_out` where a run trains without the validation
-    classes, for which labels are drawn among the others.
+    """Settings for the labels of one dataset, noise and seed. `hold_out`: also draw labels for runs that train without
+    the validation classes, since some run does.
     """
     runs = [run for run in planned_runs(params) if (run.dataset, run.noise, run.seed) == (dataset, noise, seed)]
     tune = params.tune
@@ -95,7 +95,7 @@ def _labels(params: Params, dataset: str, noise: float, seed: int) -> dict:
 
 
 def planned_search(params: Params, method: str) -> dict:
-    """The search for a method's settings, as pfml.tuning reads it."""
+    """The search for a method's settings, in the form that pfml.tuning reads."""
     space = params.tune.space_of(method)
     start = {key: dimension.start for key, dimension in space.items()}
     return {
@@ -109,7 +109,7 @@ def read_plan(name: str, folder: Path = FOLDER) -> dict:
     """One file of the plan.
 
     Args:
-        name: its path in data/plan, without .json.
+        name: path in data/plan, without .json.
 
     Raises:
         ConfigError: no such file; names the nearest one.
@@ -118,7 +118,7 @@ def read_plan(name: str, folder: Path = FOLDER) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        names = sorted(found.stem for found in path.parent.glob("*.json"))
+        names = sorted(planned.stem for planned in path.parent.glob("*.json"))
         if not names:
             raise ConfigError(f"{path}: there is no plan; write it with `dvc repro plan`") from None
         near = difflib.get_close_matches(path.stem, names, n=1, cutoff=0.0)[0]
@@ -131,7 +131,7 @@ def read_run(name: str, folder: Path = FOLDER) -> Run:
     """The run called `name` of the planned study.
 
     Raises:
-        ConfigError: no such run (names the nearest one), or a file that was changed by hand.
+        ConfigError: no such run (names the nearest one), or a file that somebody changed by hand.
     """
     try:
         return Run.from_json(read_plan(f"runs/{name}", folder), read_plan("study", folder)["study"])

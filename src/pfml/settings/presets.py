@@ -1,12 +1,14 @@
-"""The paper's own studies as small YAML files, laid over params.yaml: `make repro PRESET=<name>`, `make presets`.
+"""Presets: the paper's own studies as small YAML files that override params.yaml (`make repro PRESET=<name>`, `make
+presets`).
 
-A preset with the key `over: <name>` is itself laid over that preset and says only what differs from it.
-`pfml presets <name>` prints the same as one `dvc exp run` with every setting on its command line.
+A preset with the key `over: <name>` overrides that preset in turn, and contains only the differences. `pfml presets
+<name>` prints the equivalent `dvc exp run` with every setting on its command line.
 """
 
 import difflib
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -14,13 +16,14 @@ import yaml
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params, params_from
 from pfml.settings.overlay import merge, overrides, rewritten
+from pfml.settings.schema import Params
 from pfml.settings.validation import Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
 
 
 def preset_names() -> list[str]:
-    """Raises ConfigError where there are none, as outside the project's root."""
+    """Names of all presets. ConfigError if there are none, as outside the project's root."""
     names = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     if not names:
         raise ConfigError(f"{FOLDER}/: expected preset files (*.yaml), found none; run from the project's root")
@@ -28,15 +31,18 @@ def preset_names() -> list[str]:
 
 
 def preset_title(name: str) -> str:
-    """What a preset reproduces: its first comment line."""
+    """The first comment line of a preset, which says what it reproduces."""
     return (FOLDER / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
 
 
 def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
-    """The settings of a preset with those it is laid over, not yet checked; `above`: the presets that named it.
+    """The settings of a preset, merged with those of the preset under it, unchecked.
+
+    Args:
+        above: the presets over this one.
 
     Raises:
-        ConfigError: no such preset (names the nearest and all there are), no YAML mapping, or presets over each other.
+        ConfigError: no such preset (names the nearest one and lists all), no YAML mapping, or a cycle of presets.
     """
     names = preset_names()
     if name not in names:
@@ -45,27 +51,27 @@ def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
         raise ConfigError(f"preset {name!r}: there is no {FOLDER}/{name}.yaml{hint} (there are {', '.join(names)})")
     path = FOLDER / f"{name}.yaml"
     try:
-        found = yaml.load(path.read_text(), Loader)
+        settings = yaml.load(path.read_text(), Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: expected sections of params.yaml, found {type(found).__name__}")
-    if "over" not in found:
-        return found
-    below = found.pop("over")
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected sections of params.yaml, found {type(settings).__name__}")
+    if "over" not in settings:
+        return settings
+    below = settings.pop("over")
     if below in (*above, name):
         raise ConfigError(f"{path}: over: {below} is laid over {name} itself")
     try:
-        return merge(read_preset(str(below), (*above, name)), found)
+        return merge(read_preset(str(below), (*above, name)), settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: over: {error}") from None
 
 
-def laid_over(text: str, name: str) -> str:
-    """The text of a params.yaml with a preset laid over it; nothing is written.
+def with_preset(text: str, name: str) -> str:
+    """The text of params.yaml with the settings of a preset. Writes no file.
 
     Raises:
-        ConfigError: as `read_preset`; or a setting of the preset that params.yaml cannot have, named with its key.
+        ConfigError: as `read_preset`; or the preset has a setting that params.yaml cannot have; names the key.
     """
     settings = merge(yaml.load(text, Loader), read_preset(name))
     params_from(settings, FOLDER / f"{name}.yaml")
@@ -76,55 +82,101 @@ def laid_over(text: str, name: str) -> str:
 
 
 def use_preset(name: str) -> str:
-    """Lay a preset over the committed params.yaml, in place; returns what was done, in a line.
+    """Write the committed params.yaml with the settings of a preset; returns a line that says so.
 
-    A params.yaml that Git could not bring back is never written over: it must be the committed one, or that with a
-    preset laid over it.
+    params.yaml is overwritten only if Git can restore it: it must be the committed one, with or without a preset.
 
     Raises:
-        ConfigError: as `laid_over`; or params.yaml has changes of its own, or is not in Git.
+        ConfigError: as `with_preset`; or params.yaml has uncommitted changes, or is not in Git.
     """
-    load_params(PARAMS)  # what is wrong there is no fault of the preset
+    load_params(PARAMS)  # first, so that an error in params.yaml is not taken for one of the preset
     present, committed = PARAMS.read_text(), committed_params()
-    wanted = laid_over(committed, name)
-    if present == wanted:
+    changed = with_preset(committed, name)
+    if present == changed:
         return f"preset {name}: {PARAMS} has it already"
     if present != committed and not _is_a_preset(present, committed):
         raise ConfigError(
             f"preset {name}: {PARAMS} has changes that are not committed and would be lost; run without a preset to "
             f"use it as it is, commit it, or go back with `git checkout {PARAMS}`"
         )
-    PARAMS.write_text(wanted)
+    PARAMS.write_text(changed)
     return f"preset {name} laid over {PARAMS}: `git diff {PARAMS}` shows it, `git checkout {PARAMS}` goes back"
 
 
 def _is_a_preset(text: str, committed: str) -> bool:
     for name in preset_names():
         try:
-            if text == laid_over(committed, name):
+            if text == with_preset(committed, name):
                 return True
-        except ConfigError:  # a broken preset is not what params.yaml holds
+        except ConfigError:  # params.yaml cannot contain a broken preset
             continue
     return False
 
 
 def committed_params() -> str:
-    """Raises ConfigError where Git has no params.yaml."""
+    """The text of the committed params.yaml. ConfigError if Git has none."""
     try:
-        found = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True)
-        reason = found.stderr.strip().split("\n")[0]
+        shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True)
+        reason = shown.stderr.strip().split("\n")[0]
     except OSError as error:
-        found, reason = None, error.strerror
-    if not found or found.returncode:
+        shown, reason = None, error.strerror
+    if not shown or shown.returncode:
         raise ConfigError(f"{PARAMS}: expected it to be committed, so that there is a way back; Git says: {reason}")
-    return found.stdout
+    return shown.stdout
+
+
+def every_params(params: Params) -> Iterator[Params]:
+    """The settings of every study: `params` as it stands, the committed default, the presets laid over that. The first
+    of a study's name wins.
+
+    A preset is laid over the *committed* params.yaml, so an experiment (`dvc exp run -S loss.alpha=4`, `make repro
+    PRESET=...`) changes the study being run and no other. Outside Git, or where the committed file no longer fits the
+    code, the file on disk takes its place. A preset that does not fit, since params.yaml may be your own, is left out.
+    A line on stdout says so in both cases.
+
+    Raises:
+        ConfigError: a preset without a study's name, or two of one.
+    """
+    settings, default = _defaults()
+    seen = {params.study, default.study}
+    yield params
+    if default.study != params.study:
+        yield default
+    from_presets: dict[str, str] = {}
+    for name in preset_names() if FOLDER.is_dir() else ():
+        path = FOLDER / f"{name}.yaml"
+        try:
+            changes = read_preset(name)
+            preset = params_from(merge(settings, changes), path)
+        except ConfigError as error:
+            print(f"left out of the report: {error}")
+            continue
+        if "study" not in changes:
+            raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
+        if preset.study in from_presets:
+            other = FOLDER / f"{from_presets[preset.study]}.yaml"
+            raise ConfigError(f"{path}: study: expected a name of its own, found {preset.study!r}, which {other} has")
+        from_presets[preset.study] = name
+        if preset.study not in seen:
+            yield preset
+
+
+def _defaults() -> tuple[dict, Params]:
+    """The committed params.yaml, as data and checked; the one on disk where that cannot be used."""
+    try:
+        settings = yaml.load(committed_params(), Loader)
+        return settings, params_from(settings, f"{PARAMS} (committed)")
+    except (ConfigError, yaml.YAMLError) as error:
+        print(f"presets are laid over {PARAMS} as it stands: {error}")
+    settings = yaml.load(PARAMS.read_text(), Loader)
+    return settings, params_from(settings, PARAMS)
 
 
 def command_line(name: str) -> str:
-    """The `dvc exp run` that runs a preset on params.yaml as it is."""
+    """The `dvc exp run` command that runs a preset on the present params.yaml."""
     base = yaml.load(PARAMS.read_text(), Loader)
-    found = overrides(base, yaml.load(laid_over(PARAMS.read_text(), name), Loader))
-    return " \\\n  ".join(["dvc exp run", *(f"-S {shlex.quote(one)}" for one in found)])
+    changes = overrides(base, yaml.load(with_preset(PARAMS.read_text(), name), Loader))
+    return " \\\n  ".join(["dvc exp run", *(f"-S {shlex.quote(one)}" for one in changes)])
 
 
 def listing() -> str:

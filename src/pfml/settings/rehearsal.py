@@ -1,5 +1,5 @@
-"""Every loss of the configuration on one batch of random embeddings: what its settings or its sampler lack shows before
-the first image is fetched, and not hours later in the run that needs it.
+"""Try every loss of the configuration on one batch of random embeddings, so that an error in its settings or its
+sampler shows before the first image is fetched, and not hours later.
 """
 
 import json
@@ -10,14 +10,14 @@ from pfml.settings.run import Run
 
 
 def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
-    """Build the loss of each run and give it a batch as its sampler would; equal ones once. Class sizes are not known
-    yet, so a random sampler passes here.
+    """Build each distinct loss of the runs and call it on a batch like those of its sampler. A random sampler always
+    passes, since class sizes are not known yet.
 
     Returns:
-        how many losses there are.
+        the number of distinct losses.
 
     Raises:
-        ConfigError: settings or batches that a loss refuses; names the method and the key.
+        ConfigError: a loss refuses its settings or its batch; names the method and the key.
     """
     different = {}
     for run in runs:

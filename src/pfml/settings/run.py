@@ -1,7 +1,7 @@
-"""A run is one training with everything that decides its result.
+"""A run: one training with all settings that decide its result.
 
-The digest of a run names its configuration in result files, checkpoints and MLflow, so that a result is never taken
-because of its file name.
+The digest of a run identifies its configuration in result files, checkpoints and MLflow. Results are found by digest,
+never by file name.
 """
 
 import hashlib
@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-# Settings of `train` that came after the first digests, each at the value that changes nothing. `config` leaves a
-# setting out where it has this value, so that digests stay.
+# Settings of `train` that are newer than the first digests, each with the value that trains as before. `config` leaves
+# out a setting with this value, so that older digests stay valid.
 LATER = {"momentum": 0.0, "deterministic": True}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. `loss`, `train` and `model` hold its resolved settings, `axis`/`value` its ablation point,
-    `noise_kind` what decides its labels beside fraction and seed (empty: uniform noise, or none), `data` how its images
-    were made (empty: glyphs), `fold` of `folds` the part of the training half that validates (None: no fold).
-    `label_fit_every` says after how many epochs training measures how many wrong labels it has fitted (0: never); it
-    changes no result and is no part of the configuration.
+    """One training run.
+
+    Attributes:
+        loss, train, model: resolved settings.
+        axis, value: the ablation point; "" and None in the grid.
+        noise_kind: settings that decide the labels beside fraction and seed; empty for uniform noise or none.
+        data: settings that decide the images; empty for glyphs.
+        fold, folds: fold `fold` of `folds` validates; None and 0 without cross validation.
+        label_fit_every: number of epochs between two measurements of fitted wrong labels (0: never). It changes no
+            result and is not part of `config`.
     """
 
     study: str
@@ -53,18 +58,18 @@ class Run:
 
     @property
     def point(self) -> str:
-        """The entry of ablation.points that asked for the run, such as alpha-4."""
+        """The run's entry in ablation.points, such as alpha-4; empty in the grid."""
         return f"{self.axis}-{self.value}" if self.axis else ""
 
     @property
     def repeat(self) -> str:
-        """The cross validation that a fold's run belongs to."""
+        """Name of the cross validation that a fold's run belongs to."""
         return f"{self.dataset}-{self.method}-{self.seed}"
 
     @property
-    def spares_test(self) -> bool:
-        """Whether the run is measured on its validation classes and never on the test half. A fold's run is chosen on
-        its validation classes and measured on the test half once, when it has ended.
+    def never_sees_test(self) -> bool:
+        """Whether the run is measured on its validation classes and never on the test half. A fold's run selects its
+        epoch on its validation classes, and is measured on the test half once, at its end.
         """
         return self.train["hold_out"] and self.fold is None
 
@@ -78,9 +83,9 @@ class Run:
 
     @property
     def config(self) -> dict:
-        """All that decides the numbers, nested and JSON-ready; neither the study nor the row's name is part of it."""
+        """All settings that decide the result, nested and JSON-ready, without the names of study and method."""
         loss = dict(self.loss)
-        if "delta_rep" in loss:  # null means delta: one configuration, one digest
+        if "delta_rep" in loss:  # null means delta; both spellings get the same digest
             loss["delta_rep"] = loss["delta_rep"] or loss["delta"]
         config = {
             "dataset": self.dataset, "noise": float(self.noise), "seed": self.seed, "loss_name": self.loss_name,
@@ -98,7 +103,7 @@ class Run:
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits over `config`; equal settings give equal digests whatever the spelling (3 or 3.0)."""
+        """16 hexadecimal digits of the SHA-256 of `config`."""
         canonical = json.dumps(self.config, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -106,7 +111,7 @@ class Run:
         return RunPaths(self)
 
     def as_json(self) -> dict:
-        """The run as its file in data/plan/runs/ has it."""
+        """The content of the run's file in data/plan/runs/."""
         return {
             "name": self.name, "dataset": self.dataset, "method": self.method, "noise": self.noise, "seed": self.seed,
             "axis": self.axis, "value": self.value, "fold": self.fold, "digest": self.digest, "config": self.config,
@@ -115,10 +120,10 @@ class Run:
 
     @classmethod
     def from_json(cls, saved: Mapping, study: str) -> "Run":
-        """The run that `as_json` wrote.
+        """The run of a file that `as_json` made.
 
         Raises:
-            ValueError: the digest belongs to another configuration.
+            ValueError: the digest does not fit the configuration.
         """
         config = saved["config"]
         run = cls(
@@ -134,7 +139,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Where a run's files are, relative to the project root."""
+    """Paths of a run's files, relative to the project root."""
 
     run: Run
 
@@ -149,7 +154,7 @@ class RunPaths:
 
     @property
     def result(self) -> Path:
-        """The folds of one cross validation share a file."""
+        """The result file. The folds of one cross validation share it."""
         run = self.run
         if run.fold is not None:
             return Path("reports/runs", run.study, "mlrc", f"{run.repeat}.json")
@@ -161,7 +166,7 @@ class RunPaths:
 
     @property
     def manifest(self) -> Path:
-        """The file that holds a run's labels. A fold's run, whose labels are clean, reads the split itself."""
+        """The file with a run's labels. A fold's run has clean labels and reads the split itself."""
         run = self.run
         if run.fold is not None:
             return Path("data/split", f"{run.dataset}.csv")
@@ -169,8 +174,8 @@ class RunPaths:
 
 
 def inputs_digest(run: Run, root: Path = Path()) -> str:
-    """SHA-256 of the files that a run learns from: its labels, and the meta.json of its images, which holds the digest
-    of their content and how they are packed.
+    """SHA-256 of a run's input files: its labels, and the meta.json of its images, which contains the digest of their
+    content and how they are packed.
     """
     state = hashlib.sha256()
     for path in (root / run.paths().manifest, root / "data/raw" / run.dataset / "meta.json"):

@@ -1,10 +1,10 @@
-"""What of a run's settings does not fit its dataset, and would else be found only once the images are fetched."""
+"""Check that a run's settings fit its dataset, before any image is fetched."""
 
 from pfml.settings import ConfigError, schema
 
 
 def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) -> None:
-    """Raises ConfigError for a transform that cannot take the dataset's images as they come."""
+    """Raises ConfigError if train.transform does not suit the size of the dataset's images."""
     side = schema.TRANSFORMS[train.transform]
     if (side is None) != (name == "glyphs"):
         fitting = [preset for preset, size in schema.TRANSFORMS.items() if (size is None) == (name == "glyphs")]
@@ -21,11 +21,11 @@ def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) 
 
 
 def held_out_classes(train: schema.Train, fixed: int, dataset: str, folds: int, path) -> int:
-    """How many training classes a run does not train on: `fixed` ones with train.hold_out, or one of `folds` parts
-    (0: no cross validation); of a dataset whose classes are not known yet, any.
+    """Number of training classes that a run does not train on: `fixed` ones with train.hold_out, or those of one of
+    `folds` parts (0: no cross validation).
 
     Raises:
-        ConfigError: a fold whose classes would train as well, or train.hold_out without classes to hold out.
+        ConfigError: a fold without train.hold_out, or train.hold_out without validation classes.
     """
     if folds:
         if not train.hold_out:
@@ -40,14 +40,14 @@ def held_out_classes(train: schema.Train, fixed: int, dataset: str, folds: int, 
 
 
 def check_classes(train: schema.Train, held_out: int, dataset: str, path) -> None:
-    """Raises ConfigError where too few classes are left for a batch, as far as the dataset's number is known."""
+    """Raises ConfigError if too few classes are left for a batch. Datasets with an unknown number of classes pass."""
     classes = schema.DATASETS.get(dataset)
     if classes is None:
         return
     if held_out >= classes:
-        found = f"expected fewer than the {classes} training classes of {dataset}, found {held_out}"
-        raise ConfigError(f"{path}: split.validation_classes: {found}")
+        problem = f"expected fewer than the {classes} training classes of {dataset}, found {held_out}"
+        raise ConfigError(f"{path}: split.validation_classes: {problem}")
     left, needed = classes - train.hold_out * held_out, train.batch // train.images_per_class
     if train.sampler != "random" and needed > left:
-        found = f"{train.batch} with {train.images_per_class} images_per_class needs {needed} classes"
-        raise ConfigError(f"{path}: train.batch: {found}, {dataset} has {left} to train on")
+        demand = f"{train.batch} with {train.images_per_class} images_per_class needs {needed} classes"
+        raise ConfigError(f"{path}: train.batch: {demand}, {dataset} has {left} to train on")

@@ -1,4 +1,4 @@
-"""The training runs that params.yaml asks for: of the grid, the ablations, cross validations, searches and timings."""
+"""The training runs of a params.yaml: of the grid, the ablations, cross validations, searches and timings."""
 
 import difflib
 from dataclasses import replace
@@ -12,8 +12,10 @@ from pfml.settings.validation import check
 
 
 def resolve(params: schema.Params, path, method: str, **point) -> Run:
-    """The run of `method` at `point` (dataset, noise, seed, and fold with folds for mlrc): the shared sections, then
-    the method's own, then what the dataset's recipe says.
+    """The run of `method` at `point` (dataset, noise, seed; also fold and folds for mlrc).
+
+    A setting comes from the shared section, unless the method's own section sets it. The dataset's recipe overrides
+    both.
     """
     recipe = params.recipe[point["dataset"]]
     if method in params.field:
@@ -21,8 +23,8 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
         loss_name = row.potential
         kind = loss_settings.LOSS_SETTINGS[loss_name]
         shared = params.loss.model_dump()
-        own = {key: value for key, value in recipe.loss.items() if key in kind.model_fields}
-        loss = {key: value for key, value in shared.items() if key in kind.model_fields} | row.loss | own
+        of_recipe = {key: value for key, value in recipe.loss.items() if key in kind.model_fields}
+        loss = {key: value for key, value in shared.items() if key in kind.model_fields} | row.loss | of_recipe
     else:
         row, group = params.baseline[method], "baseline"
         loss_name, loss, kind = method, row.loss, loss_settings.LOSS_SETTINGS[method]
@@ -43,9 +45,9 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
 
 
 def validation_classes(params: schema.Params, dataset: str) -> int:
-    """How many training classes of a dataset are set aside: its own number, else that of `split`."""
-    own = params.dataset[dataset].validation_classes
-    return params.split.validation_classes if own is None else own
+    """Number of validation classes of a dataset: its own setting, or else that of `split`."""
+    count = params.dataset[dataset].validation_classes
+    return params.split.validation_classes if count is None else count
 
 
 def grid_runs(params: schema.Params, path="params.yaml") -> list[Run]:
@@ -71,7 +73,7 @@ def fold_runs(params: schema.Params, path="params.yaml") -> list[Run]:
 
 
 def by_repeat(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Runs of `fold_runs` by study and cross validation, folds in order."""
+    """Group `fold_runs` by study and cross validation; the folds of a group keep their order."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.study, run.repeat), []).append(run)
@@ -79,11 +81,11 @@ def by_repeat(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
 
 
 def trial_run(params: schema.Params, method: str, noise: float, settings: dict, path="params.yaml") -> Run:
-    """One training of a search: a method's run on the first dataset with the validation classes held out, some
-    settings moved, and nothing measured before its end.
+    """One training of a search: a method's run on the first dataset with some settings changed. The validation classes
+    are held out, and only the last epoch is measured.
 
     Raises:
-        ConfigError: a setting that the method does not have or that has such no value.
+        ConfigError: a setting that the method does not have, or a value that the setting cannot have.
     """
     tune = params.tune
     base = resolve(params, path, method, dataset=params.grid.dataset[0], noise=noise, seed=tune.seed)
@@ -100,7 +102,7 @@ def trial_run(params: schema.Params, method: str, noise: float, settings: dict, 
 
 
 def timing_runs(params: schema.Params, path="params.yaml") -> list[Run]:
-    """The trainings whose seconds Table 9 compares: some baselines, and PFML with several numbers of proxies."""
+    """The runs that Table 9 times: some baselines, and PFML with several numbers of proxies."""
     point = {"dataset": params.grid.dataset[0], "noise": params.grid.noise[0], "seed": params.grid.seed[0]}
     for name in params.complexity.baseline:
         if name not in params.baseline:
@@ -119,7 +121,7 @@ def timing_runs(params: schema.Params, path="params.yaml") -> list[Run]:
 
 
 def ablation_default(params: schema.Params, axis: str) -> float:
-    """The value that the grid's own pfml run has on an ablation axis."""
+    """The value of an ablation axis in the grid's pfml runs."""
     loss = resolve(params, "params.yaml", "pfml", dataset=params.grid.dataset[0], noise=0, seed=0).loss
     if axis == "delta_gap":
         return round((loss["delta_rep"] or loss["delta"]) - loss["delta"], 12)
@@ -127,13 +129,13 @@ def ablation_default(params: schema.Params, axis: str) -> float:
 
 
 def ablation_base(params: schema.Params, axis: str) -> tuple[float, list[Run]]:
-    """The default value of an axis and the grid's runs that were run with it."""
+    """The default value of an axis, and the grid's runs that have it."""
     point = (params.grid.dataset[0], "pfml", params.ablation.noise)
     return ablation_default(params, axis), [c for c in grid_runs(params) if (c.dataset, c.method, c.noise) == point]
 
 
 def ablation_runs(params: schema.Params, path="params.yaml") -> list[Run]:
-    """The runs of ablation.points, each point with every seed. The default value is a run of the grid, not repeated."""
+    """The runs of ablation.points, each point with every seed. The grid itself has the runs with the default value."""
     return [
         ablation_run(params, *parse_point(point), seed, path)
         for point in params.ablation.points
@@ -142,7 +144,7 @@ def ablation_runs(params: schema.Params, path="params.yaml") -> list[Run]:
 
 
 def ablation_run(params: schema.Params, axis: str, value: float, seed: int, path="params.yaml") -> Run:
-    """PFML as in the grid with one setting moved. `delta` moves both radii when delta_rep is null (as in Fig. 3b)."""
+    """PFML as in the grid with one setting changed. `delta` changes both radii if delta_rep is null (as in Fig. 3b)."""
     base = resolve(params, path, "pfml", dataset=params.grid.dataset[0], noise=params.ablation.noise, seed=seed)
     change = {"delta_rep": round(base.loss["delta"] + value, 12)} if axis == "delta_gap" else {axis: value}
     try:
@@ -168,5 +170,5 @@ def find_run(runs: list[Run], name: str) -> Run:
     by_name = {run.name: run for run in runs}
     if name not in by_name:
         near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.0)
-        raise ConfigError(f"cell {name!r} is not in the grid of params.yaml; the nearest is {near[0]!r}")
+        raise ConfigError(f"run {name!r} is not in the grid of params.yaml; the nearest is {near[0]!r}")
     return by_name[name]

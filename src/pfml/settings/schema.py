@@ -1,7 +1,7 @@
 """The types of params.yaml: one frozen class per section, strict, no unknown keys.
 
-Units and sources of the values stand beside them in params.yaml. This module imports neither torch nor the
-pipeline, so that a stage can refuse a bad configuration within a fraction of a second.
+params.yaml gives the units and sources of the values. This module imports neither torch nor the pipeline, so that a
+stage can refuse a bad configuration within a fraction of a second.
 """
 
 import re
@@ -15,10 +15,10 @@ from pfml.settings.theory import Theory
 from pfml.settings.tune import Tune
 from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 
-# name: training classes, as in pfml.datasets.catalogue; other names are datasets of your own
+# Name -> number of training classes, as in pfml.datasets.catalogue; other names are datasets of your own.
 DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
 
-# Presets of pfml.training.batches.transforms and the side that the network sees; None: as large as it is.
+# Presets of pfml.training.batches.transforms -> side of the network's input in pixels; None: the image's own.
 TRANSFORMS = {"shift": None, "small": 64, **dict.fromkeys(
     ("proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino"), 224,
 ), "mlrc": 227}  # fmt: skip
@@ -48,13 +48,13 @@ class Grid(Section):
     @classmethod
     def _dataset(cls, values):
         for value in values:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):  # part of the names of files and stages
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value):  # names of files and stages contain it
                 raise ValueError(f"expected names of letters, digits and _, found {value!r}")
         return one_of_each(values)
 
 
 class Dataset(Section):
-    """How a dataset comes to data/raw/<name>/."""
+    """How the stage fetch makes data/raw/<name>/."""
 
     kind: Literal["catalogue", "folder", "csv"] = "catalogue"
     path: str | None = None
@@ -65,9 +65,9 @@ class Dataset(Section):
     validation_classes: CountOrZero | None = None
 
     def settings(self) -> dict:
-        """What decides the images and the halves: part of a run's configuration."""
-        found = self.model_dump(exclude={"validation_classes"})
-        return found | ({} if self.pack == "fast" else {"short_side": None})
+        """The settings that decide the images and the halves, for a run's configuration."""
+        settings = self.model_dump(exclude={"validation_classes"})
+        return settings | ({} if self.pack == "fast" else {"short_side": None})
 
     @model_validator(mode="after")
     def _where(self):
@@ -79,7 +79,7 @@ class Dataset(Section):
 
 
 class Recipe(Section):
-    """What a dataset changes; the keys are checked after they are laid over the sections of these names."""
+    """Settings that a dataset overrides. Keys are checked after merging with the sections of the same names."""
 
     model: dict = Field(default_factory=dict)
     train: dict = Field(default_factory=dict)
@@ -99,7 +99,7 @@ class Split(Section):
 
 
 class Noise(Section):
-    """Kinds of pfml.labels.noise_kinds; the places may hold {dataset} and {noise}, the grid's fraction as written."""
+    """Settings of pfml.labels.noise_kinds. Paths may contain {dataset} and {noise}, the fraction as spelled in grid."""
 
     kind: Literal["uniform", "pairflip", "semantic", "list"]
     neighbours: Count
@@ -118,12 +118,12 @@ class Noise(Section):
             try:
                 (getattr(self, key) or "").format(dataset="", noise="")
             except (AttributeError, KeyError, ValueError, IndexError):
-                found = getattr(self, key)
-                raise ValueError(f"{key}: expected no braces but {{dataset}} and {{noise}}, found {found!r}") from None
+                path = getattr(self, key)
+                raise ValueError(f"{key}: expected no braces but {{dataset}} and {{noise}}, found {path!r}") from None
         return self
 
     def settings(self, fraction: float) -> dict:
-        """What decides the labels beside fraction and seed; empty for the uniform kind and for clean labels."""
+        """Settings that decide the labels beside fraction and seed; empty for the uniform kind and for clean labels."""
         if not fraction or self.kind == "uniform":
             return {}
         read = {"pairflip": (), "semantic": ("neighbours", "embeddings", "confusable"), "list": ("list", "numbering")}
@@ -131,7 +131,7 @@ class Noise(Section):
 
 
 class Model(Section):
-    """The arguments of pfml.training.networks.model.build_model."""
+    """Arguments of pfml.training.networks.model.build_model."""
 
     backbone: str
     weights: str | None
@@ -199,7 +199,7 @@ class Train(Section):
 
 
 class FieldMethod(Section):
-    """A row of the field group; the keys of `loss` and `train` are checked after they are laid over their sections."""
+    """A method of section `field`. Keys of `loss` and `train` are checked after merging with their shared sections."""
 
     potential: Literal["pfml", "cpml"]
     loss: dict = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The sections of params.yaml that say what is measured beside the grid."""
+"""The sections of params.yaml for the measurements beside the grid."""
 
 import difflib
 import math
@@ -10,7 +10,7 @@ from pfml.settings.values import Count, CountOrZero, Number, Section, one_of_eac
 
 
 class Wasserstein(Section):
-    """What Table 3 leaves open; the names are those of pfml.wasserstein.proxy_wasserstein."""
+    """Choices that Table 3 leaves open, named as in pfml.wasserstein.proxy_wasserstein."""
 
     mean: bool
     assignment: Literal["class", "nearest", "all"]
@@ -28,7 +28,7 @@ class Wasserstein(Section):
 
 
 class Memorisation(Section):
-    """How often a run with wrong labels is asked, while it trains, how many of them it has fitted."""
+    """`every`: number of epochs between two measurements of how many wrong labels a run has fitted; 0: none."""
 
     every: CountOrZero
 
@@ -37,7 +37,7 @@ ABLATION_AXES = ("proxies_per_class", "alpha", "delta", "delta_gap")
 
 
 class Ablation(Section):
-    """PFML with one setting moved. `points` are strings "<axis>-<value>", such as alpha-4 or delta_gap-0.1."""
+    """PFML with one setting changed. `points` are strings "<axis>-<value>", such as alpha-4 or delta_gap-0.1."""
 
     noise: Number
     points: list[str]
@@ -45,7 +45,7 @@ class Ablation(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_list(cls, raw):
-        """Up to version 0.1 every axis was a list of its own."""
+        """Refuse the four lists of version 0.1, one for each axis."""
         for axis in ABLATION_AXES:
             if isinstance(raw, dict) and axis in raw:
                 values = raw[axis] if isinstance(raw[axis], list) else [raw[axis]]
@@ -74,7 +74,7 @@ def parse_point(point: str) -> tuple[str, int | float]:
     """alpha-4 -> ("alpha", 4).
 
     Raises:
-        ValueError: no known axis, or no number behind it.
+        ValueError: an unknown axis, or no number after it.
     """
     axis, _, text = point.partition("-")
     if axis not in ABLATION_AXES:
@@ -104,7 +104,7 @@ class Complexity(Section):
 
 
 class MLRC(Section):
-    """The protocol of "A Metric Learning Reality Check": methods that train once a fold."""
+    """The protocol of "A Metric Learning Reality Check": its methods train once per fold."""
 
     field: list[str]
     baseline: list[str]

@@ -1,4 +1,4 @@
-"""The settings of the theory stage; names and meanings are those of pfml.theory."""
+"""Section `theory`; names and meanings of its settings are those of pfml.theory."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from pfml.settings.values import Count, CountOrZero, NonNegative, Positive, Sect
 
 
 class TheoryCase(Section):
-    """One class of embeddings and its proxies, as pfml.theory.Case draws them."""
+    """A case of pfml.theory.Case: one class of embeddings and its proxies."""
 
     embeddings: Count
     proxies: Count
@@ -35,7 +35,7 @@ class TheoryCase(Section):
 
 
 class Theory(Section):
-    """The keys of each change are checked after they are laid over `base`."""
+    """Settings of pfml.theory.survey. `pfml.settings.load` checks each change merged into `base`."""
 
     seed: CountOrZero
     sets: Count
@@ -48,7 +48,7 @@ class Theory(Section):
 
     @field_validator("base")
     @classmethod
-    def _has_neighbours(cls, base):
+    def _has_neighbors(cls, base):
         if base.embeddings < 2:
             raise ValueError("embeddings: expected at least 2 in the base case, found 1")
         return base

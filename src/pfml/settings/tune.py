@@ -1,4 +1,4 @@
-"""`tune`: which settings of a method may move in its search, how far, and how many trials it has (docs/tuning.md)."""
+"""Section `tune`: the settings that a method's search changes, their ranges, the number of trials (docs/tuning.md)."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pfml.settings.values import Count, CountOrZero, Number, Section, one_of_eac
 
 
 class Range(Section):
-    """Numbers from low to high, drawn evenly or (log) evenly in the logarithm; whole ones where both ends are."""
+    """Numbers from low to high, drawn evenly, or with `log` evenly in the logarithm; integers if both ends are."""
 
     low: Number
     high: Number
@@ -43,16 +43,16 @@ class Choice(Section):
 
 
 Dimension = Range | Choice
-FIXED = ("hold_out", "select", "precision", "eval_every")  # of `train`: what makes a trial a trial
+FIXED = ("hold_out", "select", "precision", "eval_every")  # settings of `train` that `trial_run` sets itself
 
 
 def corners(dimension: Dimension) -> list:
-    """Values that a check has to try: every choice, or both ends."""
+    """Values for a check of the whole dimension: every choice, or both ends."""
     return list(dimension.choices) if isinstance(dimension, Choice) else [dimension.low, dimension.high]
 
 
 class Space(Section):
-    """What may move in the methods that it names."""
+    """Ranges of settings for the methods in `method`."""
 
     method: list[str]
     loss: dict[str, Dimension] = Field(default_factory=dict)
@@ -82,10 +82,10 @@ class Tune(Section):
         return self
 
     def space_of(self, method: str) -> dict[str, Dimension]:
-        """section.key -> its range, over all entries that name the method; a later entry replaces a key."""
-        found: dict[str, Dimension] = {}
+        """section.key -> range, from all entries that name the method; later entries override earlier ones."""
+        ranges: dict[str, Dimension] = {}
         for entry in self.space:
             if method in entry.method:
-                found |= {f"loss.{key}": value for key, value in entry.loss.items()}
-                found |= {f"train.{key}": value for key, value in entry.train.items()}
-        return dict(sorted(found.items()))
+                ranges |= {f"loss.{key}": value for key, value in entry.loss.items()}
+                ranges |= {f"train.{key}": value for key, value in entry.train.items()}
+        return dict(sorted(ranges.items()))

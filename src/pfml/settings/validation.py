@@ -1,4 +1,4 @@
-"""From a YAML file to typed objects: what is read as a number, and one clear line for what does not fit."""
+"""Turn a YAML file into typed objects, with one clear line for the first error."""
 
 import difflib
 import re
@@ -11,7 +11,7 @@ from pfml.settings import ConfigError
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.2 floats, as DVC writes them: 1e-05 is a number, not a string."""
+    """Reads floats as in YAML 1.2, which DVC writes: 1e-05 is a number, not a string."""
 
 
 Loader.add_implicit_resolver(
@@ -20,7 +20,7 @@ Loader.add_implicit_resolver(
 
 
 def check(kind, raw: Mapping, where: str, path="params.yaml"):
-    """`raw` as a `kind`; a ConfigError tells of the first key that does not fit."""
+    """`raw` as an object of model `kind`. ConfigError names the first key that does not fit."""
     try:
         return kind.model_validate(raw)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What the sections of params.yaml are made of: numbers with their range, and a strict frozen base class."""
+"""Types for the sections of params.yaml: numbers with a range, and a strict frozen base class."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 def one_of_each(values: list, allowed=None) -> list:
-    """Refuse an empty axis, a value listed twice and a value that does not exist."""
+    """The values, checked. ValueError for an empty list, a value listed twice, or a value that is not in `allowed`."""
     if not values:
         raise ValueError("expected at least one value, found an empty list")
     repeated = {repr(v) for v in values if values.count(v) > 1}

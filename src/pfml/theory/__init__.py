@@ -1,7 +1,8 @@
-"""The paper's statements about its field, checked with numbers: Proposition 1, Corollary 1, Figures 1 and 2.
+"""Numerical checks of the paper's statements about its field: Proposition 1, Corollary 1, Figures 1 and 2.
 
-`fields` has the potentials and forces, `rest` where free charges come to rest, `proposition` and `corollary` the two
-statements, `survey` random cases in which they are tried. Arrays and numbers only: no files, no settings.
+`fields` computes potentials and forces, `rest` moves free charges to rest, `proposition` and `corollary` check the two
+statements, `survey` draws the random cases for these checks. All modules work on arrays and numbers, without files or
+settings.
 """
 
 from pfml.theory.corollary import at_rest, compare, equilibrium, together

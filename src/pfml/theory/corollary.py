@@ -1,20 +1,21 @@
-"""Corollary 1: proxies at equilibrium are nearer (W2) to the embeddings that they represent under PFML than under CPML.
+"""Corollary 1: at equilibrium, proxies are nearer (W2) to the embeddings of their class under PFML than under CPML.
 
-The proof (supplement, Eqs. 21-26) lets proxies start from a normal distribution and run to the nearest minimum of the
+In the proof (supplement, Eqs. 21-26) proxies start from a normal distribution and run to the nearest minimum of the
 fixed attraction field of the embeddings. With Proposition 1, and *assuming that no two proxies end at one embedding*,
-W2 <= delta under PFML (Eq. 22); under CPML all proxies end at the mean, farther than delta from all embeddings but at
-most one. Here nothing is assumed: the proxies are run to rest and W2 is measured, in three settings,
+W2 <= delta under PFML (Eq. 22). Under CPML all proxies end at the mean, farther than delta from all embeddings but at
+most one. The code here drops the assumption: it moves the proxies to rest and measures W2, in three settings,
 
     fixed     the proof's: proxies feel the embeddings only, in all of R^D
     sphere    embeddings and proxies on the unit sphere; the paper normalises embeddings, and says nothing of proxies
     mutual    on the sphere, and proxies of the class also attract each other, as in the energy of Eq. 6
 
-together with how often the assumption holds. PFML has minima away from all embeddings too: outside the balls the
-Laplacian of Eq. 4 is alpha (D - 2 - alpha) sum_i d_i^-(alpha+2), so they can exist only for D > alpha + 2, which every
-embedding space of practice is; the mean of far-off embeddings can be one, and is CPML's only one.
+and it measures how often the assumption holds. PFML also has minima away from all embeddings. Outside the balls the
+Laplacian of Eq. 4 is alpha (D - 2 - alpha) sum_i d_i^-(alpha+2), so such minima need D > alpha + 2, which every
+embedding space of practice fulfils. The mean of far-off embeddings can be such a minimum; it is CPML's only one.
 
-The proof lets no two proxies end in the same *minimum*. At rest most hang on the surfaces of several balls, as near to
-one embedding as to another, so that the nearest embedding says nothing; what counts is that two end in one place.
+The proof excludes that two proxies end in the same *minimum*. At rest most proxies lie on the surfaces of several
+balls, as near to one embedding as to another, so that the nearest embedding does not identify a minimum. `together`
+therefore counts proxies that end in one place.
 """
 
 from collections.abc import Mapping
@@ -27,32 +28,32 @@ from pfml.theory.rest import least_force, settle, unit, unrest
 from pfml.wasserstein import class_wasserstein
 
 SETTINGS = ("fixed", "sphere", "mutual")
-# Steps of a descent, the same for both fields, or where proxies stop in a field without force would depend on it. Near
-# kinks they start at delta / FIRST, so that none jumps over a ball; the way in the open is WAY times the farthest start
-# and embedding. Proxies that hang together walk slowly: longer steps everywhere, and more.
+# Steps of a descent. Both fields have the same, since a proxy without force stops where its steps end. Near kinks the
+# steps start at delta / FIRST, so that none jumps over a ball. Away from kinks their sum is WAY times the distance of
+# the farthest start and embedding. Proxies that attract each other move slowly, and get more and longer steps.
 STEPS = {"fixed": 300, "sphere": 300, "mutual": 600}
-FIRST = {"fixed": 20, "sphere": 10, "mutual": 5}  # a charge on the sphere may have to go half round it among kinks
+FIRST = {"fixed": 20, "sphere": 10, "mutual": 5}  # larger steps on the sphere: half way round it there may be kinks
 WAY = 2.0
 CHECKED = 10  # draws of a case whose proxies are checked to be at equilibrium
-AT_REST = 0.02  # share of the acting pulls that may be left
-SLACK = 0.01  # how far from distance delta a charge may be for its kink to hold it, in delta
+AT_REST = 0.02  # largest force of a charge at rest, as a share of the acting pulls
+SLACK = 0.01  # a kink can hold a charge whose distance differs from delta by at most this, in delta
 PLACE = {"fine": 0.025, "": 0.1, "coarse": 0.2}  # proxies in a chain of such distances are in one place, in delta
-TIE = 0.01  # two W2 nearer than this fraction of each other are equal
+TIE = 0.01  # two W2 that differ by less than this fraction count as equal
 
 
 def equilibrium(starts: np.ndarray, points: np.ndarray, law: Law, setting: str = "fixed") -> np.ndarray:
-    """Where proxies come to rest in the attraction of the embeddings of their class.
+    """Final places of proxies that move to rest in the attraction of the embeddings of their class.
 
     Args:
-        starts: (T, M, D) proxies and points: (T, n, D) embeddings of T independent sets; on the unit sphere for the
-            settings `sphere` and `mutual`.
+        starts: (T, M, D) proxies of T independent sets; on the unit sphere for the settings `sphere` and `mutual`.
+        points: (T, n, D) embeddings of these sets, likewise.
         setting: one of SETTINGS.
 
     Returns:
         the places (T, M, D).
 
     Raises:
-        ValueError: shapes or the setting do not fit, or vectors have no unit length where they must.
+        ValueError: shapes or the setting do not fit, or vectors on the sphere have no unit length.
     """
     starts, points = check_sets("equilibrium: starts", starts, points)
     if setting not in SETTINGS:
@@ -82,43 +83,45 @@ def at_rest(places: np.ndarray, points: np.ndarray, law: Law, setting: str = "fi
 
 
 def together(places: np.ndarray, reach: float) -> np.ndarray:
-    """Share of proxies (T, M, D) that are in a place which is another's already, 1 - places / M: (T,).
+    """Share of proxies (T, M, D) in a place that another proxy has, 1 - places / M: (T,).
 
-    Proxies are in one place when a chain of proxies at most `reach` apart joins them.
+    Proxies are in one place if a chain of proxies at most `reach` apart joins them.
     """
     near = distances(places, places) <= reach
     return np.array([1 - connected_components(one)[0] / len(one) for one in near])
 
 
 def compare(starts: np.ndarray, points: np.ndarray, law: DecayingLaw, setting: str = "fixed") -> Mapping:
-    """Both fields from the same starts: what becomes of the proxies, per set.
+    """Move proxies from the same starts to rest in both fields, and measure them per set.
 
-    Arguments are those of `equilibrium`, with the law of PFML; CPML has the same delta.
+    Arguments are those of `equilibrium`, with the law of PFML. CPML has the same delta.
 
     Returns:
-        arrays (T,): `w2_pfml`, `w2_cpml`; `lower`, `higher` (PFML's W2 against CPML's, equal within TIE is neither);
-        `bound` (PFML's W2 <= delta, Eq. 22); per field shares of the M proxies: `together` (as the function, at
-        PLACE[""], which the proof excludes; PFML's also at the other two), `near` (within delta of an embedding) and,
-        of the first CHECKED sets only, `rest` (at equilibrium); `mean_distance`, how far CPML's proxies are from the
-        mean of the embeddings (on the sphere: from its direction).
+        arrays (T,):
+        `w2_pfml`, `w2_cpml`;
+        `lower`, `higher`: PFML's W2 against CPML's; neither if they are equal within TIE;
+        `bound`: PFML's W2 <= delta (Eq. 22);
+        per field, shares of the M proxies: `together` (as the function, at PLACE[""]; for PFML at all of PLACE), `near`
+        (within delta of an embedding), `rest` (at equilibrium; of the first CHECKED sets only);
+        `mean_distance`: of CPML's proxies from the mean of the embeddings (on the sphere: from its direction).
 
     Raises:
         ValueError: as `equilibrium`; or fewer embeddings than proxies.
     """
-    found = {}
-    for name, one in (("pfml", law), ("cpml", GrowingLaw(law.delta))):
-        end = equilibrium(starts, points, one, setting)
-        found[f"w2_{name}"] = np.array([class_wasserstein(p, z) for p, z in zip(end, points)])
-        found[f"together_{name}"] = together(end, PLACE[""] * law.delta)
+    measures = {}
+    for name, field_law in (("pfml", law), ("cpml", GrowingLaw(law.delta))):
+        end = equilibrium(starts, points, field_law, setting)
+        measures[f"w2_{name}"] = np.array([class_wasserstein(p, z) for p, z in zip(end, points)])
+        measures[f"together_{name}"] = together(end, PLACE[""] * law.delta)
         if name == "pfml":
-            found |= {f"together_{key}": together(end, PLACE[key] * law.delta) for key in ("fine", "coarse")}
-        found[f"near_{name}"] = (distances(end, points).min(-1) <= (1 + SLACK) * law.delta).mean(-1)
-        found[f"rest_{name}"] = at_rest(end[:CHECKED], points[:CHECKED], one, setting).mean(-1)
-    centre = points.mean(-2, keepdims=True)
+            measures |= {f"together_{key}": together(end, PLACE[key] * law.delta) for key in ("fine", "coarse")}
+        measures[f"near_{name}"] = (distances(end, points).min(-1) <= (1 + SLACK) * law.delta).mean(-1)
+        measures[f"rest_{name}"] = at_rest(end[:CHECKED], points[:CHECKED], field_law, setting).mean(-1)
+    center = points.mean(-2, keepdims=True)
     if setting != "fixed":
-        centre = unit(centre)
-    found["mean_distance"] = np.linalg.norm(end - centre, axis=-1).mean(-1)
-    ratio = found["w2_pfml"] / np.maximum(found["w2_cpml"], 1e-12)
-    found["lower"], found["higher"] = ratio < 1 - TIE, ratio > 1 + TIE
-    found["bound"] = found["w2_pfml"] <= (1 + SLACK) * law.delta
-    return found
+        center = unit(center)
+    measures["mean_distance"] = np.linalg.norm(end - center, axis=-1).mean(-1)
+    ratio = measures["w2_pfml"] / np.maximum(measures["w2_cpml"], 1e-12)
+    measures["lower"], measures["higher"] = ratio < 1 - TIE, ratio > 1 + TIE
+    measures["bound"] = measures["w2_pfml"] <= (1 + SLACK) * law.delta
+    return measures

@@ -1,11 +1,11 @@
 """The potential fields of the paper in plain numpy: potential and force of a class field (Eqs. 3-5) anywhere in space.
 
-Excess form throughout: the constants that make a far or near field non-zero are removed, which changes no force.
+All potentials are in excess form, without the constants that make a far or near field non-zero. No force changes.
 
     PFML   attraction (1)  delta^-alpha - max(d, delta)^-alpha     repulsion (2)  min(d, delta)^-alpha - delta^-alpha
     CPML   attraction (8)  max(d, delta)^2 - delta^2               repulsion      (delta - d)^2 for d < delta, else 0
 
-with d = |r - z|. At alpha = 0, where (1) and (2) are constant, the logarithm stands for them, as in pfml.losses. The
+with d = |r - z|. At alpha = 0, where (1) and (2) are constant, the logarithm replaces them, as in pfml.losses. The
 paper does not print CPML's repulsion; the squared hinge is our reading.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FLOOR = 1e-3  # distance below which a pair is treated as this far apart: Eq. 2 has no bound at d = 0
+FLOOR = 1e-3  # smallest distance of a pair, since Eq. 2 has no bound at d = 0
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ Law = DecayingLaw | GrowingLaw
 
 
 def class_field(where: np.ndarray, points: np.ndarray, labels: np.ndarray, own: int, law: Law) -> tuple:
-    """Psi_own of Eqs. 3-5 and the force -grad Psi_own that it puts on a charge of class `own`.
+    """Potential Psi_own of class `own` (Eqs. 3-5), and its force -grad Psi_own on a charge of that class.
 
     Args:
         where: (..., D) positions. points: (n, D) charges (embeddings and proxies). labels: (n,) their classes.
-        own: the class whose field it is.
+        own: the class whose field is computed.
 
     Returns:
         potential (...,) and force (..., D).
@@ -106,7 +106,7 @@ def class_field(where: np.ndarray, points: np.ndarray, labels: np.ndarray, own: 
 
 
 def attraction_field(where: np.ndarray, points: np.ndarray, law: Law) -> tuple[np.ndarray, np.ndarray]:
-    """Psi_att of Eq. 4 (CPML: Eq. 10) for many sets of embeddings of one class at once, and the force -grad Psi_att.
+    """Potential Psi_att of Eq. 4 (CPML: Eq. 10) and force -grad Psi_att, for many sets of embeddings of one class.
 
     Args:
         where: (..., m, D) positions. points: (..., n, D) embeddings, with the same leading axes.
@@ -125,13 +125,13 @@ def attraction_field(where: np.ndarray, points: np.ndarray, law: Law) -> tuple[n
 
 
 def distances(where: np.ndarray, points: np.ndarray, floor: float = FLOOR) -> np.ndarray:
-    """(..., m, D) and (..., n, D) -> (..., m, n), at least `floor`."""
+    """Distances between positions (..., m, D) and points (..., n, D): (..., m, n), at least `floor`."""
     squares = (where**2).sum(-1)[..., :, None] + (points**2).sum(-1)[..., None, :]
     return np.sqrt(np.maximum(squares - 2 * where @ np.swapaxes(points, -1, -2), floor**2))
 
 
 def check_sets(name: str, where, points) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float arrays; ValueError where positions (..., m, D) and embeddings (..., n, D) do not fit."""
+    """Both as float arrays. ValueError if positions (..., m, D) and embeddings (..., n, D) do not fit."""
     where, points = np.asarray(where, float), np.asarray(points, float)
     fit = where.ndim == points.ndim >= 2 and where.shape[:-2] == points.shape[:-2]
     if not fit or where.shape[-1] != points.shape[-1]:

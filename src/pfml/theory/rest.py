@@ -1,8 +1,8 @@
-"""Where charges come to rest in the attraction of a set of embeddings, and a check that they did.
+"""Move charges to rest in the attraction of a set of embeddings, and check that they are at rest.
 
-An attraction has a kink at distance delta, where its pull jumps from nothing to its full size. At a kink it can hold a
-charge with any part of its pull, and at rest most charges hang at one kink or several. The force that is left is the
-least that any choice of those parts leaves, the negative of the least generalised gradient; it is 0 at rest.
+An attraction has a kink at distance delta, where its pull jumps from 0 to its full size. At a kink it can hold a charge
+with any part of its pull, and at rest most charges lie at one kink or several. The remaining force is the smallest over
+all choices of these parts, the negative of the smallest generalised gradient. It is 0 at rest.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from scipy.optimize import lsq_linear
 
 from pfml.theory.fields import Law, check_sets, distances
 
-KINKS = 4  # that a moving charge can hang at together; the check knows no such limit
-SWEEPS = 8  # of the search for their parts
+KINKS = 4  # largest number of kinks that hold a moving charge together; the check has no such limit
+SWEEPS = 8  # of the search for the parts of their pulls
 
 
 def settle(
@@ -25,14 +25,17 @@ def settle(
     gap: Callable[[np.ndarray], np.ndarray] | None = None,
     way: float = 0.0,
 ) -> np.ndarray:
-    """Where charges (..., D) come to rest: downhill steps of a length that falls linearly from `step` to 0.
+    """Final positions of charges (..., D) after downhill steps whose length falls linearly from `step` to 0.
 
-    `force` maps positions and the lengths (...) of the present steps to forces; `keep`, if any, brings positions back
-    to where charges may be. The length (units of space) does not depend on the size of the force, which spans orders of
-    magnitude; a charge without force stays. The way is at most step * (steps + 1) / 2.
+    The length of a step, in units of space, does not depend on the size of the force, which spans orders of magnitude.
+    A charge without force stays. A charge moves at most step * (steps + 1) / 2 in all.
 
-    With `gap`, the distance of each charge to the nearest kink (...), steps are longer in the open: up to half that
-    gap, so that no kink is jumped over, and up to a length that falls quadratically to 0 and allows for `way` in all.
+    Args:
+        force: maps positions and the lengths (...) of the present steps to forces.
+        keep: maps positions to allowed ones, such as onto the sphere.
+        gap: maps positions to their distances to the nearest kink (...). With it, steps are longer away from kinks: up
+            to half the gap, so that no step jumps over a kink, and up to a length that falls quadratically to 0.
+        way: sum of these longer lengths.
     """
     at = np.array(start, float)
     for i in range(steps):
@@ -48,7 +51,7 @@ def settle(
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Directions of vectors (..., D); a vector of no length stays."""
+    """Vectors (..., D) scaled to unit length; zero vectors stay."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-300)
 
 
@@ -65,12 +68,14 @@ def least_force(
     sphere: bool = False,
     besides: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The force left on charges (..., m, D) by embeddings (..., n, D), each kink within `slack` (one, or (..., m))
-    holding what it can.
+    """Remaining force of embeddings (..., n, D) on charges (..., m, D), after near kinks have held the charges.
 
-    Without a kink that near it is the force of `attraction_field` (its tangential part with `sphere`). A descent along
-    it does not zigzag across the kinks, which makes it many times as fast where several meet. `besides` is a further
-    force (..., m, D) on the charges.
+    For a charge without near kink it is the force of `attraction_field` (its tangential part with `sphere`). A descent
+    along it does not zigzag across kinks, and is many times as fast where several meet.
+
+    Args:
+        slack: a kink is near if the charge's distance differs from delta by at most this; one number, or (..., m).
+        besides: a further force (..., m, D) on the charges.
     """
     distance = distances(at, points)
     off = np.abs(distance - law.delta)
@@ -84,7 +89,7 @@ def least_force(
         force = force + besides
     if sphere:
         force = tangential(force, at)
-    hung = np.nonzero(kink.any(-1))  # the few charges at a kink: h of them below
+    hung = np.nonzero(kink.any(-1))  # the h charges at a kink, a few of all
     if hung[0].size:
         inward = points[(*(i[:, None] for i in hung[:-1]), nearest[hung])] - at[hung][:, None]
         held = (
@@ -97,14 +102,17 @@ def least_force(
 
 
 def _parts(held: np.ndarray, sure: np.ndarray, kink: np.ndarray) -> np.ndarray:
-    """sum_k part_k held_k of least |sure + that|, parts in [0, 1]: (h, K, D), (h, D) and the valid (h, K) -> (h, D)."""
+    """The sum_k part_k held_k, with parts in [0, 1], that minimises |sure + sum|: (h, D).
+
+    `held`: (h, K, D). `sure`: (h, D). `kink`: (h, K), which of `held` are valid.
+    """
     gram, along = held @ np.swapaxes(held, -1, -2), (held @ sure[..., None])[..., 0]
-    own = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), 1e-300)
+    squares = np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), 1e-300)
     part = np.where(kink, 0.5, 0.0)
     slope = along + (gram @ part[..., None])[..., 0]
-    for _ in range(SWEEPS):  # one part after the other at its best
+    for _ in range(SWEEPS):  # coordinate descent over the parts
         for k in range(held.shape[1]):
-            better = np.where(kink[:, k], np.clip(part[:, k] - slope[:, k] / own[:, k], 0.0, 1.0), 0.0)
+            better = np.where(kink[:, k], np.clip(part[:, k] - slope[:, k] / squares[:, k], 0.0, 1.0), 0.0)
             slope += gram[:, :, k] * (better - part[:, k])[:, None]
             part[:, k] = better
     return (part[..., None] * held).sum(-2)
@@ -113,9 +121,9 @@ def _parts(held: np.ndarray, sure: np.ndarray, kink: np.ndarray) -> np.ndarray:
 def unrest(
     at: np.ndarray, points: np.ndarray, law: Law, slack: float, sphere: bool = False, mutual: bool = False
 ) -> np.ndarray:
-    """How far charges (m, D) among embeddings (n, D) are from equilibrium: 0 at rest, 1 in a far field. Returns (m,).
+    """Distance of charges (m, D) among embeddings (n, D) from equilibrium: 0 at rest, 1 in a far field. Returns (m,).
 
-    It is `residual` over the sum of the pulls that then act on the charge.
+    It is the force of `residual` divided by the sum of the acting pulls.
     """
     left, acting = residual(at, points, law, slack, sphere, mutual)
     return left / np.maximum(acting, 1e-300)
@@ -124,11 +132,11 @@ def unrest(
 def residual(
     at: np.ndarray, points: np.ndarray, law: Law, slack: float, sphere: bool = False, mutual: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The least force that all kinks within `slack` of their distance delta can leave on charges (m, D) among
-    embeddings (n, D), and the sum of the pulls that then act: (m,) each.
+    """Smallest remaining force on charges (m, D) among embeddings (n, D), and the sum of the acting pulls: (m,) each.
 
-    With `mutual` the charges attract each other too, and a kink between two holds both with one force. Equilibria
-    include saddles; a descent from a start without symmetry does not end in one.
+    The kinks within `slack` of their distance delta hold the charges as far as they can. With `mutual` the charges also
+    attract each other, and a kink between two holds both with one force. Equilibria include saddles; a descent from a
+    start without symmetry does not end in one.
     """
     at, points = check_sets("unrest: at", at, points)
     sources = np.concatenate([points, at]) if mutual else points
@@ -143,7 +151,7 @@ def residual(
     scale = np.maximum(acting, 1e-9 * law.pull(law.delta))
     charge, source = np.nonzero(kink)
     partner = source - len(points)  # the other charge's number where >= 0
-    keep = (partner < 0) | (partner > charge)  # one column for a pair of charges, not two
+    keep = (partner < 0) | (partner > charge)  # a pair of charges has one column
     charge, source, partner = charge[keep], source[keep], partner[keep]
     columns = np.zeros((len(charge), *at.shape))
     columns[np.arange(len(charge)), charge] = outward[charge, source]
@@ -159,8 +167,8 @@ def residual(
 
 
 def _least_parts(columns: np.ndarray, force: np.ndarray, most: float) -> np.ndarray:
-    """The pulls (K,) in [0, most] that make |force + sum_k pull_k columns_k| least: (K, m, D) and (m, D)."""
-    moved = np.abs(columns).sum((0, 2)) > 0  # charges that no column moves decide nothing
+    """The pulls (K,) in [0, most] that minimise |force + sum_k pull_k columns_k|, for (K, m, D) and (m, D)."""
+    moved = np.abs(columns).sum((0, 2)) > 0  # charges without a column do not change the minimum
     flat = columns[:, moved].reshape(len(columns), -1).T
-    basis, small = np.linalg.qr(flat)  # as many rows as columns are enough
+    basis, small = np.linalg.qr(flat)  # a square problem has the same minimum
     return lsq_linear(most * small, -basis.T @ force[moved].ravel(), (0, 1), method="bvls").x * most

@@ -1,4 +1,4 @@
-"""Random cases in which the two statements are tried, and the shares of them in which each held: one row per check."""
+"""Try the two statements on random cases; one row per check, with the shares of cases in which the statement holds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,10 +19,10 @@ from pfml.theory.proposition import (
 from pfml.theory.rest import unit
 
 LINES = 16  # random radial lines through each embedding
-SMALL = 225  # embeddings times proxies up to which a case of Corollary 1 costs little and is drawn more often
-NO_PROXIES = {"proxies": 0, "start": 0.0}  # Proposition 1 knows none
+SMALL = 225  # embeddings times proxies; a case of Corollary 1 up to this size is cheap and gets more draws
+NO_PROXIES = {"proxies": 0, "start": 0.0}  # for Proposition 1
 
-# What a row can hold, in the order of theory.csv.
+# Column -> meaning, in the order of theory.csv.
 COLUMNS = {
     "statement": "what was tried",
     "field": "whose field (Corollary 1 compares both)",
@@ -64,7 +64,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """How one class's embeddings and proxies are drawn, and the field. The unit of length is that of an embedding."""
+    """Distribution of one class's embeddings and proxies, and its field. An embedding has a length of about 1."""
 
     embeddings: int  # n
     proxies: int  # M
@@ -78,10 +78,10 @@ class Case:
     def draw(self, sets: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (sets, n, D) and proxies at the start (sets, M, D)."""
         scale = self.dimension**-0.5
-        centres = scale * rng.normal(size=(sets, self.groups, self.dimension))
+        centers = scale * rng.normal(size=(sets, self.groups, self.dimension))
         noise = self.spread * scale * rng.normal(size=(sets, self.embeddings, self.dimension))
         proxies = self.start * scale * rng.normal(size=(sets, self.proxies, self.dimension))
-        return centres[:, np.arange(self.embeddings) % self.groups] + noise, proxies
+        return centers[:, np.arange(self.embeddings) % self.groups] + noise, proxies
 
 
 def survey(
@@ -94,12 +94,12 @@ def survey(
     trials_small: int,
     seed: int,
 ) -> Iterator[dict]:
-    """All rows; what a change cannot alter is not repeated.
+    """All rows of the survey. Checks that a change leaves equal are not repeated.
 
-    Proposition 1 on `sets` draws of `base` and of each change to it, Corollary 1 on `trials` draws (`trials_small`
-    where embeddings and proxies are few, see SMALL; half as many in the setting `mutual`), and Proposition 1 of `base`
-    at each of `alphas` and `radii` (delta in units of a set's nearest-neighbour distance). Every case starts from the
-    same seed, so that one more changes no other.
+    Proposition 1 is tried on `sets` draws of `base` and of each change to it, and of `base` at each of `alphas` and
+    `radii` (delta in units of a set's nearest-neighbour distance). Corollary 1 is tried on `trials` draws
+    (`trials_small` if embeddings and proxies are few, see SMALL; half as many in the setting `mutual`). Every case
+    starts from the same seed, so that an additional case changes no other.
     """
     cases = [(change, replace(base, **change)) for change in ({}, *changes)]
     seen = set()
@@ -122,14 +122,9 @@ def survey(
 
 
 def proposition_rows(change: dict, case: Case, sets: int, seed: int) -> Iterator[dict]:
-    """A row for PFML and one for CPML.
+    """A row for PFML and one for CPML; COLUMNS explains their columns.
 
-    Shares of all embeddings: `guaranteed`, `minimum`, `alone` as in pfml.theory.proposition; `lines`, of random radial
-    lines (of which the proof says nothing) that have a minimum because the potential rises outward at both ends of the
-    ball. Shares of the sets: `every` embedding has a minimum, `at_most_one` has, the balls are `disjoint`; and
-    `at_most_one_disjoint` of the sets that are, `at_most_one_meeting` of the others. `nearest` is the median
-    nearest-neighbour distance, in units of which `guaranteed_radius` and `radial_radius` are the largest delta that
-    does in all sets.
+    A random radial line counts for `lines` if the potential rises outward at both ends of the ball.
     """
     rng = np.random.default_rng(seed)
     drawn, _ = case.draw(sets, rng)
@@ -149,7 +144,7 @@ def proposition_rows(change: dict, case: Case, sets: int, seed: int) -> Iterator
 
 
 def relative_row(case: Case, sets: int, seed: int) -> dict:
-    """PFML with `case.delta` in units of each set's nearest-neighbour distance; shares as in `proposition_rows`."""
+    """A row for PFML with `case.delta` in units of each set's nearest-neighbour distance, as in `proposition_rows`."""
     rng = np.random.default_rng(seed)
     drawn, _ = case.draw(sets, rng)
     drawn = drawn / nearest_distance(drawn)[:, None, None]
@@ -160,22 +155,22 @@ def relative_row(case: Case, sets: int, seed: int) -> dict:
 
 
 def corollary_row(setting: str, change: dict, case: Case, trials: int, seed: int) -> dict:
-    """Means over `trials` draws of what `compare` measures, standard errors `w2_*_error` of the mean W2, and Wilson's
+    """Means of the measures of `compare` over `trials` draws, standard errors `w2_*_error` of the mean W2, and Wilson's
     95 % intervals `*_from`, `*_to` of the shares `lower` and `higher`."""
     points, starts = case.draw(trials, np.random.default_rng(seed))
     if setting != "fixed":
         points, starts = unit(points), unit(starts)
-    found = compare(starts, points, DecayingLaw(case.alpha, case.delta), setting)
-    row = _row("corollary 1", "both", setting, change, case, trials) | {k: v.mean() for k, v in found.items()}
+    measures = compare(starts, points, DecayingLaw(case.alpha, case.delta), setting)
+    row = _row("corollary 1", "both", setting, change, case, trials) | {k: v.mean() for k, v in measures.items()}
     for key in ("w2_pfml", "w2_cpml"):
-        row[f"{key}_error"] = found[key].std(ddof=1) / trials**0.5 if trials > 1 else np.inf
+        row[f"{key}_error"] = measures[key].std(ddof=1) / trials**0.5 if trials > 1 else np.inf
     for key in ("lower", "higher"):
-        row[f"{key}_from"], row[f"{key}_to"] = wilson(int(found[key].sum()), trials)
+        row[f"{key}_from"], row[f"{key}_to"] = wilson(int(measures[key].sum()), trials)
     return row
 
 
 def wilson(count: int, draws: int) -> tuple[float, float]:
-    """Wilson's 95 % interval for the share of which `count` of `draws` is a sample."""
+    """Wilson's 95 % interval for a share, from `count` hits among `draws`."""
     share, z2 = count / draws, 1.96**2
     middle = share + z2 / (2 * draws)
     half = (z2 * (share * (1 - share) / draws + z2 / (4 * draws**2))) ** 0.5
@@ -186,7 +181,7 @@ def wilson(count: int, draws: int) -> tuple[float, float]:
 def _minima(drawn: np.ndarray, law, rng) -> dict:
     minimum, alone = has_minimum(drawn, law, rng)
     apart, few = disjoint(drawn, law), minimum.sum(-1) <= 1
-    found = {
+    shares = {
         "minimum": minimum.mean(),
         "alone": alone.mean(),
         "every": minimum.all(-1).mean(),
@@ -194,7 +189,7 @@ def _minima(drawn: np.ndarray, law, rng) -> dict:
         "disjoint": apart.mean(),
     }
     parts = (("at_most_one_disjoint", few[apart]), ("at_most_one_meeting", few[~apart]))
-    return found | {key: values.mean() for key, values in parts if len(values)}
+    return shares | {key: values.mean() for key, values in parts if len(values)}
 
 
 def _row(statement: str, field: str, setting: str, change: dict, case: Case, draws: int) -> dict:

@@ -1,4 +1,4 @@
-"""What a report was made with: versions, hardware, commits, digests, seeds."""
+"""The environment of a report: versions, hardware, commits, digests, seeds."""
 
 import hashlib
 import os
@@ -16,14 +16,14 @@ PACKAGES = (
 
 
 def environment(params: Params, results: Iterable[Mapping], root: Path = Path()) -> dict[str, str | list[str]]:
-    """Name -> text or list of texts, for people.
+    """Facts about the environment for people: name -> text or list of texts.
 
     Args:
-        results: that are shown, each with dataset, dataset_digest and git_commit; "-dirty" behind a commit says that
-            the code that trained differed from it.
+        results: the results of the report, each with dataset, dataset_digest and git_commit. A commit that ends with
+            "-dirty" means that the code of the training differed from it.
     """
     results = list(results)
-    found = {
+    facts = {
         "Rendered with": [f"Python {platform.python_version()}", *map(_package, PACKAGES)],
         "Rendered on": [platform.platform(), *processors()],
         "Code that trained the results (Git commits)": _distinct(results, "git_commit"),
@@ -32,9 +32,9 @@ def environment(params: Params, results: Iterable[Mapping], root: Path = Path())
         "Seeds of the study": ", ".join(map(str, params.grid.seed)),
     }
     for name in sorted({result["dataset"] for result in results}):
-        here = [result for result in results if result["dataset"] == name]
-        found[f"Dataset {name} (start of its SHA-256)"] = _distinct(here, "dataset_digest")
-    return found
+        of_dataset = [result for result in results if result["dataset"] == name]
+        facts[f"Dataset {name} (start of its SHA-256)"] = _distinct(of_dataset, "dataset_digest")
+    return facts
 
 
 def _distinct(results: Iterable[Mapping], key: str) -> list[str]:
@@ -53,7 +53,7 @@ def _digest(path: Path) -> str:
 
 
 def processors() -> list[str]:
-    """What Linux calls the processor (elsewhere what Python knows of it), and the GPUs that torch sees."""
+    """Name of the processor as Linux gives it (elsewhere as Python does), with its cores, and of the GPUs."""
     import torch
 
     names = []

@@ -1,7 +1,7 @@
-"""MLflow: the only file that imports it. The pipeline never reads its results back from here.
+"""Log runs and searches to MLflow. The pipeline never reads its results back from MLflow.
 
-MLflow takes seconds to import and its store can be broken by two processes that create it at once, hence the late
-imports and the file lock (measured on 3.17.2).
+No other file imports mlflow. Imports are late, since MLflow takes seconds to import. A file lock guards the creation of
+the store, which two processes at once can break (measured on 3.17.2).
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from pfml.settings.run import Run, project_root
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, with "-dirty" behind it if src/ or stages/ differ from it; "" outside Git."""
+    """The commit of the checkout, with suffix "-dirty" if src/ or stages/ differ from it; "" outside Git."""
 
     def git(*arguments: str) -> str | None:
-        found = subprocess.run(["git", *arguments], capture_output=True, text=True)
-        return found.stdout.strip() if found.returncode == 0 else None
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    # Only the code: the pipeline itself writes into reports/ while it runs.
+    # Only the code counts, since the pipeline itself writes into reports/ while it runs.
     return "" if commit is None else commit + ("-dirty" if git("status", "--porcelain", "--", "src", "stages") else "")
 
 
 def open_store(experiment: str):
-    """A client on the tracking store and the experiment's id; creates both once, whoever comes first.
+    """A client of the tracking store, and the experiment's id. The first process creates both, under a lock.
 
-    MLFLOW_TRACKING_URI names the store; without it, mlflow.db in the project's root.
+    The store is MLFLOW_TRACKING_URI of the environment, else mlflow.db in the project's root.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -50,24 +50,24 @@ def open_store(experiment: str):
     (root / ".locks").mkdir(exist_ok=True)
     with FileLock(root / ".locks/mlflow.init"):
         client = MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is not None:
-            return client, found.experiment_id
-        # An absolute place: a relative one would follow the folder of whoever creates the experiment.
+        existing = client.get_experiment_by_name(experiment)
+        if existing is not None:
+            return client, existing.experiment_id
+        # An absolute place, since a relative one would depend on the folder of the process that creates the experiment.
         local = uri.startswith(("sqlite:", "file:"))
         place = (root / "mlruns" / experiment).as_uri() if local else None
         return client, client.create_experiment(experiment, artifact_location=place)
 
 
 class Tracker:
-    """One MLflow run of one run."""
+    """Writes the history and the measures of one run to its MLflow run."""
 
     def __init__(self, client, run_id: str):
         self.client, self.run_id = client, run_id
         self._logged = max((m.step for m in client.get_metric_history(run_id, "loss")), default=0)
 
     def log_history(self, history: list[dict]) -> None:
-        """Log the epochs that the run does not have yet, in one batch; safe to call again after a resume."""
+        """Log the epochs that the MLflow run lacks, in one batch. Safe to call again after a resume."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -78,7 +78,7 @@ class Tracker:
             for name, value in row.items()
             if name != "epoch" and value is not None and value == value
         ]
-        with store_may_fail(self.run_id):
+        with tolerate_mlflow_errors(self.run_id):
             for start in range(0, len(points), 1000):
                 self.client.log_batch(self.run_id, metrics=points[start : start + 1000])
         self._logged = max(self._logged, max((row["epoch"] for row in history), default=0))
@@ -93,12 +93,12 @@ class Tracker:
 
 
 def metric_name(name: str) -> str:
-    """MLflow refuses "@" in names: recall@1 -> recall_at_1."""
+    """recall@1 -> recall_at_1, since MLflow refuses "@" in names."""
     return name.replace("@", "_at_")
 
 
 def paper_table(run: Run) -> str:
-    """The table or figure of the paper that a run belongs to."""
+    """The table or figure of the paper that a run reproduces."""
     if run.axis:
         return {"proxies_per_class": "Figure 3a", "delta": "Figure 3b", "alpha": "Figure 3c"}.get(run.axis, "Figure 3d")
     if run.fold is not None:
@@ -107,7 +107,7 @@ def paper_table(run: Run) -> str:
 
 
 def tags_of(run: Run, dataset_digest: str) -> dict[str, str]:
-    """What a run can be found and grouped by: code, stage, experiment, data, configuration, place in the paper."""
+    """Tags to find and group MLflow runs by: code, stage, experiment, data, configuration, place in the paper."""
     commit, stage = git_commit(), os.environ.get("DVC_STAGE", "")
     return {
         "mlflow.source.git.commit": commit.removesuffix("-dirty"), "mlflow.source.name": stage or "stages/train.py",
@@ -128,7 +128,7 @@ def flatten(settings: dict, prefix: str = "") -> dict[str, str]:
 
 
 def create_run(client, experiment_id: str, run: Run, tags: dict[str, str]) -> str:
-    """A new run named after the run, with its flattened settings, its tags and its config as an artifact."""
+    """Make an MLflow run named after the run, with flattened settings, tags, and the config as an artifact."""
     from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
     owner = {"host": socket.gethostname(), "pid": str(os.getpid())}
@@ -145,8 +145,7 @@ def create_run(client, experiment_id: str, run: Run, tags: dict[str, str]) -> st
 
 
 class Untracked:
-    """Stands in for a Tracker where tracking is off or the store cannot be reached: the run goes on, `register` makes
-    up for it later."""
+    """Replaces a Tracker if tracking is off or the store cannot be reached. The stage `register` logs the run later."""
 
     run_id = ""
 
@@ -156,14 +155,16 @@ class Untracked:
 
 @contextmanager
 def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
-    """The MLflow run of a training: a new one, or the one whose id the file `memory` remembers from an interruption.
+    """A context with the tracker of a training. It ends the MLflow run as FINISHED, as KILLED on Ctrl-C or a
+    termination signal, or as FAILED on an error. A store that cannot be reached causes a warning; the training goes on.
 
-    The run ends as FINISHED, as KILLED on Ctrl-C or a termination signal, as FAILED on an error. `settings` is the
-    tracking section of params.yaml. A store that cannot be reached costs a warning, never the training.
+    Args:
+        settings: section `tracking` of params.yaml.
+        memory: file with the id of the MLflow run, from which an interrupted training continues it.
     """
     tracker = Untracked()
     if settings["enabled"]:
-        with store_may_fail(run.name):
+        with tolerate_mlflow_errors(run.name):
             tracker = _open_run(run, settings["experiment"], dataset_digest, memory)
     status = "FAILED"
     try:
@@ -174,13 +175,13 @@ def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
         raise
     finally:
         if isinstance(tracker, Tracker):
-            with store_may_fail(run.name):
+            with tolerate_mlflow_errors(run.name):
                 tracker.client.set_terminated(tracker.run_id, status)
 
 
 @contextmanager
-def store_may_fail(what: str):
-    """MLflow watches; what it cannot take must not end what it watches."""
+def tolerate_mlflow_errors(what: str):
+    """Turn every exception into a printed line, so that a failure of MLflow does not stop a training."""
     try:
         yield
     except Exception as error:
@@ -192,18 +193,23 @@ def store_may_fail(what: str):
 
 
 def log_search(search, study: Mapping, trials, won, path: Path) -> None:
-    """One run for a method's search in the experiment "<experiment>-<study>-tuning": budget and space as parameters,
-    every trial a step of its metrics, the best trial's settings as parameters, the file of all trials as an artifact.
-    A search that the store has already is not logged again; a store that cannot be reached costs a warning.
+    """Log a method's search as one MLflow run in the experiment "<experiment>-<study>-tuning".
+
+    Budget, space and the best trial's settings are its parameters, every trial is a step of its metrics, and the file
+    of all trials is its artifact. A search that the store already has is not logged again. A store that cannot be
+    reached causes a warning.
 
     Args:
-        search: pfml.tuning.Search. study: data/plan/study.json. trials: of pfml.tuning, in their order. won: the best
-            of them. path: their file.
+        search: pfml.tuning.Search.
+        study: data/plan/study.json.
+        trials: of pfml.tuning, in their order.
+        won: the best of them.
+        path: the file of trials.
     """
     tracking, method = study["tracking"], search.method
     if not tracking["enabled"]:
         return
-    with store_may_fail(f"search of {method}"):
+    with tolerate_mlflow_errors(f"search of {method}"):
         from mlflow.entities import Metric, Param, RunTag
 
         client, experiment_id = open_store(f"{tracking['experiment']}-{study['study']}-tuning")
@@ -248,7 +254,7 @@ def _open_run(run: Run, experiment: str, dataset_digest: str, memory: Path) -> T
 
 
 def _continues(client, run_id: str) -> bool:
-    """Reopen a run of an earlier process; False if this store does not have it."""
+    """Reopen an MLflow run of an earlier process; False if this store does not have it."""
     from mlflow.exceptions import MlflowException
 
     try:

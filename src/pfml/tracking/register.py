@@ -1,6 +1,6 @@
-"""Keeps the MLflow store in step with the results on disk: back-fills, completes and closes runs.
+"""Keep the MLflow store in step with the results on disk: add missing runs, complete them, close dead ones.
 
-A run that DVC restores from its cache never reaches MLflow by itself, and a killed process leaves its run RUNNING.
+A run that DVC restores from its cache does not log to MLflow, and a killed process leaves its MLflow run RUNNING.
 """
 
 import socket
@@ -10,20 +10,22 @@ from pfml.tracking.mlflow import Tracker, create_run, metric_name, open_store, t
 
 
 def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study: str) -> dict[str, int]:
-    """Bring the store up to date with finished results: every run has a finished run with history, final measures
-    and a plot of its history. A result that came from DVC's cache or another machine gets a run of its own.
+    """Bring the store up to date with the results of a study.
+
+    Afterwards every result has a finished MLflow run with history, final measures and a plot of its history. A result
+    from DVC's cache or another machine gets a new MLflow run.
 
     Args:
         results: (run, its result with final measures, its history rows) of the study.
 
     Returns:
-        counts: "complete" (nothing to do), "finished" (final measures added), "restored" (run made), "closed" (runs of
-        this host whose process is gone and that were still RUNNING).
+        number of MLflow runs that were "complete" (nothing to do), "finished" (final measures added), "restored" (made)
+        or "closed" (still RUNNING, while their process on this host no longer exists).
     """
     client, experiment_id = open_store(f"{experiment}-{study}")
     all_logged = all_runs(client, experiment_id)
     counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, all_logged)}
-    # A result names the run that trained it. One of another store, or of none, is known by what stands in for it here.
+    # A result names its MLflow run. If this store lacks that run, a run made here with the tag `restored_from` has it.
     known = {
         (logged.data.tags.get("config_digest"), logged.data.tags.get("restored_from", logged.info.run_id)): logged
         for logged in all_logged
@@ -60,7 +62,7 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
 
 
 def close_interrupted(experiment: str, study: str) -> int:
-    """Close the runs that killed processes of this host left RUNNING; returns how many."""
+    """Close the MLflow runs that killed processes of this host left RUNNING; returns their number."""
     client, experiment_id = open_store(f"{experiment}-{study}")
     return close_dead_runs(client, all_runs(client, experiment_id))
 
@@ -77,7 +79,7 @@ def all_runs(client, experiment_id: str) -> list:
 
 
 def close_dead_runs(client, all_logged: list) -> int:
-    """Mark runs as KILLED that are RUNNING in the store while their process on this host no longer exists."""
+    """Mark MLflow runs as KILLED that are RUNNING in the store while their process on this host no longer exists."""
     import psutil
 
     dead = [

@@ -1,4 +1,4 @@
-"""`pfml ui`: the MLflow pages on the project's store, with one worker and no background jobs (half the start-up time
+"""`pfml ui` shows the project's store in MLflow's pages, with one worker and no background jobs (half the start-up time
 and a quarter of the memory of a plain `mlflow ui`)."""
 
 import os
@@ -8,9 +8,10 @@ from pfml.settings.run import project_root
 
 
 def serve() -> None:
-    """Becomes MLflow's server; returns only by SystemExit, where MLFLOW_TRACKING_URI has pages of its own.
+    """Replace this process by MLflow's server. The port is PORT of the environment, else 5000.
 
-    The port is that of PORT in the environment, else 5000.
+    Raises:
+        SystemExit: MLFLOW_TRACKING_URI is a server, which has pages of its own.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
     if uri.startswith(("http:", "https:")):

@@ -1,4 +1,4 @@
-"""Training one run: batch -> embed -> energy -> step, measure and checkpoint after each epoch."""
+"""Train one run: batch -> embed -> energy -> step; measure and checkpoint after each epoch."""
 
 import time
 from collections.abc import Callable
@@ -17,17 +17,23 @@ from pfml.training.batches.samplers import epoch_batches
 from pfml.training.networks.model import build_model, freeze_batchnorm
 from pfml.training.optimizer import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
 from pfml.training.processes import Ranks
-from pfml.training.reproducible import random_state, restore_random, settle_gpu
+from pfml.training.reproducible import random_state, restore_random, set_determinism
 
 EVALUATION_PIXELS = 100 * 224 * 224  # of one batch; more would need gigabytes for the activations of a large network
-SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.select: which epoch's network is kept
+SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.select -> score of the selected epoch
 
 
 @dataclass
 class Trained:
-    """What a finished run leaves: the network, the loss (with its proxies), one history row per epoch, the epoch (from
-    1) whose network and loss these are, and that epoch's batches as the loss met them, while the network moved:
-    embeddings (n, D) in training mode, of augmented images, in the order of the batches, and labels (n,).
+    """A finished run.
+
+    Attributes:
+        model, loss: of the selected epoch; the loss contains the proxies.
+        history: a row per epoch.
+        epoch: the selected epoch, from 1.
+        passed: (n, D) embeddings of the selected epoch as the loss saw them: in training mode, of augmented images, in
+            the order of the batches, while the network changed.
+        passed_labels: (n,).
     """
 
     model: torch.nn.Module
@@ -39,7 +45,7 @@ class Trained:
 
 
 class Interrupted(RuntimeError):
-    """The run was asked to stop between two steps; what its last checkpoint holds is not lost."""
+    """The run was stopped between two steps. Its last checkpoint remains."""
 
 
 def train(
@@ -52,23 +58,25 @@ def train(
     ranks: Ranks | None = None,
     label_fit_every: int = 0,
 ) -> Trained:
-    """Train a run from its start or from a saved state; the same run gives the same bits on one kind of machine (on
-    a GPU with train.deterministic, and without train.compile, whose kernels are chosen by their speed).
+    """Train a run from its start or from a saved state.
+
+    The same run gives the same bits on one kind of machine; on a GPU only with train.deterministic and without
+    train.compile, which chooses kernels by their speed.
 
     Args:
         run: settings (run.train, run.model, run.loss).
         data: labels may be noisy in data.train only.
-        state: what `save` was last given, to go on from there.
-        save: called after every epoch, and in it as train.checkpoint_steps says, with all that a resumed run needs.
+        state: the last state that `save` got, from which training continues.
+        save: called with all that a resumed run needs, after every epoch, and every train.checkpoint_steps steps.
         report: called after every epoch with the history so far.
-        stop: asked before every step; True raises Interrupted.
-        ranks: of a run over several processes.
-        label_fit_every: epochs between two looks at how many wrong training labels are fitted and resisted (columns of
-            the history); 0: none. The looks leave the training as it is, to the bit.
+        stop: called before every step; True raises Interrupted.
+        ranks: the processes of a distributed run.
+        label_fit_every: number of epochs between two measurements of fitted and resisted wrong labels (columns of the
+            history); 0: none. The measurements do not change the training by a bit.
 
     Raises:
         ValueError: batches that the loss cannot learn from (pfml.losses.common.sampling).
-        FloatingPointError: the loss or the embeddings are not finite; tells where and what usually helps.
+        FloatingPointError: the loss or the embeddings are not finite; says where, and usual causes.
         Interrupted: see `stop`.
     """
     recipe = run.train
@@ -78,27 +86,27 @@ def train(
     name = run.loss_name
     check_sampler(name, LOSSES[name], recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
-    if device.type == "cuda":  # on the CPU a fixed number of threads is enough, and this call imports for seconds
-        settle_gpu(recipe["deterministic"])
+    if device.type == "cuda":  # the CPU needs only a fixed number of threads, and this call takes seconds of imports
+        set_determinism(recipe["deterministic"])
     torch.manual_seed(run.seed)
     model = build_model(**run.model).to(device, memory_format=torch.channels_last)
     loss = build_loss(name, data.num_classes, run.dim, **run.loss).to(device)
     if hasattr(loss, "gather"):
-        loss.gather = "off"  # the embeddings of all ranks are joined below, for every loss
+        loss.gather = "off"  # this loop joins the embeddings of all ranks, for every loss
     if run.loss.get("proxy_init") == "data" and state is None:
         generator = torch.Generator().manual_seed(run.seed)
         embeddings = embed(model, data.train.pictures, ranks)
         loss.initialize_proxies(embeddings.to(device), data.train.labels.to(device), generator)
     freeze_batchnorm(model, recipe["freeze_bn"])
     optimizer = build_optimizer(model, loss, recipe)
-    # From 1 up, quickly: the usual start at 65,536 is made for means, and a raw sum would lose its first steps to it.
+    # The scale starts at 1 and grows fast. The default of 65,536 suits means; a sum would overflow in its first steps.
     scaler = torch.amp.GradScaler(
         device.type, init_scale=1.0, growth_interval=100, enabled=recipe["precision"] == "float16"
     )
     average = Average(model, recipe["ema"]) if recipe["ema"] else None
     history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
-    unfinished = 0, 0.0, 0.0  # steps of the first epoch that are done, the sum of their losses, their seconds
-    passed = []  # (embeddings, labels) of the batches of the epoch
+    unfinished = 0, 0.0, 0.0  # of a resumed epoch: finished steps, the sum of their losses, their seconds
+    passed = []  # (embeddings, labels) of each batch of the epoch
     if state is not None:
         for name, holder in (("model", model), ("loss", loss), ("optimizer", optimizer), ("scaler", scaler)):
             holder.load_state_dict(state[name])
@@ -127,7 +135,7 @@ def train(
         started = time.perf_counter() - seconds
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
-        ranks.equalize(loss.parameters())
+        ranks.broadcast(loss.parameters())
         batches = epoch_batches(
             data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], run.seed, epoch,
             start=first,
@@ -144,7 +152,7 @@ def train(
             with autocast(device, recipe["precision"]):
                 embeddings = network(images.contiguous(memory_format=torch.channels_last))
             embeddings = ranks.joined(embeddings.float(), len(batch))
-            if not embeddings.isfinite().all():  # which a loss would refuse as bad input
+            if not embeddings.isfinite().all():  # the loss would call them bad input
                 raise FloatingPointError(_diverged(run, epoch, step, "the embeddings became NaN or infinite", history))
             passed.append((embeddings.detach().cpu(), data.train.labels[batch]))
             energy = loss(embeddings, data.train.labels[batch].to(device, non_blocking=True))
@@ -160,7 +168,7 @@ def train(
             scaler.update()
             if average:
                 average.update(model)
-            total += energy.detach().double()  # a number only at the end: the device goes on while the host prepares
+            total += energy.detach().double()  # stays on the device, which then need not wait for the host
             if recipe["checkpoint_steps"] and (step + 1) % recipe["checkpoint_steps"] == 0 and step + 1 < steps:
                 save(snapshot(step + 1, total, time.perf_counter() - started))
         row = {"epoch": epoch + 1, "loss": float(total) / steps, "lr": recipe["lr"] * factor}
@@ -187,13 +195,13 @@ def train(
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The network's precision; losses always run in float32."""
+    """A context in which the network runs in `precision`. Losses always run in float32."""
     kind = torch.float16 if precision == "float16" else torch.bfloat16
     return torch.autocast(device.type, kind, enabled=precision != "float32")
 
 
 def patience_is_out(history: list[dict], patience: int) -> bool:
-    """Whether the last `patience` measurements on the validation classes have brought no better MAP@R; 0 waits on."""
+    """Whether the last `patience` measurements on the validation classes gave no better MAP@R; never if 0."""
     scores = [row["val_map@r"] for row in history if "val_map@r" in row]
     return bool(patience) and len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
 
@@ -201,7 +209,7 @@ def patience_is_out(history: list[dict], patience: int) -> bool:
 def better(
     best: dict | None, row: dict, score: str | None, model: torch.nn.Module, loss: torch.nn.Module, passed: list
 ) -> dict | None:
-    """What to keep: this epoch's network, loss and passed batches if better than the best's; of equals the earlier."""
+    """The best epoch so far (network, loss, passed batches): this one if its score is higher, else `best`."""
     if score is None or (best and best["score"] >= row[score]):
         return best
     copies = {
@@ -217,23 +225,23 @@ def embed(
 ) -> torch.Tensor:
     """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation.
 
-    With ranks each embeds a share and all get the whole.
+    With several ranks, each embeds a share, and all return the embeddings of all pictures.
     """
     device = next(model.parameters()).device
     ranks = ranks or Ranks(device)
-    ranks.equalize(model.buffers())  # each rank's last step left it running statistics of its own
+    ranks.broadcast(model.buffers())  # the running statistics of the ranks differ after their last step
     model.eval()
     batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
-    own = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures
+    part = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures
     parts = [
         model(images.contiguous(memory_format=torch.channels_last)).float().cpu()
-        for images in own.evaluation(batch, device)
+        for images in part.evaluation(batch, device)
     ]
     return ranks.joined(torch.cat(parts).to(device), len(pictures)).cpu() if ranks.size > 1 else torch.cat(parts)
 
 
 def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
-    """recall@1 and map@r on the test half, or val_recall@1 and val_map@r where validation classes are held out.
+    """recall@1 and map@r on the test half, or val_recall@1 and val_map@r if validation classes are held out.
 
     Raises:
         FloatingPointError: embeddings are not finite.
@@ -242,18 +250,18 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
     device = next(model.parameters()).device
 
     def metrics(half: Half, prefix: str) -> dict[str, float]:
-        embeddings = embed(model, half.pictures, ranks).to(device)  # where a large half is sorted in seconds
+        embeddings = embed(model, half.pictures, ranks).to(device)  # a GPU ranks a large half in seconds
         _check_finite(embeddings)
-        found = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
-        return {prefix + name: found[name] for name in ("recall@1", "map@r")}
+        scores = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
+        return {prefix + name: scores[name] for name in ("recall@1", "map@r")}
 
-    # While settings are being chosen the test half stays unseen.
+    # With held-out validation classes, settings are chosen on them, and the test half stays unseen.
     return metrics(data.validation, "val_") if data.validation else metrics(data.test, "")
 
 
 def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
-    """fitted and resisted (pfml.retrieval.memorisation): shares of the training images with a wrong label, by all
-    training embeddings; nothing where no label is known to be wrong.
+    """Shares `fitted` and `resisted` of the training images with a wrong label (pfml.retrieval.memorisation); empty if
+    no label is known to be wrong.
 
     Raises:
         FloatingPointError: embeddings are not finite.
@@ -262,14 +270,14 @@ def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = No
         return {}
     embeddings = embed(model, data.train.pictures, ranks).to(next(model.parameters()).device)
     _check_finite(embeddings)
-    if ranks and not ranks.first:  # the first one writes the history
+    if ranks and not ranks.first:  # only the first one writes the history
         return {}
-    found = label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())
-    return dict(zip(("fitted", "resisted"), found))
+    shares = label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())
+    return dict(zip(("fitted", "resisted"), shares))
 
 
 def _check_finite(embeddings: torch.Tensor) -> None:
-    if not embeddings.isfinite().all():  # after a last step that no further loss has seen
+    if not embeddings.isfinite().all():  # no loss has seen the network after its last step
         raise FloatingPointError("the network's embeddings became NaN or infinite in the last step of an epoch")
 
 

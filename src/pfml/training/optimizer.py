@@ -1,4 +1,4 @@
-"""What happens to the parameters in a step: groups and rates, learning-rate schedule, frozen parts, clipping."""
+"""Parameter groups and their rates, learning-rate schedule, frozen parts, gradient clipping, weight averaging."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ KINDS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "rmsprop": torch.
 
 
 def build_optimizer(model: nn.Module, loss: nn.Module, recipe: dict) -> torch.optim.Optimizer:
-    """Every trainable parameter in one group: the network with rate lr and weight decay (without it, if decay_norms is
-    off, for biases and normalisation), what the loss learns (proxies) with rate proxy_lr and none.
+    """An optimizer in which every trainable parameter is in one group.
 
-    adam and rmsprop add the decay to the gradient (coupled), adamw takes it off the weights. momentum is of rmsprop.
+    The network has rate lr and weight decay; without decay_norms, its biases and normalisation layers have no decay.
+    Parameters of the loss (proxies) have rate proxy_lr and no decay. adam and rmsprop add the decay to the gradient
+    (coupled), adamw subtracts it from the weights. Only rmsprop has a momentum.
     """
     decayed, free = [], []
     for parameter in model.parameters():
@@ -24,8 +25,8 @@ def build_optimizer(model: nn.Module, loss: nn.Module, recipe: dict) -> torch.op
     for parameters, rate in ((free, recipe["lr"]), (proxies, recipe["proxy_lr"])):
         if parameters:
             groups.append({"params": parameters, "peak_lr": rate, "weight_decay": 0.0})
-    own = {"momentum": recipe["momentum"]} if recipe["optimizer"] == "rmsprop" else {}
-    return KINDS[recipe["optimizer"]](groups, lr=recipe["lr"], eps=recipe["adam_eps"], **own)
+    extra = {"momentum": recipe["momentum"]} if recipe["optimizer"] == "rmsprop" else {}
+    return KINDS[recipe["optimizer"]](groups, lr=recipe["lr"], eps=recipe["adam_eps"], **extra)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -36,9 +37,9 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def learning_rate(
     step: int, steps: int, warmup: float, schedule: str, drop_every: int = 1, drop_to: float = 0.5
 ) -> float:
-    """Factor in (0, 1] on the peak rates: linear over the first warmup * steps, then what the schedule says.
+    """Factor in (0, 1] on the peak rates: rises linearly over the first warmup * steps, then follows the schedule.
 
-    cosine: to zero. step: times drop_to after every drop_every steps, counted from the start. none: constant.
+    cosine: falls to zero. step: times drop_to after every drop_every steps, counted from the start. none: constant.
     """
     rising = warmup * steps
     if step < rising:
@@ -49,8 +50,8 @@ def learning_rate(
 
 
 def clip_gradients(model: nn.Module, loss: nn.Module, recipe: dict) -> None:
-    """Cut the norm to clip_norm and every element to clip_value, where these are not 0: of the network's gradient, and,
-    with clip_proxies, of that of the loss's parameters by itself.
+    """Clip the network's gradient by clip_norm and clip_value, unless they are 0. With clip_proxies, also clip the
+    gradient of the loss's parameters, by itself.
     """
     for module in (model, loss) if recipe["clip_proxies"] else (model,):
         parameters = [p for p in module.parameters() if p.grad is not None]
@@ -61,7 +62,7 @@ def clip_gradients(model: nn.Module, loss: nn.Module, recipe: dict) -> None:
 
 
 def drop_gradients(module: nn.Module) -> None:
-    """A part that does not train now: the optimiser passes over parameters without a gradient, moments included."""
+    """Freeze a part in this step: the optimiser skips parameters without a gradient, and their moments."""
     for parameter in module.parameters():
         parameter.grad = None
 
@@ -71,7 +72,7 @@ def batchnorms(module: nn.Module) -> Iterator[nn.Module]:
 
 
 class Average:
-    """Exponential moving average of a network's weights; its buffers are the network's own."""
+    """Exponential moving average of a network's parameters. Buffers are not averaged."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
@@ -84,7 +85,7 @@ class Average:
 
     @torch.no_grad()
     def exchange(self, model: nn.Module) -> None:
-        """The network's weights and the averaged ones change places; a second call changes them back."""
+        """Swap the network's weights and the averaged ones. A second call swaps them back."""
         for name, parameter in model.named_parameters():
             kept = parameter.detach().clone()
             parameter.copy_(self.weights[name])

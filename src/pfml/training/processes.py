@@ -1,7 +1,7 @@
-"""One run over several processes (torchrun): each embeds a part of every batch, all sum the whole loss.
+"""Train one run with several processes (torchrun). Each embeds a part of every batch, and all compute the whole loss.
 
-With the same batches, draws and labels the result is that of one process on the joined batch, but for the statistics
-of batch normalisation, which are those of a part unless train.sync_bn joins them (CUDA) or train.freeze_bn needs none.
+Batches, draws and labels are those of one process, and so is the result, but for batch normalisation: its statistics
+are those of a part, unless train.sync_bn joins them (CUDA) or train.freeze_bn freezes them.
 """
 
 import os
@@ -19,7 +19,7 @@ from pfml.losses.common.distributed import gather_rows
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `size`; every method does nothing special where it is alone."""
+    """This process among `size` processes. If it is the only one, the methods return their arguments unchanged."""
 
     device: torch.device
     rank: int = 0
@@ -30,7 +30,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, n: int) -> list[int]:
-        """How many of n rows each rank has, in rank order; the rows stay in their order."""
+        """Numbers of rows of each rank, if n rows are split among the ranks in order."""
         return [len(part) for part in torch.arange(n).tensor_split(self.size)]
 
     def wrapped(self, model: nn.Module, sync_bn: bool = False) -> nn.Module:
@@ -38,40 +38,41 @@ class Ranks:
         if self.size == 1:
             return model
         if sync_bn:
-            model = synchronised(model)
+            model = with_sync_batchnorm(model)
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
     def joined(self, rows: Tensor, n: int) -> Tensor:
-        """(n, D) of all ranks from this rank's share. The gradient of the own rows is multiplied by the number of
-        ranks, over which `wrapped` then averages the network's.
+        """Join the rows of all ranks: this rank's share -> (n, D). The gradient of this rank's rows is multiplied by
+        the number of ranks, since `wrapped` averages the network's gradient over the ranks.
         """
         return rows if self.size == 1 else gather_rows(rows, self.share(n), float(self.size))
 
     def any(self, flag: bool) -> bool:
-        """Whether one rank says so; all ranks hear the same."""
+        """Whether the flag is True on any rank; the same answer on all."""
         if self.size == 1:
             return flag
-        said = torch.tensor(float(flag))  # on the CPU: a GPU would first have to finish its step
-        dist.all_reduce(said, dist.ReduceOp.MAX)
-        return bool(said)
+        largest = torch.tensor(float(flag))  # on the CPU: a GPU would first have to finish its step
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return bool(largest)
 
     def from_first(self, value):
-        """The first rank's object, on all."""
+        """The first rank's object, on all ranks."""
         if self.size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def equalize(self, tensors: Iterable[Tensor]) -> None:
-        """The first rank's values on all: what every rank computes by itself may move apart."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Copy the first rank's values to all ranks, since values that each rank computes by itself can diverge."""
         for tensor in tensors if self.size > 1 else ():
             dist.broadcast(tensor.data, src=0)
 
 
-def synchronised(model: nn.Module) -> nn.Module:
-    """Its batch normalisation over all ranks; timm knows its own layers, with activation, which torch would cut off."""
+def with_sync_batchnorm(model: nn.Module) -> nn.Module:
+    """The network with batch normalisation over all ranks. By timm, since torch would drop the activation of timm's own
+    layers."""
     from timm.layers import convert_sync_batchnorm
 
     return convert_sync_batchnorm(model)
@@ -79,7 +80,7 @@ def synchronised(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """The ranks that torchrun has started, or this process alone; on CUDA where there is one.
+    """A context with the ranks that torchrun started, or with this process alone; on CUDA if there is a GPU.
 
     Raises:
         ValueError: there are GPUs, but not one for each process.

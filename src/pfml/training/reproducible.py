@@ -1,7 +1,7 @@
-"""Same bits each time: the global generators as something a checkpoint can hold, and a GPU's deterministic kernels.
+"""Reproducible training: save and restore the global random generators, and switch a GPU to deterministic kernels.
 
-Dropout and library miners draw from the global generators; batches, crops and label noise from generators of their own
-(pfml.training.batches.samplers, pictures, noise).
+Dropout and library miners draw from the global generators. Batches, crops and label noise have their own generators
+(pfml.training.batches.samplers, pfml.training.batches.pictures, pfml.labels.noise).
 """
 
 import os
@@ -12,7 +12,7 @@ import torch
 
 
 def random_state(device: torch.device) -> dict:
-    """Tensors and plain numbers, so that a file with them loads without running code."""
+    """State of the global generators as tensors and plain numbers: a file with it loads without running code."""
     kind, keys, *rest = np.random.get_state()
     version, words, gauss = random.getstate()
     return {
@@ -25,7 +25,7 @@ def random_state(device: torch.device) -> dict:
 
 def restore_random(state: dict, device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and state["cuda"] is not None:  # else the run was begun on a CPU
+    if device.type == "cuda" and state["cuda"] is not None:  # None: the run began on a CPU
         torch.cuda.set_rng_state(state["cuda"], device)
     kind, keys, place, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), int(place), int(has_gauss), gauss))
@@ -33,11 +33,11 @@ def restore_random(state: dict, device: torch.device) -> None:
     random.setstate((version, tuple(words), gauss))
 
 
-def settle_gpu(deterministic: bool) -> None:
-    """Kernels of a GPU that give the same bits each time, or, without that, the fastest ones.
+def set_determinism(deterministic: bool) -> None:
+    """Choose deterministic kernels on a GPU, or the fastest ones.
 
-    What has no deterministic kernel warns once. Attention is the plain product: of the fused ones none is deterministic
-    in the backward pass.
+    An operation without deterministic kernel warns once. Attention uses the plain product if deterministic, since no
+    fused kernel is deterministic in the backward pass.
     """
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # every empty tensor here is written before it is read

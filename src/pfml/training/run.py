@@ -1,5 +1,5 @@
-"""A run as a process: resumes from its checkpoint, logs to its tracker, writes its files, and never outlives the
-pipeline that started it.
+"""A training run as a process: it resumes from its checkpoint, logs to its tracker, writes its files, and stops when
+the pipeline that started it has died.
 """
 
 import hashlib
@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from pfml.losses import FIELDS
 from pfml.settings.run import Run, inputs_digest, project_root
 from pfml.tracking.mlflow import git_commit, tracked_run
 
@@ -20,15 +21,15 @@ NUMERIC_CODE = (
     "losses",
     "retrieval",
     "training",
-)  # a change there makes a checkpoint worthless
+)  # packages whose change makes a checkpoint invalid
 
 
 def execute(run: Run, tracking: Mapping) -> None:
     """Train a run and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
 
-    A killed run goes on from its last checkpoint, at the latest the end of an epoch, when it is started again with the
-    same configuration, data and code. Exit code 130 when interrupted. Started by torchrun, the processes share the work
-    and the first one writes; PFML_PROCESSES=4 in the environment starts torchrun.
+    A killed run continues from its last checkpoint, at most an epoch old, if it is started again with the same
+    configuration, data and code. An interrupted run exits with code 130. With PFML_PROCESSES=4 in the environment,
+    torchrun starts four processes that share the work, of which the first one writes.
 
     Args:
         tracking: section `tracking` of params.yaml.
@@ -62,7 +63,7 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
     if state and ranks.first:
         inside = f", step {state['unfinished'][0]} of the next" if state["unfinished"][0] else ""
         say(run, f"goes on after epoch {len(state['history'])}{inside}")
-    elif ranks.first:  # a run of other data or code, if there was one, is not this one
+    elif ranks.first:  # an MLflow run in this folder belongs to other data or code
         (folder / "mlflow_run").unlink(missing_ok=True)
     tracked = tracked_run(run, tracking, dataset_digest, folder / "mlflow_run") if ranks.first else nullcontext()
     with tracked as tracker:
@@ -82,7 +83,7 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
         except Interrupted as interruption:
             print(interruption, file=sys.stderr)
             sys.exit(130)
-        measured = data.validation if run.spares_test else data.test
+        measured = data.validation if run.never_sees_test else data.test
         embeddings = {
             "test": embed(trained.model, measured.pictures, ranks), "test_labels": measured.labels,
             "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
@@ -97,16 +98,20 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
             "selected_epoch": trained.epoch, "processes": ranks.size,
             "seconds": round(trained.history[-1]["seconds"], 1),
         }  # fmt: skip
-        write_outputs(run.paths().model, trained, embeddings, "val_" if run.spares_test else "", record)
+        write_outputs(run.paths().model, trained, embeddings, "val_" if run.never_sees_test else "", record)
     for name in ("state.pt", "mlflow_run"):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: dict) -> None:
-    """The files of a finished run. Embeddings (float32, not normalised) are those of evaluation mode: of the training
-    images, and of the images that the run is measured on, which are the validation classes where they are held out
-    (but the test half in a fold); and `passed`, of the kept epoch's batches in training. `prefix` is dropped from the
-    names of the history's columns.
+    """Write the files of a finished run.
+
+    Args:
+        embeddings: arrays of embeddings.npz; float32, not normalised. `train` and `test` come from evaluation mode;
+            `test` are the images that the run is measured on, the validation classes if it never sees the test half.
+            `passed` are the selected epoch's batches in training.
+        prefix: dropped from the names of the history's columns.
+        record: content of run.json.
     """
     import numpy as np
     import pandas as pd
@@ -126,33 +131,42 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
     (folder / "run.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
 
 
-def numeric_code() -> list[Path]:
-    """Every module of the packages in NUMERIC_CODE."""
+def numeric_code(loss_name: str) -> list[Path]:
+    """Every module of the packages in NUMERIC_CODE; of the losses what they share and the own folder or file of this
+    one, so that a further loss leaves checkpoints and searches of the others as they are.
+    """
     package = Path(__file__).parents[1]
-    return [path for name in NUMERIC_CODE for path in sorted((package / name).rglob("*.py"))]
+    losses = package / "losses"
+    own = losses / "field" if loss_name in FIELDS else losses / "baselines" / f"{loss_name}.py"
+    return [
+        path
+        for name in NUMERIC_CODE
+        for path in sorted((package / name).rglob("*.py"))
+        if losses not in path.parents or own in (path, path.parent) or path.parent == losses / "common"
+    ]
 
 
-def work_fingerprint(run: Run, code: Sequence[Path] | None = None) -> str:
-    """Digest of what a checkpoint continues: configuration, labels and images, the code that makes the numbers (all of
-    it, unless given), epochs between measurements of fitted labels.
+def work_fingerprint(run: Run) -> str:
+    """Digest of everything that a checkpoint depends on: configuration, labels and images, code (NUMERIC_CODE), epochs
+    between measurements of fitted labels.
     """
     parts = [run.digest.encode(), inputs_digest(run).encode(), str(run.label_fit_every).encode()]
-    parts += [path.read_bytes() for path in (numeric_code() if code is None else code)]
+    parts += [path.read_bytes() for path in numeric_code(run.loss_name)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def load_state(path: Path, fingerprint: str) -> dict | None:
-    """The checkpoint, or None when there is none or it belongs to other data or code. Never unpickles objects."""
+    """The checkpoint, or None if there is none or it belongs to other data or code. Never unpickles objects."""
     import torch
 
     if not path.exists():
         return None
-    state = torch.load(path, map_location="cpu", weights_only=True)  # for a machine with another GPU, or for all ranks
+    state = torch.load(path, map_location="cpu", weights_only=True)  # CPU: the next GPU may be another, or several
     return state if state.pop("work") == fingerprint else None
 
 
 def write_atomically(path: Path, write) -> None:
-    """`write` a neighbouring file and move it over `path`: a kill at any moment leaves the old or the new one."""
+    """`write` a file beside `path` and move it there, so that a kill leaves either the old or the new file."""
     partial = path.with_suffix(".partial")
     write(partial)
     os.replace(partial, path)
@@ -160,7 +174,7 @@ def write_atomically(path: Path, write) -> None:
 
 @contextmanager
 def single_writer(folder: Path, name: str, stop):
-    """One process at a time per configuration; a second one waits for the first to end."""
+    """A lock on a configuration: a second process waits until the first has ended."""
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,26 +195,26 @@ def single_writer(folder: Path, name: str, stop):
 
 
 def stopper():
-    """A function that tells whether to stop: after SIGTERM or Ctrl-C (whose handlers this call installs), or when the
-    pipeline above has died.
+    """A function that says whether to stop: after SIGTERM or Ctrl-C (this call installs the handlers), or when the
+    pipeline that started this process has died.
 
-    DVC killed alone leaves its stages running, torchrun its processes; such an orphan would train beside the next
-    `dvc repro`.
+    If DVC alone is killed its stages run on, as do the processes of torchrun. Such an orphan would train beside the
+    next `dvc repro`.
     """
-    asked = []
+    requests = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.append(True))
+        signal.signal(number, lambda *_: requests.append(True))
     import psutil
 
     def pipeline(process: psutil.Process) -> bool:
         try:
             return any(Path(argument).name in ("dvc", "pfml.launch") for argument in process.cmdline())
-        except psutil.Error:  # not ours to read
+        except psutil.Error:  # a process of another user
             return False
 
     above = psutil.Process().parents()
     parents = list(above) if "DVC_STAGE" in os.environ else []
-    while parents and not pipeline(parents[-1]):  # what is above the pipeline (make, a terminal) may go
+    while parents and not pipeline(parents[-1]):  # processes above the pipeline (make, a terminal) may end
         parents.pop()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         parents = parents or above[:1]
@@ -209,10 +223,10 @@ def stopper():
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
     def stop() -> bool:
-        if not asked and not all(alive(process) for process in parents):
+        if not requests and not all(alive(process) for process in parents):
             print("the pipeline that started this run is gone", file=sys.stderr)
-            asked.append(True)
-        return bool(asked)
+            requests.append(True)
+        return bool(requests)
 
     return stop
 
@@ -222,7 +236,7 @@ def say(run: Run, text: str) -> None:
 
 
 class Progress:
-    """One line per epoch: epoch, loss, R@1, time spent, time left."""
+    """Prints one line per epoch: epoch, loss, R@1, time spent, time left."""
 
     def __init__(self, run: Run, done: int):
         self.run, self.done, self.started = run, done, time.perf_counter()

@@ -43,6 +43,12 @@ AXIS_NAMES = {
     "alpha": "decay exponent α",
     "delta_gap": "δ_rep − δ",
 }
+NETWORKS = {  # ours, with the weights that are published under these names -> the paper's word
+    "resnet50.tv_in1k": "resnet50",
+    "bn_inception": "bninception",
+    "vit_small_patch16_224.augreg_in21k_ft_in1k": "vit",
+    "vit_small_patch16_224.dino": "dino",
+}
 SOURCES = ("paper", "digitised", "recalled", "third-party", "not found")
 
 

@@ -1,12 +1,12 @@
-"""Cutting boxes out of images of different sizes and resizing them to squares of one size, antialiased.
+"""Cut boxes out of images of different sizes and resize them to squares of one size, antialiased.
 
-On the CPU one image at a time with torch's uint8 kernel (a third of the time of Pillow's, within a grey level of it).
-On an accelerator all at once: resizing is linear along rows and along columns, so a crop is
+The CPU resizes one image at a time with torch's uint8 kernel (a third of the time of Pillow's, within a grey level of
+it). An accelerator resizes all at once: resizing is linear along rows and along columns, so a crop is
 
     rows (size, h) @ (pixels (h, w) @ columns^T (w, size)),
 
-with weights of Pillow's and torch's filter: the kernel stretched by the factor of reduction around the place of each
-new pixel, normalised at the borders. A mirrored crop has its column weights in reverse.
+with the weights of Pillow's and torch's filter: the kernel stretched by the factor of reduction around the place of
+each new pixel, normalised at the borders. A mirrored crop has its column weights in reverse.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def resized_crops(
     images: Sequence[np.ndarray], boxes: Tensor, size: int, flips: Tensor, device: torch.device | str = "cpu",
     interpolation: str = "bilinear",
 ) -> Tensor:  # fmt: skip
-    """Boxes (n, 4) of n images (h, w, 3) uint8 as (n, 3, size, size) uint8 on `device`, mirrored where flips (n,) say.
+    """Boxes (n, 4) of n images (h, w, 3) uint8 as (n, 3, size, size) uint8 on `device`, mirrored if `flips` (n,).
 
     Raises:
         ValueError: a box is empty or leaves its image.
@@ -40,9 +40,10 @@ def batched_crops(
     images: Sequence[np.ndarray], boxes: Tensor, size: int, flips: Tensor, device: torch.device | str,
     interpolation: str = "bilinear",
 ) -> Tensor:  # fmt: skip
-    """`resized_crops` by two matrix products on the device, the CPU too.
+    """`resized_crops` by two matrix products, on any device.
 
-    The results differ by one grey level in about one value of a hundred, by two in less than one of 10,000.
+    Results differ from those of the CPU's kernel by one grey level in about one value of a hundred, by two in less than
+    one of 10,000.
     """
     block, extents = padded(cut(images, boxes))
     return resample(block.to(device), extents.to(device), size, flips.to(device), interpolation)
@@ -63,7 +64,7 @@ def cut(images: Sequence[np.ndarray], boxes: Tensor) -> list[np.ndarray]:
 
 def resized_crop(region: np.ndarray, size: int, flip: bool, interpolation: str = "bilinear") -> Tensor:
     """(h, w, 3) uint8 to (3, size, size) uint8, on the CPU."""
-    # A copy, because tensors cannot be read-only as a memory map is; of the box alone it is nearly free.
+    # A copy, because tensors cannot be read-only as a memory map is. Copying the box alone is nearly free.
     pixels = torch.from_numpy(region.copy()).permute(2, 0, 1)[None]
     small = F.interpolate(pixels, size=(size, size), mode=interpolation, antialias=True)[0]
     return small.flip(2) if flip else small
@@ -72,7 +73,7 @@ def resized_crop(region: np.ndarray, size: int, flip: bool, interpolation: str =
 def padded(regions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Regions (h, w, 3) as one block (n, H, W, 3) uint8, each in its corner, and their extents (n, 2): h, w.
 
-    Where there is a GPU the block is in pinned memory, which it reads while the host goes on.
+    With a GPU the block is in pinned memory, which the GPU reads while the host continues.
     """
     extents = torch.tensor([region.shape[:2] for region in regions])
     block = torch.zeros(
@@ -84,7 +85,7 @@ def padded(regions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def resample(block: Tensor, extents: Tensor, size: int, flips: Tensor, interpolation: str = "bilinear") -> Tensor:
-    """What `padded` returned, resized and mirrored: (n, 3, size, size) uint8 on the block's device."""
+    """Resize and mirror the result of `padded`: (n, 3, size, size) uint8 on the block's device."""
     rows = _weights(extents[:, 0], size, block.shape[1], interpolation)
     columns = _weights(extents[:, 1], size, block.shape[2], interpolation)
     columns = torch.where(flips[:, None, None], columns.flip(1), columns)
@@ -98,12 +99,12 @@ def resample(block: Tensor, extents: Tensor, size: int, flips: Tensor, interpola
 
 
 def _grey_levels(values: Tensor) -> Tensor:
-    """Rounded after each of the two passes, as Pillow and torch do; bicubic overshoots at edges."""
+    """Round and clamp to 0-255 after each pass, as Pillow and torch do; bicubic overshoots at edges."""
     return values.round_().clamp_(0, 255)
 
 
 def _weights(extents: Tensor, size: int, longest: int, interpolation: str) -> Tensor:
-    """(n, size, longest) float32: what each old pixel gives to each of `size` new ones; zero from the extent on."""
+    """(n, size, longest) float32: weight of each old pixel in each of `size` new ones; zero beyond the extent."""
     old, new = (torch.arange(k, device=extents.device) + 0.5 for k in (longest, size))
     factor = (extents / size)[:, None, None]
     distance = (old - factor * new[:, None]).abs() / factor.clamp(min=1)

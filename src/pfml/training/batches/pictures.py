@@ -1,8 +1,11 @@
-"""What a training run reads from: batches of normalised network input, drawn for training or in order for evaluation.
+"""Batches of normalised network input, with random crops for training or in order for evaluation.
 
-Two sources with one interface: a pack, decoded and cropped by threads ahead of the training, and a tensor in memory.
-`len()` counts the pictures, `side` is that of the network's input in pixels; indices of batches count from 0 among
+There are two sources with one interface: a pack, which threads decode and crop ahead of the training, and a tensor in
+memory. `len()` is the number of pictures, `side` the network's input in pixels. Indices in batches count from 0 among
 the pictures.
+
+This is no torch Dataset and DataLoader, because the draws of a picture must depend on (seed, epoch, step) alone: a run
+that resumes within an epoch then gives the same bits, with any number of threads.
 """
 
 from collections import deque
@@ -21,7 +24,7 @@ from pfml.images.packed import PackedImages, read_items
 from pfml.images.threads import default_threads, ordered
 from pfml.training.batches.buffers import Buffers
 from pfml.training.batches.crops import cut, padded, resample, resized_crop
-from pfml.training.batches.transforms import Transform, centre_boxes, flips, normalise, random_boxes, shifted, shifts
+from pfml.training.batches.transforms import Transform, center_boxes, flips, normalize, random_boxes, shifted, shifts
 
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -29,17 +32,18 @@ RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 class PackedPictures:
     """Pictures of a pack through a transform with a size.
 
-    Evaluation resizes with Pillow as `pack` does, and not at all where the short side is right already. So an exact
-    pack and a fast one of short side transform.resize give the same evaluation pixels, bit for bit (not so with
-    bicubic presets: fast packs are bilinear). A fast pack of another short side is resized once more.
+    Evaluation resizes with Pillow as `pack` does, and only if the short side differs. An exact pack and a fast one of
+    short side transform.resize thus give the same evaluation pixels, bit for bit, with bilinear presets (fast packs are
+    bilinear). A fast pack of another short side is resized once more.
 
     Args:
         images: a pack or its folder.
         items: (n,) integers, rows of the pack.
-        threads: that decode and crop; default one per processor, at most 8. The results do not depend on it.
+        threads: number of threads that decode and crop; default one per processor, at most 8. The results do not depend
+            on it.
 
     Raises:
-        ValueError: no pack; a row that it does not have; a transform without a size; a fast pack smaller than that.
+        ValueError: no pack; rows outside the pack; a transform without a size; a fast pack smaller than that size.
     """
 
     def __init__(
@@ -71,11 +75,14 @@ class PackedPictures:
         self, batches: Iterable[Tensor], seed: int, epoch: int, device: torch.device | str = "cpu", start: int = 0,
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-        """(indices, (n, 3, size, size) float32 on `device`) for each batch of indices, boxes and flips drawn anew.
+        """Yield (indices, (n, 3, size, size) float32 on `device`) for each batch, with random boxes and flips.
 
-        The draws of a step come from (seed, epoch, step) alone; `start` is the step of the first batch. With `part` (i,
-        k) the pictures are the i-th of k shares of each batch, as the whole batch would have them. At most the next two
-        batches are prepared ahead (a few more if they hold fewer pictures than there are threads).
+        The draws of a step come from (seed, epoch, step) alone. The next two batches are prepared ahead (a few more if
+        they hold fewer pictures than there are threads).
+
+        Args:
+            start: step of the first batch.
+            part: (i, k): only the i-th of k shares of each batch, with the draws of the whole batch.
 
         Raises:
             ValueError: an image cannot be decoded; the message or its note names it.
@@ -96,7 +103,7 @@ class PackedPictures:
         return PackedPictures(self.images, items, self.transform, self.threads)
 
     def evaluation(self, batch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-        """All pictures in order, resized and cut to the central square: (at most `batch`, 3, size, size) float32."""
+        """Yield all pictures in order, resized and cut to the central square: (<= `batch`, 3, size, size) float32."""
 
         def jobs():
             for first in range(0, len(self), batch):
@@ -108,7 +115,7 @@ class PackedPictures:
                 yield images
 
     def _batches(self, jobs: Iterator[tuple], device: torch.device) -> Iterator[tuple]:
-        """(key, images) of each job (key, indices, boxes or None, flips), divided among the threads."""
+        """Yield (key, images) of each job (key, indices, boxes or None, flips), divided among the threads."""
         begun: deque = deque()
 
         def pieces():
@@ -132,22 +139,22 @@ class PackedPictures:
                     yield key, out
 
     def _prepare(self, piece: tuple) -> tuple[Tensor, Tensor, Tensor] | None:
-        """In a thread: finished pictures into `out`, or what an accelerator needs to finish them."""
+        """In a thread: write finished pictures into `out`, or return the input of `_finish` on an accelerator."""
         indices, boxes, mirrored, out = piece
         regions = (self._region(index, box) for index, box in zip(indices, boxes))
         if out is None:
             return *padded(list(regions)), mirrored
         for i, region in enumerate(regions):
             crop = resized_crop(region, self.transform.size, bool(mirrored[i]), self.transform.interpolation)
-            normalise(crop[None], self.transform, out[i : i + 1])
+            normalize(crop[None], self.transform, out[i : i + 1])
 
     def _finish(self, part: tuple[Tensor, Tensor, Tensor], device: torch.device) -> Tensor:
         block, extents, mirrored = (tensor.to(device, non_blocking=True) for tensor in part)
         crops = resample(block, extents, self.transform.size, mirrored, self.transform.interpolation)
-        return normalise(crops, self.transform)
+        return normalize(crops, self.transform)
 
     def _region(self, index: int, box: Tensor | None) -> np.ndarray:
-        """The box of the stored image, or, without one, the central square of the resized image."""
+        """Pixels in the box of the stored image, or without a box the central square of the resized image."""
         item = int(self.items[index])
         try:
             image = self.images[item]
@@ -155,7 +162,7 @@ class PackedPictures:
                 if min(image.shape[:2]) != self.transform.resize:
                     method = RESAMPLE[self.transform.interpolation]
                     image = np.asarray(resized(Image.fromarray(image), self.transform.resize, method))
-                box = centre_boxes(*torch.tensor(image.shape[:2])[:, None], self.transform.size)[0]
+                box = center_boxes(*torch.tensor(image.shape[:2])[:, None], self.transform.size)[0]
             return cut([image], box[None])[0]
         except Exception as error:
             error.add_note(f"(reading image {item} of {self.images.folder})")
@@ -163,12 +170,12 @@ class PackedPictures:
 
 
 class TensorPictures:
-    """Pictures of one size in memory, (n, 3, h, w) uint8, through a transform without one: shifts by up to `padding`.
+    """Pictures of one size in memory, (n, 3, h, w) uint8, randomly shifted by up to `padding` pixels.
 
     The draws of an epoch come from one generator; those of steps before `start` are drawn and dropped.
 
     Raises:
-        ValueError: other images; a transform that crops or mirrors.
+        ValueError: images of another shape or type; a transform that crops or mirrors.
     """
 
     def __init__(self, images: Tensor, transform: Transform, padding: int):
@@ -195,7 +202,7 @@ class TensorPictures:
             if self.padding:
                 by = shifts(len(batch), self.padding, draw).T
                 images = shifted(images, share(by, part).T.contiguous())
-            yield batch, normalise(images, self.transform).to(device, non_blocking=True)
+            yield batch, normalize(images, self.transform).to(device, non_blocking=True)
 
     def part(self, part: tuple[int, int]) -> "TensorPictures":
         return TensorPictures(share(self.images, part), self.transform, self.padding)
@@ -203,18 +210,18 @@ class TensorPictures:
     def evaluation(self, batch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
         """As PackedPictures.evaluation, without resizing."""
         for images in self.images.split(batch):
-            yield normalise(images, self.transform).to(device, non_blocking=True)
+            yield normalize(images, self.transform).to(device, non_blocking=True)
 
 
 Pictures = PackedPictures | TensorPictures
 
 
 def share(rows: Tensor, part: tuple[int, int]) -> Tensor:
-    """The i-th of k shares of (n, ...), in order, equal but for one row."""
+    """The i-th of k shares of (n, ...), in order; the sizes of shares differ by at most one row. `part`: (i, k)."""
     return rows.tensor_split(part[1])[part[0]]
 
 
 def step_generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    """A generator for one step, that differs from those of the neighbours in every bit."""
+    """The random generator of one step, independent of those of the steps beside it."""
     state = np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

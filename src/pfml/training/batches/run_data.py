@@ -1,6 +1,4 @@
-"""What one training run learns from and is measured on: images and labels of its halves, from the files of the data
-stages.
-"""
+"""Images and labels of a training run's halves, from the files of the data stages."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +27,8 @@ class Half:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run trains on (noisy labels) and is measured on (clean ones). validation is None unless held out.
-    true_labels: (n,) int64 of the training half, None where nothing is known of its labels.
+    """The halves of a run: `train` with noisy labels, `test` and `validation` (None unless held out) with clean ones.
+    `true_labels`: (n,) int64 of the training half, or None if unknown.
     """
 
     train: Half
@@ -41,13 +39,13 @@ class RunData:
 
 
 def load_run_data(run: Run, root: Path = Path()) -> RunData:
-    """The data of a run, from data/raw and the labels that the stage `noise` wrote; of a fold's run from the split.
+    """The data of a run, from data/raw and the labels of the stage `noise` (in a fold, of the split).
 
-    With train.hold_out the validation classes leave the training half, in a fold the classes of the fold.
+    With train.hold_out the training half lacks the validation classes, in a fold the classes of the fold.
 
     Raises:
-        ValueError: images that train.transform cannot take, a split without the run's fold, or a file of labels that
-            was written without those of runs that hold classes out.
+        ValueError: images that do not suit train.transform; a split without the run's fold; or a file of labels without
+            the columns for runs with held-out classes.
     """
     images = open_images(root / "data/raw" / run.dataset)
     rows = read_labels(run, root)
@@ -69,9 +67,11 @@ def load_run_data(run: Run, root: Path = Path()) -> RunData:
 
 
 def read_labels(run: Run, root: Path = Path()) -> pd.DataFrame:
-    """One line an image of the dataset: item, split, true_label (of test images their class, numbered from 0), and what
-    the run trains on, train_truth and train_label: the true and the (noisy) label of its training images, numbered from
-    0; -1 for all others.
+    """The labels of all images of the dataset, one line an image.
+
+    Returns:
+        columns item, split, true_label (classes of a half numbered from 0), train_truth and train_label (true and noisy
+        label of the images that the run trains on, numbered from 0; -1 for all other images).
 
     Raises:
         ValueError: as load_run_data.
@@ -98,20 +98,20 @@ def read_labels(run: Run, root: Path = Path()) -> pd.DataFrame:
 
 
 def pictures_of(images: ArrayImages | PackedImages, items: np.ndarray, recipe: dict) -> Pictures:
-    """Some images of a dataset, by item number, seen through the recipe's transform.
+    """The images of a dataset with these item numbers, through the recipe's transform.
 
     Raises:
-        ValueError: shift for images of many sizes, another transform for an array of images of one size.
+        ValueError: transform shift for images of many sizes, or another one for an array of images of one size.
     """
-    wanted, name = recipe["transform"], images.folder.name
-    if (wanted == "shift") != isinstance(images, ArrayImages):
+    transform, name = recipe["transform"], images.folder.name
+    if (transform == "shift") != isinstance(images, ArrayImages):
         fitting = ["shift"] if isinstance(images, ArrayImages) else sorted(set(TRANSFORMS) - {"shift"})
         has = "images of one size in one array" if isinstance(images, ArrayImages) else "images of many sizes"
         raise ValueError(
-            f"train.transform: {name} has {has}; expected {', '.join(fitting)}, found {wanted} "
+            f"train.transform: {name} has {has}; expected {', '.join(fitting)}, found {transform} "
             f"(set recipe.{name}.train.transform)"
         )
-    if wanted != "shift":
-        return PackedPictures(images, items, TRANSFORMS[wanted])
+    if transform != "shift":
+        return PackedPictures(images, items, TRANSFORMS[transform])
     pixels = torch.from_numpy(np.ascontiguousarray(images[items])).permute(0, 3, 1, 2)
     return TensorPictures(pixels, TRANSFORMS["shift"], recipe["crop_padding"])

@@ -1,7 +1,7 @@
-"""Which images make up each batch of an epoch.
+"""Draw the images of each batch of an epoch.
 
-Every draw comes from a generator seeded by (seed, epoch), never from a global state, so that the batches of an epoch
-can be drawn again from any step on.
+Every draw comes from a generator seeded by (seed, epoch) and never from a global state, so that a resumed run can draw
+the batches of an epoch again from any step on.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,21 @@ def epoch_batches(
 ) -> Iterator[Tensor]:
     """Index tensors (batch,) int64 for steps `start`, `start` + 1, ... of an epoch of `steps` steps.
 
-    `random`: shuffled passes over the data one after the other; a batch may span two. `balanced`: batch /
-    images_per_class classes without repetition, images_per_class images of each. `m_per_class`: shuffled passes over
-    the classes, so that each is seen equally often, as pytorch-metric-learning's MPerClassSampler without batch_size
-    draws them; images_per_class images of each. A batch that spans two passes takes those classes first that it does
-    not hold yet, so its classes are distinct unless the data has fewer than a batch needs. Images of a class repeat
-    only in a class that has fewer than images_per_class.
+    `random`: shuffled passes over the data one after the other; a batch may span two.
+    `balanced`: batch / images_per_class different classes, images_per_class images of each.
+    `m_per_class`: shuffled passes over the classes, so that each is seen equally often, as in pytorch-metric-learning's
+    MPerClassSampler without batch_size; images_per_class images of each. A batch that spans two passes first takes
+    classes that it does not hold yet. Its classes are thus distinct unless the data has fewer than a batch needs.
+
+    Images of a class repeat within a batch only if the class has fewer than images_per_class.
 
     Args:
-        labels: (n,) int64 of the training images, any numbers; classes without an image do not take part.
-        start: batches to leave out, for a run that goes on in mid-epoch; the others stay the same.
+        labels: (n,) int64 of the training images, any numbers.
+        start: number of batches to skip, for a run that resumes within an epoch; the others stay the same.
 
     Raises:
-        ValueError: unknown sampler; no images; a batch that is no multiple of images_per_class or, balanced, needs more
-            classes than there are; start outside 0 to steps.
+        ValueError: unknown sampler; no images; a batch that is no multiple of images_per_class; too few classes for a
+            balanced batch; start outside 0 to steps.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"train.sampler: expected one of {', '.join(SAMPLERS)}, found {sampler!r}")
@@ -53,13 +54,13 @@ def epoch_batches(
             f"train.batch: a balanced batch of {batch} needs {per_batch} classes with {images_per_class} images each, "
             f"the training data has {len(members)} classes; lower train.batch or raise train.images_per_class"
         )
-    # What came before `start` is drawn and dropped: the draws of a step begin where those of the step before end.
+    # The batches before `start` are drawn and dropped, since a step's draws begin where the last step's draws end.
     draw = _balanced if sampler == "balanced" else _m_per_class
     return islice(draw(rng, members, per_batch, images_per_class), start, steps)
 
 
 def _members(labels: np.ndarray) -> list[np.ndarray]:
-    """The rows of each class that has any, ascending; by one stable sort, however many classes there are."""
+    """The rows of each class, ascending, by a single stable sort."""
     ordered = np.argsort(labels, kind="stable")
     return np.split(ordered, np.flatnonzero(np.diff(labels[ordered])) + 1)
 

@@ -1,6 +1,6 @@
-"""How an image becomes what a network sees: named presets, the random draws they need, and normalisation.
+"""Named presets from image to network input, their random draws, and normalisation.
 
-Boxes are (n, 4) int64: top, left, height, width in pixels of the image. The pixel work is in `crops`.
+Boxes are (n, 4) int64: top, left, height, width in pixels of the image. `crops` cuts and resizes the pixels.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the central part
+TRIES = 10  # draws of torchvision's RandomResizedCrop before it takes the central part
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class Transform:
     """Pixels to network input.
 
     Attributes:
-        source: where the values come from.
-        size: side in pixels of the square that the network sees; None leaves images as large as they are.
-        resize: short side in pixels that evaluation resizes to before it takes the central square.
+        source: origin of the values.
+        size: side in pixels of the square that the network sees; None keeps the size of the images.
+        resize: short side in pixels to which evaluation resizes before it takes the central square.
         scale, ratio: smallest and largest share of the area, and width / height, of the random box in training.
         flip: probability of a mirror image in training.
         interpolation: "bilinear" or "bicubic", antialiased, in training and evaluation.
         order: of the channels, "RGB" or "BGR".
-        white: what pixel values are divided by: 255 brings them to 0-1, 1 leaves them at 0-255.
-        mean, std: subtracted from and divided by after that, one a channel of `order`.
+        white: divisor of the pixel values: 255 brings them to 0-1, 1 leaves them at 0-255.
+        mean, std: values are then reduced by mean and divided by std, one a channel of `order`.
     """
 
     source: str
@@ -79,7 +79,7 @@ TRANSFORMS = {
 }  # fmt: skip
 
 
-def normalise(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
+def normalize(images: Tensor, transform: Transform, out: Tensor | None = None) -> Tensor:
     """(n, 3, h, w) uint8 RGB to float32 in the transform's order and range, into `out` if given; on any device."""
     if transform.order == "BGR":
         images = images.flip(1)
@@ -91,17 +91,17 @@ def normalise(images: Tensor, transform: Transform, out: Tensor | None = None) -
 
 @lru_cache
 def _mean_and_std(transform: Transform, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(3, 1, 1) each, made once: bringing a number to a GPU waits for all that it is at."""
+    """(3, 1, 1) each. Cached, since a copy to a GPU waits for its running work."""
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (transform.mean, transform.std))
     return mean, std
 
 
 def random_boxes(heights: Tensor, widths: Tensor, transform: Transform, generator: torch.Generator) -> Tensor:
-    """One box for each of n images of these (n,) int64 sizes, distributed as torchvision's RandomResizedCrop draws.
+    """One box (n, 4) for each of n images of these (n,) int64 sizes, with torchvision's RandomResizedCrop distribution.
 
-    That is: area share uniform in `scale`, log of width / height uniform in log `ratio`, the first of ten tries that
-    fits, anywhere in the image; if none fits, the largest central box whose width / height is within `ratio`.
-    All numbers are drawn at once, the same count whatever the images.
+    The share of the area is uniform in `scale`, the log of width / height uniform in log `ratio`, the place uniform in
+    the image. The first of ten tries that fits counts; if none fits, the largest central box whose width / height is
+    within `ratio`. The count of drawn numbers depends on n alone.
     """
     draws = torch.rand(4, TRIES, len(heights), generator=generator, dtype=torch.float64)
     low, high = transform.scale
@@ -121,7 +121,7 @@ def _central(heights: Tensor, widths: Tensor, ratio: tuple[float, float]) -> Ten
     return torch.stack([(heights - h) // 2, (widths - w) // 2, h, w], dim=1)
 
 
-def centre_boxes(heights: Tensor, widths: Tensor, size: int) -> Tensor:
+def center_boxes(heights: Tensor, widths: Tensor, size: int) -> Tensor:
     """The central square of `size` pixels of each image, as torchvision's CenterCrop takes it.
 
     Raises:
@@ -139,12 +139,12 @@ def flips(n: int, p: float, generator: torch.Generator) -> Tensor:
 
 
 def shifts(n: int, padding: int, generator: torch.Generator) -> Tensor:
-    """(2, n) int64 in -padding ... padding: by how many pixels down and right each crop of `shifted` begins."""
+    """Random offsets (2, n) int64 in -padding ... padding, in pixels down and right, for `shifted`."""
     return torch.randint(0, 2 * padding + 1, (2, n), generator=generator) - padding
 
 
 def shifted(images: Tensor, by: Tensor) -> Tensor:
-    """(n, c, h, w), any type: each image cut out anew to its own extent, beginning at `by`; its edge repeats beyond."""
+    """Images (n, c, h, w) of any type, each moved by its offset in `by` (2, n); edge pixels repeat beyond the edge."""
     n, channels, height, width = images.shape
     top, left = by.view(2, n, 1, 1, 1)
     rows = (top + torch.arange(height).view(height, 1)).clamp(0, height - 1)

@@ -48,9 +48,9 @@ class BNInception(nn.Module):
     """Images (n, 3, h, w) -> last feature map (n, 1024, h/32, w/32), not pooled.
 
     Args:
-        bn_momentum: weight of the new batch in BatchNorm's running statistics. 0.1 is Caffe's moving average of 0.9,
-            and what the conversion has had since this checkpoint. The code of Proxy-Anchor and HIST has 0.9, as the
-            conversion had earlier; it matters only where the statistics are not frozen.
+        bn_momentum: weight of the new batch in BatchNorm's running statistics; unused if these are frozen. 0.1 is
+            Caffe's moving average of 0.9, and the conversion's value since this checkpoint. The code of Proxy-Anchor
+            and HIST has 0.9, the conversion's earlier value.
     """
 
     num_features = 1024
@@ -70,7 +70,7 @@ class BNInception(nn.Module):
         self.pools = nn.ModuleDict({"avg": average, "max": nn.MaxPool2d(3, stride=1, padding=1)})
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Raises ValueError where the image's size does not halve evenly at blocks 3c and 4e."""
+        """Raises ValueError if the map's size is odd at the halving blocks 3c and 4e."""
         x = self.halve(self._apply_layers(x_NCHW, "conv1_7x7_s2"))
         x = self.halve(self._apply_layers(x, "conv2_3x3_reduce", "conv2_3x3"))
         for block in BLOCKS:
@@ -81,7 +81,7 @@ class BNInception(nn.Module):
         """(n, c, h, w) -> (n, c', h, w), or (n, c', h/2, w/2) for a halving block."""
         name = f"inception_{block.name}"
         if block.one is None and (x.shape[2] % 2 or x.shape[3] % 2):
-            # Rounded down by the convolutions and up by the pooling, the branches would not fit together.
+            # The convolutions round an odd size down, the pooling rounds it up: the branches would not fit together.
             raise ValueError(
                 f"bn_inception: block {block.name} halves its map, found an odd one of {tuple(x.shape[2:])}; "
                 "expected images of 224x224 or another size whose maps stay even (a multiple of 32)"

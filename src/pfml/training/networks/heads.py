@@ -1,4 +1,4 @@
-"""From a backbone's features to the embedding: pooling over positions, and the layer that is trained anew."""
+"""From a backbone's features to the embedding: pooling over positions, and a new linear layer."""
 
 import torch
 from torch import nn
@@ -11,16 +11,16 @@ HEAD_INITS = ("default", "kaiming", "orthogonal")
 class Pool(nn.Module):
     """Features with positions -> features (n, C).
 
-    A CNN's map (n, C, h, w), or (n, h, w, C) where timm says so, is pooled over h and w. A transformer's tokens
-    (n, T, C), after its final norm, are pooled over the patches; class and register tokens take no part.
+    A CNN's map (n, C, h, w), or (n, h, w, C) for some networks of timm, is pooled over h and w. A transformer's tokens
+    (n, T, C), after its final norm, are pooled over the patches, without class and register tokens.
 
     Args:
         pooling: "avg", the mean; "avg+max", mean plus maximum, as in the code of Proxy-Anchor and HIST (a plain sum;
             the "avgmax" of timm is half of it); "cls", the class token, as in the ViT and DINO protocol.
-        backbone: whose features these are; it says how they are laid out.
+        backbone: the network that makes the features; decides their layout.
 
     Raises:
-        ValueError: unknown pooling, or the class token of a backbone that has none.
+        ValueError: unknown pooling, or "cls" for a backbone without class token.
     """
 
     def __init__(self, pooling: str, backbone: nn.Module):
@@ -49,16 +49,16 @@ class Pool(nn.Module):
 
 
 def build_head(features: int, embedding_dim: int, head: str = "linear", init: str = "default") -> nn.Module:
-    """(n, features) -> (n, embedding_dim), not normalised to length 1: the losses and measures do that.
+    """The layers (n, features) -> (n, embedding_dim). Embeddings are not of unit length; losses and measures normalise.
 
     Args:
-        head: "linear"; "linear+layernorm", with a LayerNorm without weights behind it (HIST's default);
-            "linear+batchnorm", with a BatchNorm1d with weights behind it.
+        head: "linear"; "linear+layernorm", followed by a LayerNorm without weights (HIST's default);
+            "linear+batchnorm", followed by a BatchNorm1d with weights.
         init: of the linear layer. "default", torch's; "kaiming", kaiming_normal over the fan out, bias 0
             (Proxy-Anchor, HIST); "orthogonal", bias 0 (Hyp, whose layer has no bias).
 
     Raises:
-        ValueError: unknown head or init, or no room for an embedding.
+        ValueError: unknown head or init, or embedding_dim below 1.
     """
     _known("head", head, HEADS)
     _known("head_init", init, HEAD_INITS)

@@ -35,11 +35,10 @@ class Conv4(nn.Module):
 
 
 class Embedder(nn.Module):
-    """Images (n, 3, h, w) float -> embeddings (n, D); the losses and measures normalise them.
+    """Images (n, 3, h, w) float -> embeddings (n, D); losses and measures normalise them.
 
-    `backbone` is what may be pretrained and frozen, `head` is always new: an optimizer with two rates, or a warm-up
-    that trains only the new layers, takes model.backbone.parameters() and model.head.parameters(). Together they are
-    all parameters; `pool` has none.
+    `backbone` may be pretrained and frozen, `head` is always new, `pool` has no parameters. An optimizer with two
+    rates, or a warm-up of the new layers alone, takes model.backbone.parameters() and model.head.parameters().
     """
 
     def __init__(self, backbone: nn.Module, pool: nn.Module, head: nn.Module):
@@ -71,19 +70,19 @@ def build_model(
         backbone: "conv4", "bn_inception", or any name that timm knows, with or without its tag of weights
             ("resnet50.tv_in1k"). docs/backbones.md lists those of the paper and the input that each expects.
         embedding_dim: D.
-        pretrained: True is another way to say weights="pretrained".
+        pretrained: True is the same as weights="pretrained".
         weights: None, random; "pretrained", the published ones of that name; or the path of a state dict of the
             backbone, .pth or .safetensors.
-        pooling: "avg", "avg+max" or "cls" (see heads.Pool); None, the backbone's own: "avg" for conv4 and
-            bn_inception, for timm as it makes the network ("avg" for CNNs, the class token for most ViT).
+        pooling: "avg", "avg+max" or "cls" (see heads.Pool). None, the backbone's own: "avg" for conv4 and bn_inception,
+            timm's choice for its networks ("avg" for CNNs, the class token for most ViT).
         head: "linear", "linear+layernorm" or "linear+batchnorm" (see pfml.training.networks.heads.build_head).
         head_init: of the linear layer, "default", "kaiming" or "orthogonal".
         backbone_options: arguments of the backbone itself, such as {"pad_type": "same"} for mobilenetv2_100.
 
     Raises:
         ValueError: a name, a combination or an option that does not exist, or a file that does not fit; names the key.
-        pfml.datasets.download.DownloadError: published weights that could not be had. They are never replaced by random
-            ones.
+        pfml.datasets.download.DownloadError: the published weights could not be fetched. They are never replaced by
+            random ones.
     """
     if pretrained:
         if weights not in (None, "pretrained"):
@@ -108,16 +107,16 @@ def build_model(
 
 
 def freeze_batchnorm(model: Embedder, mode: str) -> None:
-    """Freeze the BatchNorm layers of the backbone, all of them and never the head's.
+    """Freeze all BatchNorm layers of the backbone. The head's stay trainable.
 
     Call it after every model.train(), which puts them back into training mode, and after anything that turns
-    requires_grad back on, such as the end of a warm-up. It only ever freezes: requires_grad is never set to True.
+    requires_grad back on, such as the end of a warm-up. It never sets requires_grad to True.
 
     Args:
-        mode: "none", nothing; "statistics", evaluation mode, so that images are normalised by the running statistics
-            and these stay as they are, while scale and shift train; "statistics+affine", scale and shift as well. The
-            code of Proxy-Anchor and HIST sets the third and ends up with the second: the end of the warm-up turns all
-            gradients back on.
+        mode: "none": freezes nothing. "statistics": evaluation mode, so that the running statistics normalise images
+            and stay fixed, while scale and shift train. "statistics+affine": scale and shift are frozen as well. The
+            code of Proxy-Anchor and HIST sets the third and in effect has the second, since the end of its warm-up
+            turns all gradients back on.
 
     Raises:
         ValueError: unknown mode.
@@ -135,12 +134,12 @@ def freeze_batchnorm(model: Embedder, mode: str) -> None:
 
 
 def _build_backbone(name: str, pooling: str | None, options: dict) -> nn.Module:
-    """With random weights, without a classifier, and without its own pooling where one is asked for."""
-    own = {"conv4": Conv4, "bn_inception": BNInception}
-    if name in own:
-        build = own[name]
+    """A backbone with random weights, without classifier, and without its own pooling if `pooling` names another."""
+    ours = {"conv4": Conv4, "bn_inception": BNInception}
+    if name in ours:
+        build = ours[name]
     else:
-        import timm  # seconds to import: only where it is needed
+        import timm  # late, since the import takes seconds
 
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('.')[0]}*")[:5] or timm.list_models()[:5]

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and how they get in: all of them, or an error.
+"""Fetch a backbone's weights and load them, completely or with an error.
 
 A file is a state dict: .safetensors, or a .pth that torch reads with weights_only=True, which runs no code.
 """
@@ -18,8 +18,8 @@ from pfml.settings.run import project_root
 MANUAL = Path("data/manual")  # files that a person fetched, as for the datasets
 CLASSIFIERS = ("fc", "head", "classifier", "last_linear")  # first part of the names of an ImageNet classifier
 
-# The address in the code of Proxy-Anchor, HIST and SoftTriple. The file name has the first nine digits of the sha256;
-# the others are as a public project states them that checked the file.
+# The address in the code of Proxy-Anchor, HIST and SoftTriple. The file name has the first digits of the sha256; the
+# other digits come from a public project that checked the file.
 BN_INCEPTION = (
     Source(
         "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
@@ -34,15 +34,15 @@ BN_INCEPTION = (
 def fetch_weights(backbone: str) -> Path:
     """The file with a backbone's published weights, from a cache on this machine or from the network.
 
-    In order: the cache of Hugging Face (timm names only), the cache of pfml, data/manual, the network. What comes from
-    the network is kept in the cache of pfml. Processes that ask for the same file at once wait for the first.
+    In order: the cache of Hugging Face (timm names only), the cache of pfml, data/manual, the network. Downloads go to
+    the cache of pfml. If several processes need the same file, one fetches it and the others wait.
 
     Args:
         backbone: "bn_inception", or a name that timm knows; without a tag, timm's own choice of weights for it.
 
     Raises:
-        ValueError: nobody publishes weights under this name.
-        DownloadError: the file could not be had; says what was tried, and how to put it there by hand.
+        ValueError: timm publishes no weights under this name.
+        DownloadError: the file could not be fetched; lists the attempts, and says how to provide the file by hand.
     """
     if backbone == "bn_inception":
         sources = BN_INCEPTION
@@ -58,8 +58,8 @@ def fetch_weights(backbone: str) -> Path:
         return _download_once(sources, cache_folder())
     except DownloadError as error:
         raise DownloadError(
-            f"model.weights: the published weights of {backbone} could not be had. {error}\n"
-            "Or say where you have them: model.weights: path/to/file (.pth or .safetensors)."
+            f"model.weights: the published weights of {backbone} could not be fetched. {error}\n"
+            "Or name a file that you have: model.weights: path/to/file (.pth or .safetensors)."
         ) from error
 
 
@@ -69,38 +69,38 @@ def cache_folder() -> Path:
 
 
 def load_backbone(network: nn.Module, path: Path | str) -> None:
-    """Fill a backbone from a file, strictly: every parameter and buffer comes from the file, and nothing is left over.
+    """Fill a backbone from a file, strictly: the file must have every parameter and buffer, and no others.
 
-    Allowed differences: a classifier (fc., head., classifier., last_linear.) that the backbone does not have is
-    dropped; BatchNorm's batch counters, which files before torch 0.4.1 lack, stay 0; a vector stored as (1, C), as in
-    old Caffe conversions, becomes (C,); other floating types are cast. A file may be wrapped as {"state_dict": ...} or
+    Allowed differences: a classifier (fc., head., classifier., last_linear.) that the backbone lacks is dropped;
+    BatchNorm's batch counters, which files before torch 0.4.1 lack, stay 0; a vector stored as (1, C), as in old Caffe
+    conversions, becomes (C,); other floating types are cast. A file may be wrapped as {"state_dict": ...} or
     {"model": ...}, and its names may begin with "module." or "backbone.", as those of a network trained here do.
 
     Raises:
-        ValueError: no such file, not a state dict, or one of another network; lists what is missing, left over or of
-            another shape.
+        ValueError: no such file, not a state dict, or one of another network; lists names that are missing, unexpected
+            or of another shape.
     """
-    found, wanted = read_state_dict(path), network.state_dict()
-    found = {name: value for name, value in found.items() if name in wanted or name.split(".")[0] not in CLASSIFIERS}
-    for name, value in found.items():
-        if name in wanted and value.shape == (1, *wanted[name].shape):
-            found[name] = value[0]
-    different = [name for name in wanted if name in found and _form(found[name]) != _form(wanted[name])]
+    given, expected = read_state_dict(path), network.state_dict()
+    given = {name: value for name, value in given.items() if name in expected or name.split(".")[0] not in CLASSIFIERS}
+    for name, value in given.items():
+        if name in expected and value.shape == (1, *expected[name].shape):
+            given[name] = value[0]
+    different = [name for name in expected if name in given and _form(given[name]) != _form(expected[name])]
     problems = [
-        _listed("missing", [n for n in wanted if n not in found and not n.endswith("num_batches_tracked")]),
-        _listed("unexpected", [n for n in found if n not in wanted]),
-        _listed("different", [f"{n}: found {_form(found[n])}, expected {_form(wanted[n])}" for n in different]),
+        _listed("missing", [n for n in expected if n not in given and not n.endswith("num_batches_tracked")]),
+        _listed("unexpected", [n for n in given if n not in expected]),
+        _listed("different", [f"{n}: found {_form(given[n])}, expected {_form(expected[n])}" for n in different]),
     ]
     if any(problems):
         raise ValueError(
             f"model.weights: {path} does not fit this {type(network).__name__}: {'; '.join(filter(None, problems))}. "
             "Expected a state dict of this very backbone (check model.backbone and model.backbone_options)"
         )
-    network.load_state_dict(found, strict=False)
+    network.load_state_dict(given, strict=False)
 
 
 def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
-    """Names to tensors of a .safetensors or .pth file, on the CPU, without wrappings. ValueError if it is not that."""
+    """Name -> tensor on the CPU, unwrapped, of a .safetensors or .pth file. ValueError if the file is neither."""
     path = project_root() / Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"model.weights: expected 'pretrained' or an existing file, found {str(path)!r}")
@@ -111,10 +111,10 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken or hostile file provokes in a parser
-        said = str(error).partition("\n")[0][:200]
+    except Exception as error:  # a broken or hostile file can raise anything in a parser
+        reason = str(error).partition("\n")[0][:200]
         raise ValueError(
-            f"model.weights: {path} could not be read as a state dict ({type(error).__name__}: {said}); expected a "
+            f"model.weights: {path} could not be read as a state dict ({type(error).__name__}: {reason}); expected a "
             ".pth of tensors only, or .safetensors. A .pth that needs to run code is never opened: save its state dict"
         ) from error
     for wrapper in ("state_dict", "model"):
@@ -133,14 +133,14 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
 
 def _download_once(sources: Sequence[Source], folder: Path) -> Path:
     manual = project_root() / "data/manual"  # files that a person fetched, as for the datasets
-    found = find(sources, folder, manual)
-    if found is not None:
-        return found
+    path = find(sources, folder, manual)
+    if path is not None:
+        return path
     with local(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{sources[0].file}.lock").acquire()
     with lock:
-        # Few attempts: a run without its weights should end in seconds. Slow is fine, silent is not.
+        # Few attempts, so that a run without its weights ends in seconds. A slow download may take its time.
         return download(sources, folder, manual, attempts=3, timeout=10.0)
 
 
@@ -159,7 +159,7 @@ def _hugging_face(backbone: str) -> tuple[str, str, str]:
 
 
 def _hugging_face_cache(repository: str, revision: str, file: str) -> Path | None:
-    """The file where timm or another program has already fetched it with huggingface_hub."""
+    """The file in the cache of huggingface_hub, if timm or another program has fetched it; else None."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     folder = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     folder = folder / f"models--{repository.replace('/', '--')}"
@@ -174,5 +174,5 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def _form(value: torch.Tensor) -> str:
-    """What must agree: the shape, and that numbers are not packed as integers."""
+    """Type and shape, which a file must share with the network. Floating types count as equal."""
     return f"{'float' if value.is_floating_point() else 'integer'} {tuple(value.shape)}"

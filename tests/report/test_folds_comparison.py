@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 from report_studies import tables_of
-from test_mlrc_tables import write
+from test_folds import write
 
 from pfml.report.published import paper
-from pfml.report.study import study_of
+from pfml.report.results import study_of
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
 from pfml.settings.presets import read_preset

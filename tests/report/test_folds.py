@@ -7,14 +7,14 @@ import re
 import pytest
 from report_runs import table_after
 
-from pfml.report import cross_validations, ledger, mlrc
+from pfml.evaluation.result_file import FOLD_MEASURES
+from pfml.report.claims import half_width
+from pfml.report.document import PREAMBLE, report_sections
 from pfml.report.markdown import document
-from pfml.report.studies import Studies, every_params
-from pfml.report.study import Study, study_of
-from pfml.report.tables import PREAMBLE, report_sections
+from pfml.report.results import Study, finished, read_folds, read_runs, study_of, with_results
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
-from pfml.settings.presets import read_preset
+from pfml.settings.presets import every_params, read_preset
 from pfml.settings.runs import by_repeat, fold_runs
 from tests.conftest import ROOT
 
@@ -45,7 +45,7 @@ def write(reports, runs, shift=0.0, name=None, **changes):
     for (study, repeat), folds in by_repeat(runs).items():
         value = 0.2 + shift + folds[0].seed / 100
         found = {"study": study, "dataset": folds[0].dataset, "method": folds[0].method, "folds": len(folds)}
-        for i, (kind, measure) in enumerate(cross_validations.MEASURES):
+        for i, (kind, measure) in enumerate(FOLD_MEASURES):
             found[f"{kind}_{measure}"] = round(value + i / 10, 6)
         for k, run in enumerate(folds):
             found |= {
@@ -63,10 +63,11 @@ def write(reports, runs, shift=0.0, name=None, **changes):
 
 def rendered(reports, runs):
     """The report of one study that asks for these folds and nothing else."""
-    found = ledger.read_ledger(reports, [])
-    study = Study([], [], found, runs[0].study, "pfml", folds=runs)
-    results = cross_validations.read_results(reports / "runs")
-    return document(PREAMBLE, report_sections(Studies((study,), found, (), results)))
+    return document(PREAMBLE, report_sections(results_of(reports, runs)))
+
+
+def results_of(reports, runs):
+    return with_results([Study(runs[0].study, "pfml", folds=runs)], reports)
 
 
 def ours(text, table):
@@ -77,11 +78,9 @@ def ours(text, table):
 
 
 def test_the_interval_is_students():
-    two = mlrc.interval([0.5, 0.7])
-    assert (two.mean, two.half) == pytest.approx((60, 12.7062 * 0.1414214 / 2**0.5 * 100), rel=1e-4)  # t(0.975, 1)
-    five = mlrc.interval([0.1, 0.2, 0.3, 0.4, 0.5])
-    assert (five.mean, five.half) == pytest.approx((30, 2.77645 * 0.1581139 / 5**0.5 * 100), rel=1e-4)  # t(0.975, 4)
-    assert mlrc.interval([0.25]) == mlrc.Interval(25.0, None) and mlrc.interval([]) == mlrc.Interval(None, None)
+    assert half_width([0.5, 0.7]) == pytest.approx(12.7062 * 0.1414214 / 2**0.5, rel=1e-4)  # t(0.975, 1)
+    assert half_width([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx(2.77645 * 0.1581139 / 5**0.5, rel=1e-4)  # t(0.975, 4)
+    assert half_width([0.25]) is half_width([]) is None
 
 
 def test_rows_of_ours_have_intervals_and_n(params, tmp_path):
@@ -124,34 +123,34 @@ def test_a_result_is_taken_by_the_digests_of_all_its_folds_and_never_by_its_name
     rows = ours(rendered(tmp_path, runs), "Table 6")
     assert rows["PFML"]["n"] == "1 of 2" and rows["PFML"]["separated R@1"] == "20.00"
     half = [pfml[0], older[1]]  # one fold of each configuration
-    found = mlrc.blocks(cross_validations.read_results(tmp_path / "runs"), half)
-    assert by_repeat(half) and not any(row.n for block in found for row in block.rows.values())
+    assert by_repeat(half) and not results_of(tmp_path, half).folds.measured.any()
 
 
 def test_single_runs_and_cross_validations_do_not_read_each_others_files(params, tmp_path):
     write(tmp_path, fold_runs(params()))
-    assert ledger.read_runs(tmp_path / "runs") == []
+    assert read_runs(tmp_path / "runs").empty
     (tmp_path / "runs/mlrc").mkdir()  # a study of that name
     (tmp_path / "runs/mlrc/cell.json").write_text("{}")
     with pytest.raises(ValueError, match=r"mlrc/cell\.json: study: missing"):
-        ledger.read_runs(tmp_path / "runs")
-    assert len(cross_validations.read_results(tmp_path / "runs")) == 6
+        read_runs(tmp_path / "runs")
+    assert len(read_folds(tmp_path / "runs")) == 6
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"folds": 1}, "folds: expected their number, found 1"), ({"folds": None}, "folds: expected their number"),
+    ({"folds": 1}, "folds: Input should be greater than or equal to 2, found 1"),
+    ({"folds": None}, "folds: Input should be a valid integer, found None"),
     ({"fold1_digest": None}, "fold1_digest: expected text, found None"),
-    ({"study": 3}, "study: expected text, found 3"),
+    ({"study": 3}, "study: Input should be a valid string, found 3"),
     ({"separated_map@r": 41.5}, r"separated_map@r: expected a fraction in \[0, 1\], found 41\.5"),
     ({"concatenated_recall@1": None}, "concatenated_recall@1: expected a fraction"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_used_is_named_with_its_key(params, tmp_path, change, message):
     write(tmp_path, fold_runs(params())[:2], **change)
     with pytest.raises(ValueError, match=re.escape("cub200-pfml-0.json: ") + message):
-        cross_validations.read_results(tmp_path / "runs")
+        read_folds(tmp_path / "runs")
     (tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.json").write_text("{")
     with pytest.raises(ValueError, match=r"cub200-pfml-0\.json: not a readable JSON"):
-        cross_validations.read_results(tmp_path / "runs")
+        read_folds(tmp_path / "runs")
 
 
 def test_every_preset_of_the_protocol_is_asked_for_once(params, raw):
@@ -170,7 +169,7 @@ def test_every_preset_of_the_protocol_is_asked_for_once(params, raw):
 def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
     runs = fold_runs(params())
     write(tmp_path, runs[:4])  # pfml, both seeds
-    found = cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), runs)
+    found = finished(results_of(tmp_path, runs))
     assert [run for run, *_ in found] == runs[:4]
     _, numbers, history = found[1]
     assert (numbers["map@r"], numbers["mlflow_run"]) == (pytest.approx(0.3), "run1")
@@ -183,5 +182,5 @@ def test_each_fold_comes_with_its_own_measures_and_history(params, tmp_path):
     ]
     path = tmp_path / "runs/mlrc-cub200/mlrc/cub200-pfml-0.csv"
     path.write_text("fold,epoch\n0,one\n")
-    with pytest.raises(ValueError, match=r"cub200-pfml-0\.csv: expected numbers"):
-        cross_validations.fold_results(cross_validations.read_results(tmp_path / "runs"), runs)
+    with pytest.raises(ValueError, match=r"cub200-pfml-0\.csv: epoch: expected numbers"):
+        finished(results_of(tmp_path, runs))

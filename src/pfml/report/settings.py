@@ -1,15 +1,13 @@
 """Table 8: the settings of the published runs, and those that ours have, resolved as training sees them."""
 
-from collections.abc import Sequence
+import pandas as pd
 
 from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
-from pfml.report.published.paper import Published
+from pfml.report.published.paper import NETWORKS
 from pfml.report.published.printed import footnotes, printed
-from pfml.report.studies import Studies
+from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
-from pfml.report.verdicts import NETWORKS
-from pfml.settings.run import Run
 
 SETTINGS = ("optimizer", "lr", "proxy_lr", "weight_decay", "batch", "epochs", "frozen_epochs", "freeze_bn", "schedule",
             "sampler", "transform")  # fmt: skip
@@ -27,82 +25,60 @@ FIELD = ("pfml", "pfml_tuned")  # the methods that tables.md shows; the file bes
 
 
 def settings_tables(table: int, studies: Studies) -> list[Table | str]:
-    shown = [(study.name, runs) for study in studies.every for runs in _configurations(study.grid)]
-    field = [(name, runs) for name, runs in shown if runs[0].method in FIELD]
+    grid = studies.grid
     title = "**Ours**, of PFML in every study, resolved as training sees them; n is the number of finished runs."
     every = "As Table 8's, of every method and with its loss settings."
+    said = [f"{s.metric.replace('_', ' ')} {s.value}" + f" ({s.source})" * (s.source != "paper")
+            for s in paper.settings()]  # fmt: skip
     return [
-        *published_settings(table, studies),
-        used_table(f"table-{table}-ours", title, field, studies),
-        _main_text(),
-        used_table(f"table-{table}-all-methods", every, shown, studies, loss=True),
+        published_settings(table, grid),
+        used_table(f"table-{table}-ours", title, grid[grid.method.isin(FIELD)]),
+        f"The paper's main text, on PFML: {'; '.join(said)}.",
+        used_table(f"table-{table}-all-methods", every, grid, loss=True),
         f"Every method's, with all settings of its loss: [tables/table-{table}-all-methods.csv]"
         f"(tables/table-{table}-all-methods.csv).",
         *footnotes(table),
     ]
 
 
-def _configurations(grid: Sequence[Run]) -> list[list[Run]]:
-    """Cells of one method on one dataset; noise and seed change no setting that is shown."""
-    groups: dict = {}
-    for run in grid:
-        groups.setdefault((run.dataset, run.method), []).append(run)
-    return list(groups.values())
-
-
-def published_settings(table: int, studies: Studies) -> list[Table | str]:
+def published_settings(table: int, grid: pd.DataFrame) -> Table:
     """Settings down, datasets and networks across; those of our study of that network at the right of each."""
     theirs = paper.published(table)
-    places = list(dict.fromkeys((p.backbone, p.dataset, p.dim) for p in theirs))
     found = {(p.metric, p.backbone, p.dataset): p for p in theirs}
     metrics = list(dict.fromkeys(p.metric for p in theirs))
     columns, compared = [words("Setting", [metric.replace("_", " ") for metric in metrics])], []
-    for backbone, dataset, dim in places:
-        run = next((c for c in studies.runs_of(dataset, "pfml") if _place(c) == (backbone, dim)), None)
+    ours = {(NETWORKS.get(run.backbone), run.dataset, run.dim): run for run in grid.run[grid.method == "pfml"][::-1]}
+    for backbone, dataset, dim in dict.fromkeys((p.backbone, p.dataset, p.dim) for p in theirs):
         heading = f"{dataset_name(dataset)} {backbone}"
         rows = [found.get((metric, backbone, dataset)) for metric in metrics]
         columns.append(Column(heading, [printed(p) for p in rows]))
-        if run:
+        if run := ours.get((backbone, dataset, dim)):
             values = [OURS[metric](run) for metric in metrics]
-            columns.append(Column(f"ours, {heading}", [_setting(value) for value in values]))
-            compared += [(p, value) for p, value in zip(rows, values) if p and p.value is not None]
+            columns.append(Column(f"ours, {heading}", list(map(_setting, values))))
+            compared += [(p.value, value) for p, value in zip(rows, values) if p and p.value is not None]
     counts = [sum(p.source == s for p in theirs) for s in ("paper", "third-party", "not found")]
     said = [f"Of {len(theirs)} settings {counts[0]} are printed, {counts[1]} third-party, {counts[2]} not recovered."]
     if compared:
-        equal = sum(_equal(p, value) for p, value in compared)
+        equal = sum(a == b or str(a) == str(b) for a, b in compared)
         said.append(f"Ours have {equal} of the {len(compared)} that are known.")
     title = "Published, with the settings of our study of the same images and network beside them."
-    return [table_of(f"table-{table}-published", title, columns, said)]
+    return table_of(f"table-{table}-published", title, columns, said)
 
 
-def _place(run: Run) -> tuple:
-    return NETWORKS.get(run.backbone), run.dim
-
-
-def _equal(theirs: Published, ours) -> bool:
-    return theirs.value == ours or str(theirs.value) == str(ours)
-
-
-def _main_text() -> str:
-    said = [f"{s.metric.replace('_', ' ')} {s.value}" + f" ({s.source})" * (s.source != "paper")
-            for s in paper.settings()]  # fmt: skip
-    return f"The paper's main text, on PFML: {'; '.join(said)}."
-
-
-def used_table(name: str, title: str, shown: Sequence[tuple], studies: Studies, loss: bool = False) -> Table:
-    """A row for each study and method, its settings across.
+def used_table(name: str, title: str, grid: pd.DataFrame, loss: bool = False) -> Table:
+    """A row for each study, dataset and method, its settings across; noise and seed change none that is shown.
 
     Args:
-        shown: (study, cells of one method on one dataset).
         loss: all settings of the loss as one text and further ones of training, in the files only; else the field's.
     """
-    first = [runs[0] for _, runs in shown]
+    by = grid.groupby(["study", "dataset", "method"], sort=False)
+    first = by.run.first().tolist()
     columns = [
-        words("Study", [f"`{study}`" for study, _ in shown]),
+        words("Study", [f"`{run.study}`" for run in first]),
         words("Dataset", [dataset_name(run.dataset) for run in first]),
         words("Method", [method_name(run.method) for run in first]),
         words("Network", [f"{run.backbone} {run.dim}-d" for run in first]),
-        numbers("n", [len(studies.ledger.find_all(runs)) for _, runs in shown], digits=0),
+        numbers("n", by.measured.sum(), digits=0),
     ]
     if loss:
         texts = ["; ".join(f"{key} {_setting(value).text}" for key, value in run.loss.items()) for run in first]

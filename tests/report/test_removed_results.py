@@ -1,11 +1,11 @@
-"""A run without a run is empty: taking one result away empties its runs, in every table and file, and no other."""
+"""A run without a result is empty: taking one result away empties its cells, in every table and file, and no other."""
 
 import pytest
 from report_runs import write, write_wasserstein
 from report_studies import pick, preset, tables_of, together, toy, write_all
 
+from pfml.report.document import report_sections
 from pfml.report.files import write_tables
-from pfml.report.tables import report_sections
 
 RECALL = {"pfml": 0.70, "cpml": 0.60, "proxy_anchor": 0.80, "soft_triple": 0.75, "hist": 0.55}
 UNIQUE = {"recall@1": 0.617283, "recall@2": 0.637281, "recall@4": 0.657289, "recall@8": 0.677287,

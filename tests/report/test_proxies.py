@@ -102,7 +102,7 @@ def test_two_readings_of_the_measure_make_no_ratio_that_is_judged(tmp_path):
     assert ratios(tmp_path, study)[PAPER, "SoftTriple"]["verdict"].text == "reproduced"
     path = tmp_path / "wasserstein/toy/glyphs.csv"
     head, first, second = path.read_text().splitlines()
-    path.write_text(f"{head},measure\n{first},nearest\n{second},reconstruction\n")
+    path.write_text(f"{head}\n{first}nearest\n{second}reconstruction\n")
     assert "two readings" in ratios(tmp_path, study)[PAPER, "SoftTriple"]["verdict"].text
 
 

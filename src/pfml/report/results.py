@@ -1,0 +1,286 @@
+"""What studies ask for, joined with what was measured, as one pandas frame. Every table is a query of it.
+
+A result belongs to a run if both have the same digest of the resolved configuration; the name of its file says nothing.
+A result whose digest no study asks for enters no table: it is listed as outside of the present configuration.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from pfml.evaluation.result_file import FOLD_MEASURES, FoldsResult, RunResult, keys_of, read_result
+from pfml.report.published.paper import NETWORKS
+from pfml.settings.presets import every_params
+from pfml.settings.run import Run
+from pfml.settings.runs import ablation_base, ablation_runs, by_repeat, fold_runs, grid_runs, timing_runs
+from pfml.settings.schema import Params
+from pfml.settings.study import ABLATION_AXES
+
+ROW = ["method", "noise", "noise_kind"]  # of a table that pools all studies of a dataset and network
+PLACE = ["dataset", "backbone", "dim", "weights"]
+ORDER = ["study", "dataset", "backbone", "dim", "axis", "value", "method", "noise", "seed", "digest", "run_name"]
+ASKED = ["study", "kind", *PLACE, "network", *ROW, "seed", "axis", "value", "digest", "run_name", "hold_out",
+         "condition", "run"]  # fmt: skip
+PROXIES = ["proxies_per_class", "w2", "w2_relative"]  # numbers of the files of W2
+JOINED = [f"{kind}_{name}" for kind, name in FOLD_MEASURES if kind == "concatenated"]
+USUAL = "reconstruction"  # the reading of W2 that params.yaml has by default
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs that one study asks for. defaults: ablation axis -> its default value and the runs of the grid that have
+    it; timed: of Table 9; folds: of Tables 6 and 7. experiment: its name in MLflow.
+    """
+
+    name: str
+    experiment: str
+    grid: Sequence[Run] = ()
+    ablations: Sequence[Run] = ()
+    defaults: dict[str, tuple[float, list[Run]]] = field(default_factory=dict)
+    timed: Sequence[Run] = ()
+    folds: Sequence[Run] = ()
+
+    @property
+    def runs(self) -> list[Run]:
+        return [*self.grid, *self.ablations]
+
+
+@dataclass(frozen=True)
+class Studies:
+    """`every`: the study being run first, then the committed default, then the presets by name; no name twice.
+
+    runs: a row for each run that a study asks for (columns ASKED) with its measures, `measured` where there are any;
+        kind: "grid", "ablation", or "default" for the grid's runs once more as the default point of an axis.
+    folds: a row for each cross validation that a study asks for, its measures beside it.
+    files, fold_files: a row for each result on disk, asked for or not. timings: of reports/complexity.
+    """
+
+    every: tuple[Study, ...]
+    runs: pd.DataFrame
+    folds: pd.DataFrame
+    files: pd.DataFrame
+    fold_files: pd.DataFrame
+    timings: pd.DataFrame
+
+    @property
+    def running(self) -> Study:
+        return self.every[0]
+
+    @property
+    def grid(self) -> pd.DataFrame:
+        return self.runs[self.runs.kind == "grid"]
+
+    def find(self, name: str) -> Study | None:
+        return next((study for study in self.every if study.name == name), None)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation (None below two values) over the n finished of `expected` seeds."""
+
+    mean: float | None
+    std: float | None
+    n: int
+    expected: int
+
+
+def study_of(params: Params) -> Study:
+    """The study that `params` describes."""
+    ablations = ablation_runs(params)
+    axes = [axis for axis in ABLATION_AXES if any(run.axis == axis for run in ablations)]
+    defaults = {axis: ablation_base(params, axis) for axis in axes}
+    experiment = f"{params.tracking.experiment}-{params.study}"
+    return Study(
+        params.study, experiment, grid_runs(params), ablations, defaults, timing_runs(params), fold_runs(params)
+    )
+
+
+def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
+    """All studies with their results; run from the project's root.
+
+    Raises:
+        ConfigError: a preset without a study's name, or two of one.
+        ValueError: a file that cannot be used; names it and its key or column.
+    """
+    return with_results(map(study_of, every_params(params)), reports)
+
+
+def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> Studies:
+    """Raises ValueError for a file that cannot be used; names it and its key or column."""
+    studies, reports = tuple(studies), Path(reports)
+    files, fold_files = read_runs(reports / "runs"), read_folds(reports / "runs")
+    files = joined(files, read_wasserstein(reports / "wasserstein"))
+    # A file of W2 counts the proxies of every method that has any; a result knows those of PFML and CPML.
+    own = files.get("proxies_per_class", pd.Series(index=files.index, dtype=float))
+    files["proxies_per_class"] = files.proxies.fillna(own).astype(float)
+    runs, folds = asked_runs(studies), asked_folds(studies)
+    files["current"], fold_files["current"] = files.digest.isin(runs.digest), fold_files.digest.isin(folds.digest)
+    runs, folds = joined(runs, files), joined(folds, fold_files)
+    for frame in (runs, folds):
+        frame["measured"] = frame.path.notna()
+    return Studies(studies, runs, folds, files, fold_files, read_timings(reports / "complexity"))
+
+
+def joined(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """`left` with the columns of `right` that it lacks, by digest. Of several rows with the digest the one of the same
+    study and run is taken, else of the same study, else the first.
+    """
+    pairs = left.reset_index(names="row").merge(right, on="digest", suffixes=("", "_right"))
+    same = pairs.study == pairs.study_right
+    pairs["distance"] = 2 - same.astype(int) - (same & (pairs.run_name == pairs.run_name_right)).astype(int)
+    nearest = pairs.sort_values("distance", kind="stable").drop_duplicates("row").set_index("row")
+    return left.join(nearest[[name for name in right if name not in left]])
+
+
+def asked_runs(studies: Iterable[Study]) -> pd.DataFrame:
+    rows = []
+    for study in studies:
+        rows += [_asked(study, run, "grid") for run in study.grid]
+        for axis, (value, runs) in study.defaults.items():
+            rows += [_asked(study, run, "default") | {"axis": axis, "value": round(float(value), 6)} for run in runs]
+        rows += [_asked(study, run, "ablation") for run in study.ablations]
+    return pd.DataFrame(rows, columns=ASKED).astype({"noise": float, "value": float, "hold_out": bool})
+
+
+def _asked(study: Study, run: Run, kind: str) -> dict:
+    noise_kind = run.noise_kind.get("kind", "uniform") if run.noise else ""
+    comparable = run.model["weights"] == "pretrained" and not run.train["hold_out"] and noise_kind in ("", "uniform")
+    return {
+        "study": study.name, "kind": kind, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
+        "weights": run.model["weights"] or "random", "network": NETWORKS.get(run.backbone) if comparable else None,
+        "method": run.method, "noise": float(run.noise), "noise_kind": noise_kind, "seed": run.seed,
+        "axis": run.axis, "value": None if run.value is None else round(float(run.value), 6), "digest": run.digest,
+        "run_name": run.name, "hold_out": run.train["hold_out"], "condition": condition(run), "run": run,
+    }  # fmt: skip
+
+
+def asked_folds(studies: Iterable[Study]) -> pd.DataFrame:
+    """A cross validation's digest is those of its folds, in order."""
+    rows = [
+        {"study": study.name, "dataset": folds[0].dataset, "backbone": folds[0].backbone, "dim": folds[0].dim,
+         "method": folds[0].method, "seed": folds[0].seed, "digest": " ".join(run.digest for run in folds),
+         "run_name": folds[0].repeat, "condition": condition(folds[0], ("fold",)), "runs": folds}
+        for study in studies for folds in by_repeat(list(study.folds)).values()
+    ]  # fmt: skip
+    columns = ["study", "dataset", "backbone", "dim", "method", "seed", "digest", "run_name", "condition", "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@cache
+def condition(run: Run, without: tuple[str, ...] = ()) -> str:
+    """All that decides a run's numbers but its seed, and but the settings `without` ("noise", "loss.alpha")."""
+    config = {key: value for key, value in run.config.items() if key not in ("seed", *without)}
+    for name in without:
+        section, _, key = name.partition(".")
+        if key:
+            config[section] = {k: v for k, v in config[section].items() if k != key}
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """A row for each result below reports/runs, in the order of results.csv; <study>/mlrc/ has cross validations."""
+    paths = [path for path in sorted(folder.rglob("*.json")) if "mlrc" not in path.relative_to(folder).parts[1:-1]]
+    found = [read_result(path, RunResult) | {"path": path} for path in paths]
+    frame = pd.DataFrame(found, columns=None if found else [*keys_of(RunResult), "path"])
+    frame = frame.rename(columns={"cell": "run_name"})
+    return frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+
+
+def read_folds(folder: Path) -> pd.DataFrame:
+    """A row for each result in <study>/mlrc/ below reports/runs."""
+    found = [read_result(path, FoldsResult) | {"path": path} for path in sorted(folder.glob("*/mlrc/*.json"))]
+    for row in found:
+        row["digest"], row["run_name"] = " ".join(row[f"fold{k}_digest"] for k in range(row["folds"])), row["path"].stem
+    names = ["study", "dataset", "method", "folds", "digest", "run_name", "path", *map("_".join, FOLD_MEASURES)]
+    return pd.DataFrame(found, columns=None if found else names)
+
+
+def read_wasserstein(folder: Path) -> pd.DataFrame:
+    """A row for each run with proxies, from <folder>/<study>/<dataset>.csv."""
+    names = ["cell", "digest", *PROXIES]
+    found = [read_csv(path, names, PROXIES).assign(study=path.parent.name) for path in sorted(folder.glob("*/*.csv"))]
+    frame = _stacked(found, ["study", *names, "measure"], PROXIES)
+    frame = frame.rename(columns={"cell": "run_name", "proxies_per_class": "proxies", "measure": "w2_measure"})
+    return frame.assign(w2_measure=frame.w2_measure.replace("", None).fillna(USUAL))
+
+
+def read_timings(folder: Path) -> pd.DataFrame:
+    """A row for each timed training, from <folder>/<study>.csv. seconds: of a step, one number a round; epochs: the
+    same of an epoch.
+    """
+    counts = ["proxies_per_class", "steps_per_epoch", "batch"]
+    names = ["method", "digest", *counts, "seconds_by_round", "processor"]
+    found = [read_csv(path, names, counts).assign(study=path.stem) for path in sorted(folder.glob("*.csv"))]
+    frame = _stacked(found, ["study", *names], counts)
+    frame["seconds"] = [tuple(map(float, text.split())) for text in frame.seconds_by_round]
+    frame["epochs"] = [tuple(s * steps for s in row) for row, steps in zip(frame.seconds, frame.steps_per_epoch)]
+    return frame
+
+
+def _stacked(found: list[pd.DataFrame], names: list[str], numbers: list[str]) -> pd.DataFrame:
+    """The columns `names` of all frames, also where there is no frame; a frame may lack some."""
+    frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=names, dtype=str)
+    return frame.reindex(columns=names).astype(dict.fromkeys(numbers, float))
+
+
+def read_history(path: str | Path) -> list[dict[str, float | None]]:
+    """A run's epochs as rows of numbers, None where the file has none (an epoch without evaluation).
+
+    Raises:
+        ValueError: no epoch column, or a text that is not a number; names file and column.
+    """
+    frame = read_csv(Path(path), ("epoch",))
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def finished(studies: Studies) -> list[tuple[Run, dict, list[dict]]]:
+    """(run, its measures and origin, its history) of every finished run and fold that the studies ask for: what
+    pfml.tracking.register keeps in MLflow. Each fold has the measures of the joined networks too.
+    """
+    runs = studies.runs[studies.runs.measured & (studies.runs.kind != "default")]
+    found = [
+        (run, known, read_history(known["path"].with_suffix(".csv"))) for run, known in zip(runs.run, _known(runs))
+    ]
+    folds = studies.folds[studies.folds.measured]
+    for runs, known in zip(folds.runs, _known(folds)):
+        shared = {name: known[name] for name in (*JOINED, "dataset_digest")}
+        history = read_history(known["path"].with_suffix(".csv"))
+        for k, run in enumerate(runs):
+            own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
+            epochs = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
+            found.append((run, own | shared, epochs))
+    return found
+
+
+def _known(rows: pd.DataFrame) -> list[dict]:
+    """Each row as a dict, None for what was not measured."""
+    return rows.astype(object).where(rows.notna(), None).to_dict("records")
+
+
+def histories(rows: pd.DataFrame) -> list[tuple[str, float, list[dict]]]:
+    """(method, noise, epochs) of every finished run that has its history beside its result."""
+    paths = [path.with_suffix(".csv") for path in rows.path[rows.measured]]
+    who = zip(rows.method[rows.measured], rows.noise[rows.measured], paths)
+    return [(method, noise, read_history(path)) for method, noise, path in who if path.exists()]
+
+
+def read_csv(path: Path, needed: Sequence[str], numbers: Sequence[str] | None = None) -> pd.DataFrame:
+    """A CSV file whose columns `numbers` (None: all) hold numbers, NaN where a cell is empty, and the others text.
+
+    Raises:
+        ValueError: a column is missing or holds no number; names file and column.
+    """
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in needed:
+        if name not in frame:
+            raise ValueError(f"{path}: {name}: missing column; found {list(frame)}")
+    for name in frame if numbers is None else numbers:
+        try:
+            frame[name] = [float(text) if text else None for text in frame[name]]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {name}: expected numbers ({error})") from None
+    return frame
