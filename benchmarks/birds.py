@@ -44,7 +44,7 @@ def settings(options) -> dict:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["study"] = "birds"
     params["grid"] |= {"dataset": ["birds"], "field": ["pfml"], "baseline": ["proxy_anchor"], "noise": list(NOISES)}
-    params["ablation"] |= {axis: [] for axis in ("proxies_per_class", "alpha", "delta", "delta_gap")}
+    params["ablation"]["points"] = []
     params["dataset"]["birds"] = {
         "kind": "folder", "path": "birds", "train_classes": 58, "pack": "fast", "short_side": 256,
     }  # fmt: skip
@@ -97,11 +97,12 @@ def main() -> None:
         with zipfile.ZipFile(Path(REAL, "data/cub200_bbox227/cub200_bbox227_100cls.zip")) as archive:
             archive.extractall(folder / "birds", [n for n in archive.namelist() if n.endswith(".jpg")])
         (folder / "params.yaml").write_text(yaml.safe_dump(settings(options), sort_keys=False))
+        stage(folder, "plan")
         stage(folder, "fetch", "birds")
         stage(folder, "split", "birds")
         results = {}
         for noise in NOISES:
-            stage(folder, "noise", "birds", str(noise), "0")
+            stage(folder, "noise", f"birds-{noise}-0")
         os.chdir(folder)
         before = untrained(folder)
         for noise in NOISES:

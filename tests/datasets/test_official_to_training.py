@@ -12,6 +12,7 @@ import pytest
 from pfml.datasets import catalogue
 from pfml.datasets.download import Source
 from pfml.images.packed import open_images
+from pfml.settings import schema
 from tests.datasets import official
 from tests.datasets.http_faults import faulty_server
 from tests.datasets.stages import one_epoch
@@ -69,6 +70,7 @@ def served(server, made, monkeypatch):
         small = replace(entry, forms=(replace(entry.forms[0], files=tuple(files)),), **counts | changes)
         monkeypatch.setitem(catalogue.CATALOGUE, name, small)
         monkeypatch.setitem(catalogue.DATASETS, name, small)
+        monkeypatch.setitem(schema.DATASETS, name, small.train_classes)
 
     return _served
 

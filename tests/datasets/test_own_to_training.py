@@ -117,7 +117,7 @@ def test_too_few_classes_for_a_batch_are_told_at_training(raw, write, stages, bi
     raw["split"] |= {"validation_classes": 0, "folds": 0}
     raw["grid"]["noise"] = [0.0]
     write(raw, Path.cwd())
-    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.0", "0")):
+    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds-0.0-0")):
         assert stages(name, *arguments)[0] == 0
     code, said = stages("train", "birds-pfml-0.0-0")
     assert code == 1 and "needs 2 classes" in said and "has 1 classes" in said
@@ -159,6 +159,7 @@ def test_a_fetch_that_is_terminated_leaves_nothing_half_made(raw, write, stages,
         (folder / f"class {i % 2}").mkdir(parents=True, exist_ok=True)
         (folder / f"class {i % 2}/{i}.png").write_bytes(picture)
     write(own(raw, "folder", folder), Path.cwd())
+    assert stages("plan")[0] == 0
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen([sys.executable, ROOT / "stages/fetch.py", "birds"], env=environment)
     wait_until(Path("data/raw/.birds.unfinished/items.csv").exists)
@@ -169,7 +170,7 @@ def test_a_fetch_that_is_terminated_leaves_nothing_half_made(raw, write, stages,
 def test_an_image_that_only_training_finds_too_long_is_named(raw, write, stages, birds):
     Image.new("RGB", (60_000, 1), "red").save(birds / "owl/strip.png")
     write(own(raw, "folder", birds), Path.cwd())
-    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds", "0.2", "0")):
+    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds-0.2-0")):
         assert stages(name, *arguments)[0] == 0
     items = pd.read_csv("data/raw/birds/items.csv", na_filter=False)
     number = items.loc[items["name"] == "owl/strip.png", "item"].item()
