@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pfml.report.tuning import read_searches, render_tuning, settings_in_use
+from pfml.report.settings import read_searches, render_tuning, settings_in_use
 from pfml.settings.load import ConfigError, load_params
 from pfml.settings.runs import grid_runs, trial_run
 from pfml.settings.tune import Choice, Range
