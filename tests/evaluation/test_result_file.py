@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pfml.evaluation.result_file import (
+    FOLD_MEASURES,
     FRACTION,
     FoldsResult,
     RunResult,

@@ -124,29 +124,15 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
         searches: of `read_searches`.
         used: dataset -> method -> its settings in runs of today, "section.key" -> value; a method may lack.
     """
-    parts = [fill("tuning.md", random=RANDOM_TRIALS - 1)]
-    if not searches:
-        parts.append("No search was run.\n")
-    for dataset, methods in searches.items():
-        parts.append(
-            f"## {dataset_name(dataset)}\n\n{_budget(methods)}\n\n{_searches(methods, used.get(dataset, {}))}\n"
-        )
-        parts.append(f"### Every trial on {dataset_name(dataset)}\n")
-        parts += [_trials(method, trials) for method, trials in methods.items()]
-    return "\n".join(parts)
+    return fill(
+        "tuning.md", {"dataset_name": dataset_name, "method_name": method_name}, searches=searches, used=used,
+        random=RANDOM_TRIALS - 1, best_trials=best_trials, every_trial=every_trial,
+        trainings=lambda methods: sum(len(trial.noise) for trials in methods.values() for trial in trials),
+    )  # fmt: skip
 
 
-def _budget(methods: Mapping[str, Sequence[Trial]]) -> str:
-    counts = {method: len(trials) for method, trials in methods.items()}
-    trainings = sum(len(trial.map_at_r) for trials in methods.values() for trial in trials)
-    if len(set(counts.values())) == 1:
-        return f"{len(methods)} methods, {min(counts.values())} trials each, {trainings} trainings."
-    least = min(counts.values())
-    more = ", ".join(f"{method_name(m)} {n}" for m, n in counts.items() if n > least)
-    return f"{len(methods)} methods, {trainings} trainings. The budget is NOT equal: {least} trials, but {more}."
-
-
-def _searches(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) -> str:
+def best_trials(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) -> str:
+    """A line a method, the best first."""
     rows = []
     for method, trials in sorted(methods.items(), key=lambda item: -best(item[1]).score):
         won = best(trials)
@@ -159,15 +145,13 @@ def _searches(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping
     return markdown_table(header, rows)
 
 
-def _trials(method: str, trials: Sequence[Trial]) -> str:
-    """A folded table of one method's search, the best in bold."""
+def every_trial(trials: Sequence[Trial]) -> str:
+    """A line a trial, the best in bold."""
     won, rows = best(trials), []
     for trial in trials:
         score, *rest = _percents([trial.score, *trial.map_at_r])
-        score = f"**{score}**" if trial is won else score
-        rows.append([str(trial.number + 1), score, *rest, _moved(trial)])
-    table = markdown_table(["trial", "score", *_levels(trials[0]), "settings"], rows)
-    return f"<details><summary>{method_name(method)}</summary>\n\n{table}\n\n</details>\n"
+        rows.append([str(trial.number + 1), f"**{score}**" if trial is won else score, *rest, _moved(trial)])
+    return markdown_table(["trial", "score", *_levels(trials[0]), "settings"], rows)
 
 
 def _levels(trial: Trial) -> list[str]:

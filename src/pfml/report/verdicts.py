@@ -17,7 +17,7 @@ from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS, Published
 from pfml.report.published.printed import printed
 from pfml.report.results import Studies, Summary
-from pfml.report.table import Column, Entry, Table, numbers, seeds, table_of, words
+from pfml.report.table import Column, Table, numbers, seeds, table_of, words
 from pfml.settings.run import Run
 
 NOT_RUN = "not run"
@@ -160,19 +160,12 @@ def counted(rows: Sequence[Row]) -> str:
 
 
 def comparison(
-    name: str,
-    title: str,
-    rows: Sequence[Row],
-    network: Callable,
-    ours: Mapping[str, Sequence[Entry]],
-    digits: int = 1,
-    runs: Sequence[str] | None = None,
-    counts: bool = True,
+    name: str, title: str, rows: Sequence[Row], network: Callable, ours: Mapping, digits=1, runs=None, counts=True
 ) -> Table:
     """Ours beside published measures of retrieval, a line each: network and method, published, ours, verdict, n, runs.
 
     Args:
-        network: published number -> the words for its network. ours: heading -> what stands below it.
+        network: published number -> the words for its network. ours: heading -> an entry a row.
         runs: where MLflow has the runs of each row; None: neither they nor n are shown.
         counts: whether how often each verdict was given stands below the table.
     """
