@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pfml.report.tuning import read_searches, render_tuning, settings_in_use
+from pfml.report.settings import read_searches, render_tuning, settings_in_use
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.plan import planned_search

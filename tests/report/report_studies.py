@@ -7,7 +7,7 @@ import yaml
 from report_runs import write
 
 from pfml.report.document import PREAMBLE, report_sections
-from pfml.report.markdown import document
+from pfml.report.files import document
 from pfml.report.results import Studies, Study, study_of, with_results
 from pfml.report.table import Entry, Section, Table
 from pfml.settings.load import params_from

@@ -62,3 +62,12 @@ def test_the_committed_results_give_the_committed_report(project):
     assert not differing, f"{len(differing)} files differ; the first:\n{differing[0]}"
     page = (project / "reports/index.html").read_text(encoding="utf-8")
     assert page.count("<table ") == len(list((project / "reports/tables").glob("*.csv")))
+
+
+def test_the_report_needs_no_training_no_search_and_no_tracker():
+    code = "import sys, pfml.report.document, pfml.report.theory; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    modules = set(found.stdout.split())
+    assert "pfml.report.results" in modules
+    assert not {"pfml.training", "pfml.tuning", "pfml.tracking.mlflow", "mlflow", "torch"} & modules

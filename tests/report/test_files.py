@@ -8,8 +8,7 @@ import subprocess
 import pytest
 from report_studies import preset, tables_of, toy, write_all
 
-from pfml.report.files import csv_text, latex, latex_text, write_tables
-from pfml.report.markdown import entry_text, table_parts
+from pfml.report.files import csv_text, entry_text, latex, latex_text, table_parts, write_tables
 from pfml.report.results import Summary
 from pfml.report.table import DASH, EMPTY, Column, Entry, numbers, percent, seeds, table_of, words
 

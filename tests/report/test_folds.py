@@ -10,7 +10,7 @@ from report_runs import table_after
 from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
 from pfml.report.document import PREAMBLE, report_sections
-from pfml.report.markdown import document
+from pfml.report.files import document
 from pfml.report.results import Study, finished, read_folds, read_runs, study_of, with_results
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
@@ -130,8 +130,8 @@ def test_single_runs_and_cross_validations_do_not_read_each_others_files(params,
     write(tmp_path, fold_runs(params()))
     assert read_runs(tmp_path / "runs").empty
     (tmp_path / "runs/mlrc").mkdir()  # a study of that name
-    (tmp_path / "runs/mlrc/cell.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"mlrc/cell\.json: study: missing"):
+    (tmp_path / "runs/mlrc/run.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"mlrc/run\.json: study: missing"):
         read_runs(tmp_path / "runs")
     assert len(read_folds(tmp_path / "runs")) == 6
 

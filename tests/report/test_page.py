@@ -77,7 +77,7 @@ def test_texts_are_marked_up_and_escaped(page):
     text = page.read_text()
     assert "A <strong>bold</strong> title, <code>code &lt; here</code>." in text
     assert '<a href="tables">a link</a>' in text and "<li>one</li><li>two</li>" in text
-    assert 'alt="A &quot;quoted&quot; caption"' in text and '<td data-value="b &amp; c"' in text
+    assert 'alt="A &#34;quoted&#34; caption"' in text and '<td data-value="b &amp; c"' in text
     assert "9.5 ± 0.5" in text and "<strong>10.2</strong> (recalled)" in text and "Reading: One reading." in text
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pfml.report.tuning import read_searches
+from pfml.report.settings import read_searches
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
 from pfml.settings.presets import read_preset

@@ -13,9 +13,9 @@ from pfml.report.names import dataset_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import AXIS_NAMES, Published
 from pfml.report.published.printed import footnotes, printed
-from pfml.report.results import Studies, Summary
+from pfml.report.results import ANSWER, Studies, Summary
 from pfml.report.table import Column, Section, Table, percent, seeds, table_of, words
-from pfml.report.verdicts import Row, Verdict, answers, place, verdict, verdict_columns, why_not
+from pfml.report.verdicts import Row, Verdict, place, verdict, verdict_columns, why_not
 
 LEAD = (
     "R@1 (%) of PFML along one setting, the others at their default; Figure 3 was measured from its plot (digitised)."
@@ -51,8 +51,7 @@ def sweep_table(sweep: pd.DataFrame) -> Table:
     last, best = (points_of(sweep, key) for key in ("recall@1", "best_recall@1"))
     theirs = {(p.dataset, round(float(p.at), 6)): p for p in paper.figure3(base.axis)}
     values = sorted({*last, *(at for _, at in theirs)})
-    answered = answers(sweep[:1])
-    compared = next((p.dataset for p in theirs.values() if place(p) in answered), "")
+    compared = next((p.dataset for p in theirs.values() if place(p) == tuple(base[ANSWER])), "")
     labels = [f"{value:g}" + " (default)" * (value == default) for value in values]
     columns = [words(AXIS_NAMES[base.axis], labels)]
     columns.append(Column("R@1", [percent(last.get(value)) for value in values], "high"))
@@ -63,7 +62,7 @@ def sweep_table(sweep: pd.DataFrame) -> Table:
         columns.append(Column(f"{dataset_name(dataset)} (digitised)", [printed(p) for p in found], "high"))
         if dataset == compared:
             said = [verdict(p, last.get(value)) if p else Verdict("") for p, value in zip(found, values)]
-            columns += verdict_columns([Row(p or "", v) for p, v in zip(found, said)])
+            columns += verdict_columns([Row(p or "", v) for p, v in zip(found, said)])[:2]
     reason = why_not([base.run]) or "Figure 3 is of a ResNet-50 of 512 dimensions"
     noise = f" at {share(base.noise)} noise" * bool(base.noise)
     title = (
@@ -89,15 +88,15 @@ def figure_rows(studies: Studies) -> list[Row]:
     """A row for each point of Figure 3, by the first study that sweeps the axis on those images and network."""
     rows = []
     for axis in AXIS_NAMES:
-        sweeps = [(answers(sweep[:1]), points_of(sweep, "recall@1")) for sweep in sweeps_of(studies, axis)]
+        sweeps = [(tuple(sweep.iloc[0][ANSWER]), points_of(sweep, "recall@1")) for sweep in sweeps_of(studies, axis)]
         for p in paper.figure3(axis):
             ours = _ours(p, sweeps)
             rows.append(Row(p, verdict(p, ours), ours=ours))
     return rows
 
 
-def _ours(p: Published, sweeps: Sequence[tuple[dict, dict]]) -> Summary | None:
+def _ours(p: Published, sweeps: Sequence[tuple[tuple, dict]]) -> Summary | None:
     """Of the first study that asks for the point and has a run of it, else of the first that asks for it."""
     at = round(float(p.at), 6)
-    found = [points[at] for answered, points in sweeps if place(p) in answered and at in points]
+    found = [points[at] for answered, points in sweeps if place(p) == answered and at in points]
     return next((summary for summary in found if summary.n), found[0] if found else None)

@@ -105,18 +105,18 @@ def both(*verdicts: str) -> str:
 
 def claims_of(pool: pd.DataFrame, studies: Studies, costs: Sequence[Evidence] = ()) -> list[Evidence]:
     """Every claim on one pool, in the order of CLAIMS; `costs` are those on time, from the table of seconds."""
-    rows, name, found = Rows(pool), place_name(pool), []
+    rows, name, found = ByMethod(pool), place_name(pool), []
     for own in [own for own in SUBJECTS if own == SUBJECTS[0] or len(rows.of(own))]:
-        found += [best_clean(rows, own), margin(rows, own)]
+        found += [higher("clean", rows, own, rows.rival(own, 0.0, "recall@1")), margin(rows, own)]
         found += [nearest(rows, own, key) for key in ("w2", "w2_relative")]
-        found += [decay(rows, own, claim, noise) for claim, noise in (("decay", 0.0), ("decay_noise", PAPER_NOISE))]
+        found += [higher("decay", rows, own, "cpml"), higher("decay_noise", rows, own, "cpml", PAPER_NOISE)]
     found += [insensitive(name, axis, series(pool, axis, studies)) for axis in RANGES]
     found += [same_radius(name, series(pool, "delta_gap", studies))]
     found += [cost for cost in costs if cost.pool == name] or [Evidence("overhead", name, "pfml", NOT_RUN)]
     return sorted(found, key=lambda e: list(CLAIMS).index(e.claim))
 
 
-class Rows:
+class ByMethod:
     """The rows of a pool by method and noise, of clean labels and of uniform noise."""
 
     def __init__(self, pool: pd.DataFrame):
@@ -153,15 +153,8 @@ class Rows:
         return ", ".join(f"{key} {' and '.join(found)}" for key, found in values.items() if len(found) > 1)
 
 
-def best_clean(rows: Rows, own: str) -> Evidence:
-    return _above("clean", rows, own, rows.rival(own, 0.0, "recall@1"), 0.0)
-
-
-def decay(rows: Rows, own: str, claim: str, noise: float) -> Evidence:
-    return _above(claim, rows, own, "cpml", noise)
-
-
-def _above(claim: str, rows: Rows, own: str, other: str, noise: float) -> Evidence:
+def higher(claim: str, rows: ByMethod, own: str, other: str, noise: float = 0.0) -> Evidence:
+    """R@1 of `own` above that of another method."""
     found = effect(rows.gap(own, other, noise))
     if not found:
         return Evidence(claim, rows.name, own, NOT_RUN)
@@ -169,7 +162,7 @@ def _above(claim: str, rows: Rows, own: str, other: str, noise: float) -> Eviden
     return Evidence(claim, rows.name, own, above(found), found, method_name(other), detail)
 
 
-def margin(rows: Rows, own: str) -> Evidence:
+def margin(rows: ByMethod, own: str) -> Evidence:
     """Growth of the margin over the best rival, each of its noise level; it is a margin only where it is above 0."""
     rivals = {noise: rows.rival(own, noise, "recall@1") for noise in (0.0, PAPER_NOISE)}
     clean, noisy = (rows.gap(own, other, noise) for noise, other in rivals.items())
@@ -183,7 +176,7 @@ def margin(rows: Rows, own: str) -> Evidence:
     return Evidence("margin", rows.name, own, both(above(grown), above(at_noise)), grown, names, detail)
 
 
-def nearest(rows: Rows, own: str, key: str) -> Evidence:
+def nearest(rows: ByMethod, own: str, key: str) -> Evidence:
     """W2 less that of the rival whose proxies are nearest; lower is better."""
     other = rows.rival(own, 0.0, key, highest=False)
     mine, theirs = rows.of(own), rows.of(other)

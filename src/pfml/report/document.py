@@ -8,10 +8,9 @@ from pathlib import Path
 
 from pfml.report.ablations import ablation_section
 from pfml.report.beyond import beyond_section
-from pfml.report.files import write_results_csv, write_summary, write_tables
+from pfml.report.files import document, fill, write_results_csv, write_summary, write_tables
 from pfml.report.folds import fold_tables
 from pfml.report.groups import pools_of
-from pfml.report.markdown import document
 from pfml.report.names import MISSING
 from pfml.report.page import captioned, render_page
 from pfml.report.proxies import proxy_table
@@ -19,41 +18,16 @@ from pfml.report.published.paper import CAPTIONS, TITLES
 from pfml.report.published.printed import LOST, footnotes
 from pfml.report.results import Studies, read_studies
 from pfml.report.retrieval import noise_table, retrieval_table
-from pfml.report.settings import settings_tables
+from pfml.report.settings import read_searches, render_tuning, settings_in_use, settings_tables
 from pfml.report.stamps import runs_digest
 from pfml.report.summary import summary_section
 from pfml.report.table import Section, Table, numbers, table_of, words
 from pfml.report.timing import cost_tables, costs_of
-from pfml.report.tuning import read_searches, render_tuning, settings_in_use
 from pfml.settings.schema import Params
 from pfml.tracking.environment import environment
 
 TITLE = "Potential Field Based Deep Metric Learning, reproduced"
-PREAMBLE = f"""# Results
-
-What was run here beside what the paper published (Bhatnagar & Ahuja, CVPR 2025, arXiv 2405.18560). Written from
-`reports/runs` and the published numbers; `make tables` renders it again without training. The same tables as CSV and
-LaTeX are in [tables/](tables). How to read them, and by which rules: [docs/reports.md](../docs/reports.md).
-
-* **Ours.** The last epoch is primary; the best epoch, chosen on the test classes as the published numbers are, stands
-  beside it. Percent; mean ± sample standard deviation over seeds; n is the number of finished seeds. A run counts only
-  where its configuration's digest equals that of its study as it stands: `params.yaml` for the study being run, the
-  preset for the others. An empty cell was not run.
-* **`glyphs`** is a small embedded dataset of rendered characters with a small network. Its numbers compare methods with
-  each other; they are NOT comparable with the published numbers, which are of other images and pretrained networks.
-* **Published.** As printed; "{LOST}" where our copy of the paper lost the number, never filled in. *recalled*
-  numbers are from memory and unverified, *third-party* ones were read by someone else, Figure 3 was measured from its
-  plot (*digitised*). **{MISSING}**: the paper prints a dash.
-* **Verdict** on a published number: *reproduced* within 2 combined standard deviations or 0.5 points, else *below* or
-  *above*; *not run*; *not comparable*, with the reason. Of retrieval it judges the last epoch, of Tables 3, 6, 7 and 9
-  what docs/reports.md says. A verdict on a recalled number says that it is recalled.
-* **MLflow.** The runs of a row are in the experiment `pfml-<study>` under the filter `tags.method = '<method>' and
-  tags.noise = '<noise>'` of the store of those who ran them, which is not in Git (`make ui` shows yours);
-  tables show the first digits of their ids, `results.csv` the whole. Cross
-  validations (Tables 6 and 7) have a run a fold and seed under `tags.method = '<method>'`; timings have none.
-* **Bold**: best of a column, of published ones best of each network. A number that contradicts
-  the paper stands as it came out.
-"""
+PREAMBLE = fill("tables.md", lost=LOST, missing=MISSING)
 THEORY = "Proposition 1 and Corollary 1 in numbers: [theory.md](theory.md), written by the stage `theory`."
 
 

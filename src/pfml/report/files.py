@@ -1,21 +1,22 @@
-"""reports/tables/: every table of the report as CSV (for programs) and as LaTeX (for papers), from the same data.
-Beside it results.csv, all results on disk, and summary.json, R@1 of the study being run.
+"""What the report writes: text from templates and sections (Markdown), every table as CSV (for programs) and as LaTeX
+(for papers) from the same data, results.csv with all results on disk, summary.json with R@1 of the study being run.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 
 from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.report.groups import over_seeds, recall_levels
-from pfml.report.names import MISSING
+from pfml.report.names import MISSING, markdown_table, number
 from pfml.report.results import Studies
-from pfml.report.table import Entry, Table
+from pfml.report.table import Entry, Section, Table
 
 ENDINGS = (".csv", ".tex")
 CHARACTERS = {
@@ -24,6 +25,40 @@ CHARACTERS = {
     "±": r"$\pm$", "–": "--", "−": r"$-$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$",
     "α": r"$\alpha$", "δ": r"$\delta$", "Ψ": r"$\Psi$", "·": r"$\cdot$", "…": r"\ldots{}",
 }  # fmt: skip
+
+
+def fill(name: str, filters: Mapping[str, Callable] | None = None, **values) -> str:
+    """One of templates/ filled with values; of an HTML page everything but Markup is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pfml.report"), autoescape=name.endswith(".html"), keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters.update(filters or {})
+    return environment.get_template(name).render(**values)
+
+
+def document(preamble: str, sections: Sequence[Section]) -> str:
+    return "\n".join([preamble, *map(section_text, sections)])
+
+
+def section_text(section: Section) -> str:
+    shown = [part for part in section.parts if isinstance(part, str) or part.listed]
+    parts = [text for part in shown for text in ([part] if isinstance(part, str) else table_parts(part))]
+    return "\n\n".join(filter(None, [f"## {section.heading}", section.lead, *parts])) + "\n"
+
+
+def table_parts(table: Table) -> list[str]:
+    """What stands above it, the table, what stands below."""
+    rows = [[entry_text(entry) for entry in row] for row in table.rows]
+    readings = f"Reading: {' '.join(table.readings)}" if table.readings else ""
+    return [table.title, markdown_table(table.header, rows, table.words), readings]
+
+
+def entry_text(entry: Entry) -> str:
+    """`12.3 ± 0.4`, `**12.3** (recalled)`, words, or nothing."""
+    text = entry.text or ("" if entry.value is None else number(entry.value, entry.std, entry.digits))
+    text = f"**{text}**" if entry.best and text != MISSING else text
+    return f"{text} ({entry.mark})" if entry.mark and text else text
 
 
 def write_tables(tables: Iterable[Table], folder: str | Path) -> None:

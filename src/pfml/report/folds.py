@@ -4,18 +4,19 @@ over repeats; then our own studies as means with intervals.
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
-from pfml.report.groups import over_seeds, summarize
+from pfml.report.groups import over_seeds
 from pfml.report.names import dataset_name, method_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
-from pfml.report.published.printed import footnotes, printed, published_parts
-from pfml.report.results import Studies
+from pfml.report.published.printed import footnotes, published_parts
+from pfml.report.results import Studies, configurations
 from pfml.report.retrieval import OWN
-from pfml.report.table import Column, Entry, Table, percent, seeds, table_of, words
-from pfml.report.verdicts import Row, counted, seeds_column, study_column, verdict, verdict_columns
+from pfml.report.table import EMPTY, Column, Entry, Table, percent, seeds, table_of, words
+from pfml.report.verdicts import Row, comparison, rows_for
 from pfml.settings.run import Run
 
 TABLES = {6: "cub200", 7: "cars196"}
@@ -44,14 +45,9 @@ def fold_rows(table: int, studies: Studies) -> list[Row]:
     """A row for every published number of a table; two where studies answer it with different configurations."""
     folds = studies.folds[studies.folds.dataset == TABLES[table]]
     folds = folds[folds.runs.map(lambda runs: not unlike(runs[0])).astype(bool)]
-    rows = []
-    for p in paper.published(table):
-        groups = [group for _, group in folds[folds.method == p.key].groupby("condition", sort=False)]
-        for group in groups:
-            ours = summarize(group.drop_duplicates("digest"), f"{KINDS[p.dim]}_{p.metric}")
-            rows.append(Row(p, verdict(p, ours), tuple(group.study.unique()), ours))
-        rows += [] if groups else [Row(p, verdict(p, None))]
-    return rows
+    found = configurations(folds, ["method"])
+    rows = [rows_for(p, f"{KINDS[p.dim]}_{p.metric}", found.get((p.key,), [])) for p in paper.published(table)]
+    return [row for several in rows for row in several]
 
 
 def comparison_tables(table: int, studies: Studies) -> list[Table]:
@@ -63,28 +59,18 @@ def comparison_tables(table: int, studies: Studies) -> list[Table]:
         f"**{dataset}, R@1**: ours beside the published; mean ± standard deviation over n repeats. There is no best "
         "epoch on the test classes: they are seen once, when validation has chosen the network."
     )
-    tables = [_table(name, title, [row for row in rows if row.theirs.metric == "recall@1"], studies, False)]
+    first = [row for row in rows if row.theirs.metric == "recall@1"]
+    tables = [_comparison(name, title, first, studies)]
     if further:
         title = f"**{dataset}, further measures** of the rows that were run."
-        tables.append(_table(f"{name}-further", title, further, studies, True))
+        tables.append(_comparison(f"{name}-further", title, further, studies))
     return tables
 
 
-def _table(name: str, title: str, rows: Sequence[Row], studies: Studies, measure: bool) -> Table:
-    ours = [percent(row.ours) for row in rows]
-    experiments = [[f"`{studies.find(name).experiment}`" for name in row.studies if row.ran] for row in rows]
-    columns = [
-        words("Network", [f"{KINDS[row.theirs.dim]} {row.theirs.dim}-d" for row in rows]),
-        words("Method", [row.theirs.method for row in rows]),
-        study_column(rows),
-        *([words("measure", [metric_name(row.theirs.metric) for row in rows])] if measure else []),
-        Column("published", [printed(row.theirs) for row in rows]),
-        Column("ours", [Entry(entry.value, entry.std, 2) for entry in ours]),
-        *verdict_columns(rows, 2),
-        seeds_column(rows),
-        words("MLflow runs", list(map(" ".join, experiments))),
-    ]
-    return table_of(name, title, columns, [counted(rows)])
+def _comparison(name: str, title: str, rows: Sequence[Row], studies: Studies) -> Table:
+    ours = [replace(percent(row.ours), digits=2) if row.ran else EMPTY for row in rows]
+    runs = [" ".join(f"`{studies.find(name).experiment}`" for name in row.studies if row.ran) for row in rows]
+    return comparison(name, title, rows, lambda p: f"{KINDS[p.dim]} {p.dim}-d", {"ours": ours}, 2, runs)
 
 
 def own_tables(table: int, studies: Studies) -> list[Table | str]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
+from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.losses import LOSSES
 
 MISSING = "–"
 NAMES = {"pfml_tuned": "PFML tuned"} | {method: loss.title for method, loss in LOSSES.items()}
 DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
 METRICS = {
-    "map@r": "MAP@R", "r_precision": "R-Prec.", "nmi": "NMI", "w2": "W2", "w2_relative": "relative W2",
-    "best_recall@1": "best R@1", "seconds_per_epoch": "s per epoch", "seen_recall@1": "R@1, seen classes",
-    "seen_map@r": "MAP@R, seen", "few_shot_1": "5-way 1-shot", "few_shot_5": "5-way 5-shot",
+    **{key: title for key, title in keys_of(RunResult).items() if title},
+    "w2": "W2", "w2_relative": "relative W2", "seconds_per_epoch": "s per epoch",
 }  # fmt: skip
 
 

@@ -11,21 +11,10 @@ from pfml.report.groups import blocks_of, by_seed, over_seeds, run_ids, summary_
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import LOST, footnotes, printed
-from pfml.report.results import USUAL, Studies
+from pfml.report.results import ANSWER, USUAL, Studies
 from pfml.report.retrieval import OWN, column, method_column, noisy, nothing_run, own_blocks, stem, table_number, titled
 from pfml.report.table import Column, Entry, Table, plain, seeds_of, table_of, words
-from pfml.report.verdicts import (
-    NOT_RUN,
-    Row,
-    Verdict,
-    answers,
-    judged,
-    place,
-    seeds_column,
-    study_column,
-    verdict_columns,
-    why_not,
-)
+from pfml.report.verdicts import NOT_RUN, Row, Verdict, judged, place, study_column, verdict_columns, why_not
 
 MEASURES = ("w2", "w2_relative")
 STATEMENT = paper.statements(3)[0]
@@ -101,7 +90,7 @@ def _row(clean: pd.DataFrame, other: str) -> Row | None:
 
 def _reason(runs: pd.DataFrame) -> str:
     lost = paper.published(3, key=OWN_METHOD)[0]
-    if (why := why_not(runs.run)) or place(lost) in answers(runs):
+    if (why := why_not(runs.run)) or tuple(runs.iloc[0][ANSWER]) == place(lost):
         return why
     return f"Table 3 is of {dataset_name(lost.dataset)} with a {lost.backbone} of {lost.dim} dimensions"
 
@@ -118,7 +107,6 @@ def ratio_table(table: int, rows: Sequence[Row]) -> Table:
         Column("published", [Entry(STATEMENT.value, digits=3) if r.theirs == STATEMENT.other else below for r in rows]),
         Column("ours", [plain(3, spread=True)(row.ours) for row in rows]),
         *verdict_columns(rows, 3),
-        seeds_column(rows),
         words("MLflow runs", [run_ids(row.runs) if row.ran else "" for row in rows]),
     ]
     title = (

@@ -142,13 +142,9 @@ def published_leads(table: int) -> str:
     leads = sum(max(c, key=lambda p: p.value).key == "pfml" for c in held)
     if not held:
         return "PFML's own numbers are not recovered; the text states: " + "; ".join(
-            f"{s.text} ({metric_words(s)})" for s in paper.statements(table)
+            f"{s.text} ({f'R@1, {s.dim} dimensions' if s.dim else s.metric})" for s in paper.statements(table)
         ) + "."  # fmt: skip
     return f"Published, PFML is best in {leads} of {len(held)} columns."
-
-
-def metric_words(statement: paper.Statement) -> str:
-    return f"R@1, {statement.dim} dimensions" if statement.dim else statement.metric
 
 
 def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis: str) -> str:

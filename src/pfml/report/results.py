@@ -7,7 +7,7 @@ A result whose digest no study asks for enters no table: it is listed as outside
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +22,7 @@ from pfml.settings.study import ABLATION_AXES
 
 ROW = ["method", "noise", "noise_kind"]  # of a table that pools all studies of a dataset and network
 PLACE = ["dataset", "backbone", "dim", "weights"]
+ANSWER = ["method", "dataset", "network", "dim", "noise"]  # of a run and of a published number that it answers
 ORDER = ["study", "dataset", "backbone", "dim", "axis", "value", "method", "noise", "seed", "digest", "run_name"]
 ASKED = ["study", "kind", *PLACE, "network", *ROW, "seed", "axis", "value", "digest", "run_name", "hold_out",
          "condition", "run"]  # fmt: skip
@@ -73,6 +74,11 @@ class Studies:
     @property
     def grid(self) -> pd.DataFrame:
         return self.runs[self.runs.kind == "grid"]
+
+    @cached_property
+    def answers(self) -> dict[tuple, list]:
+        """(method, dataset, network, dimension, noise) of published numbers -> the configurations that answer them."""
+        return configurations(self.grid, ANSWER)
 
     def find(self, name: str) -> Study | None:
         return next((study for study in self.every if study.name == name), None)
@@ -136,6 +142,16 @@ def joined(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
     return left.join(nearest[[name for name in right if name not in left]])
 
 
+def configurations(rows: pd.DataFrame, by: list[str]) -> dict[tuple, list[tuple[tuple[str, ...], pd.DataFrame]]]:
+    """Values of the columns `by` -> for each configuration with them the studies that ask for it, and its seeds, of
+    which several studies may ask for one.
+    """
+    found: dict = {}
+    for (*key, _), same in rows.groupby([*by, "condition"], sort=False):
+        found.setdefault(tuple(key), []).append((tuple(same.study.unique()), same.drop_duplicates("digest")))
+    return found
+
+
 def asked_runs(studies: Iterable[Study]) -> pd.DataFrame:
     rows = []
     for study in studies:
@@ -159,15 +175,13 @@ def _asked(study: Study, run: Run, kind: str) -> dict:
 
 
 def asked_folds(studies: Iterable[Study]) -> pd.DataFrame:
-    """A cross validation's digest is those of its folds, in order."""
-    rows = [
-        {"study": study.name, "dataset": folds[0].dataset, "backbone": folds[0].backbone, "dim": folds[0].dim,
-         "method": folds[0].method, "seed": folds[0].seed, "digest": " ".join(run.digest for run in folds),
-         "run_name": folds[0].repeat, "condition": condition(folds[0], ("fold",)), "runs": folds}
-        for study in studies for folds in by_repeat(list(study.folds)).values()
-    ]  # fmt: skip
-    columns = ["study", "dataset", "backbone", "dim", "method", "seed", "digest", "run_name", "condition", "runs"]
-    return pd.DataFrame(rows, columns=columns)
+    """A row for each cross validation, by its first fold; its digest is those of all folds, in order."""
+    rows = []
+    for study in studies:
+        for folds in by_repeat(list(study.folds)).values():
+            own = {"digest": " ".join(run.digest for run in folds), "condition": condition(folds[0], ("fold",))}
+            rows.append(_asked(study, folds[0], "folds") | own | {"run_name": folds[0].repeat, "runs": folds})
+    return pd.DataFrame(rows, columns=[*ASKED, "runs"])
 
 
 @cache

@@ -13,10 +13,10 @@ from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, summarize, without_repeats
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
-from pfml.report.published.printed import footnotes, network_name, printed, published_pair, published_parts
+from pfml.report.published.printed import footnotes, network_name, published_pair, published_parts
 from pfml.report.results import Studies, Summary
-from pfml.report.table import Column, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
-from pfml.report.verdicts import Row, counted, rows_of, seeds_column, study_column, verdict_columns, why_not
+from pfml.report.table import EMPTY, Column, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
+from pfml.report.verdicts import comparison, rows_of, why_not
 
 OWN = "**Our own studies.**"
 SELECTED = {  # train.select in words
@@ -76,45 +76,19 @@ def comparison_parts(table: int, studies: Studies) -> list[Table | str]:
     """R@1 of each dataset; further measures of a dataset, and of the rows, that have a finished run."""
     parts: list[Table | str] = []
     for dataset in dict.fromkeys(p.dataset for p in paper.published(table)):
-        rows = rows_of(paper.published(table, dataset=dataset), studies)
+        rows, name = rows_of(paper.published(table, dataset=dataset), studies), f"table-{table}-{dataset}"
         first = [row for row in rows if row.theirs.metric == "recall@1"]
-        parts.append(_first_measure(f"table-{table}-{dataset}", first))
+        best = [EMPTY if row.runs is None else percent(summarize(row.runs, "best_recall@1")) for row in first]
+        ours = {"last epoch": [percent(row.ours) for row in first], "best epoch": best}
+        runs = ["" if row.runs is None else run_ids(row.runs) for row in first]
+        title = f"**{dataset_name(dataset)}, R@1**: ours beside the published."
+        parts.append(comparison(name, title, first, network_name, ours, runs=runs))
         further = [row for row in rows if row.theirs.metric != "recall@1" and row.finished]
         if further:
-            parts.append(_further_measures(f"table-{table}-{dataset}-further", further))
+            ours = {"last epoch": [percent(row.ours) for row in further]}
+            title = f"**{dataset_name(dataset)}, further measures** of the rows that were run."
+            parts.append(comparison(f"{name}-further", title, further, network_name, ours, counts=False))
     return parts
-
-
-def _first_measure(name: str, rows: Sequence[Row]) -> Table:
-    best = [None if row.runs is None else summarize(row.runs, "best_recall@1") for row in rows]
-    columns = [
-        *_who(rows),
-        Column("published", [printed(row.theirs) for row in rows]),
-        Column("last epoch", [percent(row.ours) for row in rows]),
-        Column("best epoch", list(map(percent, best))),
-        *verdict_columns(rows),
-        seeds_column(rows),
-        words("MLflow runs", ["" if row.runs is None else run_ids(row.runs) for row in rows]),
-    ]
-    title = f"**{dataset_name(rows[0].theirs.dataset)}, R@1**: ours beside the published."
-    return table_of(name, title, columns, [counted(rows)])
-
-
-def _further_measures(name: str, rows: Sequence[Row]) -> Table:
-    columns = [
-        *_who(rows),
-        words("measure", [metric_name(row.theirs.metric) for row in rows]),
-        Column("published", [printed(row.theirs) for row in rows]),
-        Column("last epoch", [percent(row.ours) for row in rows]),
-        *verdict_columns(rows),
-    ]
-    title = f"**{dataset_name(rows[0].theirs.dataset)}, further measures** of the rows that were run."
-    return table_of(name, title, columns)
-
-
-def _who(rows: Sequence[Row]) -> list[Column]:
-    return [words("Network", [network_name(row.theirs) for row in rows]),
-            words("Method", [row.theirs.method for row in rows]), study_column(rows)]  # fmt: skip
 
 
 def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:

@@ -1,13 +1,21 @@
-"""Table 8: the settings of the published runs, and those that ours have, resolved as training sees them."""
+"""Table 8: the settings of the published runs, and those that ours have, resolved as training sees them. And
+reports/tuning.md: how the settings of every method were searched, what was found, and whether runs use it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from pfml.report.names import dataset_name, method_name
+from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials
+from pfml.report.files import fill
+from pfml.report.names import MISSING, dataset_name, markdown_table, method_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
 from pfml.report.published.printed import footnotes, printed
 from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
+from pfml.settings.run import Run
 
 SETTINGS = ("optimizer", "lr", "proxy_lr", "weight_decay", "batch", "epochs", "frozen_epochs", "freeze_bn", "schedule",
             "sampler", "transform")  # fmt: skip
@@ -95,3 +103,84 @@ def _setting(value) -> Entry:
     if isinstance(value, bool) or value is None:
         return Entry(text={True: "yes", False: "no", None: "none"}[value])
     return Entry(text=f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def read_searches(folder: str | Path) -> dict[str, dict[str, list[Trial]]]:
+    """dataset -> method -> its trials, from reports/tuning.
+
+    Raises:
+        ValueError: a file that is not one of trials; names it.
+    """
+    found: dict[str, dict[str, list[Trial]]] = {}
+    for path in sorted(Path(folder).glob("*/*.csv")):
+        found.setdefault(path.parent.name, {})[path.stem] = read_trials(path)[0]
+    return found
+
+
+def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """The whole of reports/tuning.md.
+
+    Args:
+        searches: of `read_searches`.
+        used: dataset -> method -> its settings in runs of today, "section.key" -> value; a method may lack.
+    """
+    return fill(
+        "tuning.md", {"dataset_name": dataset_name, "method_name": method_name}, searches=searches, used=used,
+        random=RANDOM_TRIALS - 1, best_trials=best_trials, every_trial=every_trial,
+        trainings=lambda methods: sum(len(trial.noise) for trials in methods.values() for trial in trials),
+    )  # fmt: skip
+
+
+def best_trials(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) -> str:
+    """A line a method, the best first."""
+    rows = []
+    for method, trials in sorted(methods.items(), key=lambda item: -best(item[1]).score):
+        won = best(trials)
+        rows.append([
+            method_name(method), *_percents([trials[0].score, won.score, *won.map_at_r]), str(won.number + 1),
+            str(len(trials)), str(len(won.settings)), _in_use(won, used.get(method)), _moved(won),
+        ])  # fmt: skip
+    levels = _levels(next(iter(methods.values()))[0])
+    header = ["Method", "first trial", "best", *levels, "at trial", "of", "settings moved", "in use", "best settings"]
+    return markdown_table(header, rows)
+
+
+def every_trial(trials: Sequence[Trial]) -> str:
+    """A line a trial, the best in bold."""
+    won, rows = best(trials), []
+    for trial in trials:
+        score, *rest = _percents([trial.score, *trial.map_at_r])
+        rows.append([str(trial.number + 1), f"**{score}**" if trial is won else score, *rest, _moved(trial)])
+    return markdown_table(["trial", "score", *_levels(trials[0]), "settings"], rows)
+
+
+def _levels(trial: Trial) -> list[str]:
+    return [f"at {share(noise)} noise" for noise in trial.noise]
+
+
+def _percents(values: Sequence[float]) -> list[str]:
+    return [f"{100 * value:.1f}" for value in values]
+
+
+def _moved(trial: Trial) -> str:
+    return ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.settings.items())
+
+
+def _short(value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _in_use(won: Trial, settings: Mapping | None) -> str:
+    """Whether runs have the best trial's settings today."""
+    if settings is None:
+        return MISSING
+    return "yes" if all(settings.get(key) == value for key, value in won.settings.items()) else "no"
+
+
+def settings_in_use(runs: Iterable[Run]) -> dict[str, dict[str, dict]]:
+    """dataset -> method -> "section.key" -> value; the first run of a method counts."""
+    used: dict[str, dict[str, dict]] = {}
+    for run in runs:
+        flat = {f"{name}.{key}": value for name in ("loss", "train") for key, value in getattr(run, name).items()}
+        used.setdefault(run.dataset, {}).setdefault(run.method, flat)
+    return used

@@ -11,7 +11,7 @@ KEY = "Runs"
 
 
 def runs_digest(runs: Iterable) -> str:
-    """16 hexadecimal digits of the configurations of some cells, in any order."""
+    """16 hexadecimal digits of the configurations of some runs, in any order."""
     return hashlib.sha256("\n".join(sorted(run.digest for run in runs)).encode()).hexdigest()[:16]
 
 

@@ -3,8 +3,9 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill as wrap
 
+from pfml.report.files import fill
 from pfml.report.names import markdown_table, number, share
 from pfml.theory.corollary import AT_REST, TIE
 from pfml.theory.survey import COLUMNS
@@ -13,64 +14,6 @@ SYMBOLS = {"embeddings": "n", "proxies": "M", "dimension": "D", "alpha": "α", "
 CENTRAL = 0.01  # proxies this near to the mean of the embeddings are at it
 SETTINGS = {"fixed": "fixed field", "sphere": "on the sphere", "mutual": "proxies attract each other"}
 
-INTRODUCTION = """# Theory, in numbers
-
-{summary}
-Random embeddings of one class, from the section `theory` of params.yaml, without data or training. The formulas of our
-copy of the paper were lost, those of Eq. 22 and its like among them: the statements are read from its prose. What
-follows from the numbers is in [docs/differences.md](../docs/differences.md#theory); all of them are in
-[theory.csv](theory.csv), whose columns are explained [below](#columns-of-theorycsv).
-
-{base}
-
-![Class potentials of two classes](figures/field.png)
-"""
-PROPOSITION = """## Proposition 1
-
-**There is a δ at which PFML's field has, on a radial line of each embedding, a minimum within δ of it; with balls of
-radius δ that do not intersect, CPML's has one within δ of at most one embedding.** {sets} sets of embeddings a case.
-
-* **δ / nearest**: δ over the median nearest-neighbour distance of a set; from 0.5 on balls meet.
-* **Largest δ / nearest** for every embedding of every set. *Closed form*: α/δ^(α+1) exceeds Σ α/(d - δ)^(α+1) over the
-  other embeddings at distances d, which suffices. *Found*: by trying the hardest directions, 0.5 at most.
-* **% minimum**: of embeddings, those whose ball's lowest point, found by a descent, is a minimum of the whole field.
-  The line of the proof goes through that point, where the others' force is radial, so it is as many as have one on that
-  line. **% alone**: those whose minimum is in no other ball. Balls **meet** in % of the sets.
-
-{inside}
-For a δ so large that the closed form fails, the statement says nothing; where balls meet, of CPML neither:
-
-{outside}"""
-RELATIVE = """### PFML over α and δ
-
-Base case: % of embeddings with a minimum within δ / with one in no other ball, δ in nearest-neighbour distances of a
-set. Bold: the closed form holds for all. Elsewhere the statement says nothing.
-"""
-COROLLARY = """## Corollary 1
-
-**At equilibrium PFML's proxies are nearer to the data (W2) than CPML's.** The proof needs many more embeddings than
-proxies; cases with n ≤ {many}M, last and marked ¹, are outside its assumption.
-
-* W2: mean ± standard error. **lower, higher**: % of draws in which PFML's is lower (higher) by over {tie}, with
-  Wilson's 95 % interval.
-* **together**: % of PFML's proxies at a place that is another's already, which the proof excludes. **near**: % of them
-  within δ of an embedding. **≤ δ**: % of draws in which W2 ≤ δ under PFML.
-* A proxy is at equilibrium where at most {left} of the pulls on it is not balanced by others.
-
-### Fixed field
-
-As in the proof: proxies feel the embeddings only, in free space.
-
-{fixed}
-
-### On the sphere, and with attraction between proxies
-
-Not in the proof. Embeddings and proxies are of length 1 (the paper says so of embeddings only); then, moreover, proxies
-of the class attract each other (Eq. 6).
-
-{sphere}
-
-{reading}"""
 OUTSIDE = 2  # embeddings a proxy, up to which they are not "many more"
 
 
@@ -96,23 +39,16 @@ def render_theory(rows: Sequence[dict], path: str | Path) -> None:
     settings = {setting: sorted(pick(statement="corollary 1", setting=setting), key=_few) for setting in SETTINGS}
     base = pick(statement="corollary 1", setting="fixed")[0]
     summary = _list(_proposition_summary(inside, outside) + _corollary_summary(settings))
-    parts = [
-        INTRODUCTION.format(summary=summary, base=fill(_describe(base), 120)),
-        PROPOSITION.format(
-            sets=pfml[0]["draws"], inside=_proposition_table(inside) + "\n", outside=_proposition_table(outside) + "\n"
-        ),
-        _list(_proposition_reading(pfml, cpml)),
-        RELATIVE,
-        _relative_table(pick(setting="relative")) + "\n",
-        COROLLARY.format(
-            many=OUTSIDE, tie=share(TIE), left=share(AT_REST), fixed=_fixed_table(settings["fixed"]),
-            sphere=_sphere_table(settings), reading=_list(_corollary_reading(settings)),
-        ),
-        "## Columns of theory.csv\n\nShares are fractions of 1; an empty cell is not measured in that row.\n",
-        markdown_table(["Column", "Meaning"], [[f"`{key}`", text] for key, text in COLUMNS.items()], 2) + "\n",
-    ]  # fmt: skip
+    text = fill(
+        "theory.md", summary=summary, base=wrap(_describe(base), 120), sets=pfml[0]["draws"],
+        inside=_proposition_table(inside) + "\n", outside=_proposition_table(outside) + "\n",
+        proposition_reading=_list(_proposition_reading(pfml, cpml)), relative=_relative_table(pick(setting="relative")),
+        many=OUTSIDE, tie=share(TIE), left=share(AT_REST), fixed=_fixed_table(settings["fixed"]),
+        sphere=_sphere_table(settings), reading=_list(_corollary_reading(settings)),
+        columns=markdown_table(["Column", "Meaning"], [[f"`{key}`", text] for key, text in COLUMNS.items()], 2),
+    )  # fmt: skip
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text("\n".join(parts))
+    Path(path).write_text(text)
 
 
 def percent(fraction: float) -> str:
@@ -288,5 +224,5 @@ def _range(rows: Sequence[dict], key: str) -> str:
 
 
 def _list(texts: Sequence[str]) -> str:
-    lines = (fill(f"{text[0].upper()}{text[1:]}", 120, initial_indent="* ", subsequent_indent="  ") for text in texts)
+    lines = (wrap(f"{text[0].upper()}{text[1:]}", 120, initial_indent="* ", subsequent_indent="  ") for text in texts)
     return "\n".join(lines) + "\n"

@@ -17,17 +17,7 @@ from pfml.report.published.printed import footnotes, printed
 from pfml.report.results import PLACE, Studies
 from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Table, numbers, plain, table_of, words
-from pfml.report.verdicts import (
-    NOT_RUN,
-    TOLERANCE,
-    Row,
-    Verdict,
-    judged,
-    seeds_column,
-    study_column,
-    verdict_columns,
-    why_not,
-)
+from pfml.report.verdicts import NOT_RUN, TOLERANCE, Row, Verdict, judged, study_column, verdict_columns, why_not
 
 BASE = "proxy_nca"  # the paper's first row
 GPU = "A4000"
@@ -136,7 +126,6 @@ def cost_comparison(table: int, rows: Sequence[Row]) -> Table:
         numbers("published %", [published_percent(row.theirs) for row in rows]),
         Column("ours %", [plain(1, spread=True)(row.ours) for row in rows]),
         *verdict_columns(rows),
-        seeds_column(rows),
     ]
     title = (
         "**Percent over ProxyNCA**: ours beside the published. Seconds are the median of n rounds, percent the mean ± "

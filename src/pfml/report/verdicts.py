@@ -6,17 +6,18 @@ The rule is in docs/reports.md. Of retrieval it judges the last epoch; the best 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pfml.report.groups import summarize
-from pfml.report.names import dataset_name
+from pfml.report.names import dataset_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS, Published
+from pfml.report.published.printed import printed
 from pfml.report.results import Studies, Summary
-from pfml.report.table import Column, numbers, seeds, words
+from pfml.report.table import Column, Table, numbers, seeds, table_of, words
 from pfml.settings.run import Run
 
 NOT_RUN = "not run"
@@ -106,25 +107,21 @@ def judged(
 
 def rows_of(theirs: Iterable[Published], studies: Studies) -> list[Row]:
     """A row for every published number; two where studies answer it with different configurations."""
-    answering = answers(studies.grid)
     rows = []
     for p in theirs:
-        runs = answering.get(place(p)) if p.table not in MLRC else None
-        groups = [] if runs is None else [group for _, group in runs.groupby("condition", sort=False)]
-        for group in groups:
-            seeds_once = group.drop_duplicates("digest")
-            ours = summarize(seeds_once, p.metric)
-            rows.append(Row(p, verdict(p, ours), tuple(group.study.unique()), ours, seeds_once))
-        rows += [] if groups else [Row(p, verdict(p, None))]
+        found = studies.answers.get(place(p), []) if p.table not in MLRC else []
+        rows += rows_for(p, p.metric, found)
     return rows
 
 
-def answers(grid: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
-    """(method, dataset, network, dimension, noise) -> the runs that may stand beside a published number of it."""
-    return dict(iter(grid.groupby(["method", "dataset", "network", "dim", "noise"], sort=False)))
+def rows_for(p: Published, key: str, found: Sequence[tuple]) -> list[Row]:
+    """A row for each of the configurations that answer a published number by their measure `key`, at least one row."""
+    rows = [Row(p, verdict(p, ours := summarize(runs, key)), names, ours, runs) for names, runs in found]
+    return rows or [Row(p, verdict(p, None))]
 
 
 def place(p: Published) -> tuple:
+    """Of the columns ANSWER."""
     return p.key, p.dataset, p.backbone, p.dim, p.noise
 
 
@@ -162,16 +159,33 @@ def counted(rows: Sequence[Row]) -> str:
     return f"{', '.join([parts[0], *(p for p, word in zip(parts[1:], WORDS[1:]) if counts[word])])}."
 
 
+def comparison(
+    name: str, title: str, rows: Sequence[Row], network: Callable, ours: Mapping, digits=1, runs=None, counts=True
+) -> Table:
+    """Ours beside published measures of retrieval, a line each: network and method, published, ours, verdict, n, runs.
+
+    Args:
+        network: published number -> the words for its network. ours: heading -> an entry a row.
+        runs: where MLflow has the runs of each row; None: neither they nor n are shown.
+        counts: whether how often each verdict was given stands below the table.
+    """
+    theirs = [row.theirs for row in rows]
+    further = any(p.metric != "recall@1" for p in theirs)  # the title names R@1
+    measures = [words("measure", [metric_name(p.metric) for p in theirs])] * further
+    columns = [words("Network", list(map(network, theirs))), words("Method", [p.method for p in theirs])]
+    columns += [study_column(rows), *measures, Column("published", list(map(printed, theirs)))]
+    columns += [Column(heading, entries) for heading, entries in ours.items()]
+    difference, said, n = verdict_columns(rows, digits)
+    columns += [difference, said] + ([] if runs is None else [n, words("MLflow runs", runs)])
+    return table_of(name, title, columns, [counted(rows)] if counts else [])
+
+
 def study_column(rows: Sequence[Row]) -> Column:
     return words("Study", [" ".join(f"`{study}`" for study in row.studies) for row in rows])
 
 
 def verdict_columns(rows: Sequence[Row], digits: int = 1) -> list[Column]:
-    return [
-        numbers("difference", [row.verdict.difference for row in rows], digits),
-        words("verdict", [row.verdict.text for row in rows]),
-    ]
-
-
-def seeds_column(rows: Sequence[Row]) -> Column:
-    return Column("n", [seeds(row.ours) for row in rows])
+    """Difference, verdict and n."""
+    difference = numbers("difference", [row.verdict.difference for row in rows], digits)
+    said = words("verdict", [row.verdict.text for row in rows])
+    return [difference, said, Column("n", [seeds(row.ours) for row in rows])]

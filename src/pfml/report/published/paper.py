@@ -8,41 +8,17 @@ itself prints is None with source "paper".
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from types import SimpleNamespace
 
 import yaml
 
-TITLES = {
-    1: "Retrieval on unseen classes",
-    2: "Retrieval after training with noisy labels",
-    3: "Distance between proxies and the data they stand for",
-    4: "Retrieval with 64 dimensions, CUB-200 and Cars-196",
-    5: "Retrieval with 64 dimensions, Stanford Online Products",
-    6: "MLRC protocol, CUB-200",
-    7: "MLRC protocol, Cars-196",
-    8: "Training settings of PFML",
-    9: "Time per epoch against the number of proxies",
-}
-CAPTIONS = {
-    1: "Train on the first half of the classes, retrieve among the second half. R@K: a neighbour of the query's class "
-    "is among the K nearest. Published: four backbones, three datasets.",
-    2: "20 % of the training labels moved to another class, test labels untouched. Published: ResNet-50, 512 "
-    "dimensions, mean and std of 5 runs; its clean column is Table 1's.",
-    3: "W2: 2-Wasserstein distance between a class's proxies and the training embeddings that match them best, mean "
-    "over classes; relative W2 divides by the embeddings' own spread, so that a shrunken space gains nothing.",
-    4: "As Table 1 with a ResNet-50 and 64 output dimensions.",
-    5: "As Table 4 on Stanford Online Products, where K is 1, 10, 100 and 1000.",
-    6: "Fixed optimisation, 4-fold cross-validated settings, BN-Inception; four 128-dimensional models separately, or "
-    "concatenated to 512. That Table 6 is CUB and Table 7 Cars is inferred.",
-    7: "As Table 6.",
-    8: "Optimiser, learning rates and batch of the published runs.",
-    9: "Seconds of one training epoch on one NVIDIA A4000; the paper does not name the dataset.",
-}
-AXIS_NAMES = {
-    "proxies_per_class": "proxies per class M",
-    "delta": "radius δ",
-    "alpha": "decay exponent α",
-    "delta_gap": "δ_rep − δ",
-}
+
+def _yaml(name: str) -> dict:
+    return yaml.safe_load(files("pfml.report.published").joinpath(name).read_text(encoding="utf-8"))
+
+
+_WORDS = _yaml("published_words.yaml")
+TITLES, CAPTIONS, AXIS_NAMES = (_WORDS[key] for key in ("titles", "captions", "axis_names"))  # by table, by axis
 NETWORKS = {  # ours, with the weights that are published under these names -> the paper's word
     "resnet50.tv_in1k": "resnet50",
     "bn_inception": "bninception",
@@ -81,38 +57,6 @@ class Published:
         return self.source != "not found"
 
 
-@dataclass(frozen=True)
-class Statement:
-    """A relation that the text states although the numbers are lost. ratio: method / other; gap: method - other."""
-
-    table: int
-    dataset: str
-    metric: str
-    kind: str
-    method: str
-    other: str
-    value: float
-    text: str
-    dim: int | None = None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting of the published runs that the main text gives, in its words."""
-
-    metric: str
-    value: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Footnote:
-    """Where the paper contradicts itself. places: tables (1 to 9) and figures ("figure 3") that it concerns."""
-
-    places: tuple[int | str, ...]
-    text: str
-
-
 def published(table: int | str | None = None, **wanted) -> tuple[Published, ...]:
     """The published numbers whose fields equal `wanted` (for example key="pfml", metric="recall@1"), in print order.
 
@@ -147,19 +91,21 @@ def figure3(axis: str) -> tuple[Published, ...]:
     return published(axis=axis, source="digitised")
 
 
-def statements(table: int) -> tuple[Statement, ...]:
-    """What the text says about a table whose numbers are lost."""
-    return tuple(Statement(**s) for s in _words()["statements"] if s["table"] == table)
+def statements(table: int) -> tuple[SimpleNamespace, ...]:
+    """Relations that the text states although the numbers of a table are lost: table, dataset, metric, kind ("ratio":
+    method / other, "gap": method - other), method, other, value, text, dim (None: no dimension is named).
+    """
+    return tuple(SimpleNamespace(**{"dim": None} | s) for s in _WORDS["statements"] if s["table"] == table)
 
 
-def settings() -> tuple[Setting, ...]:
-    """What the main text says of the published runs' settings."""
-    return tuple(Setting(**s) for s in _words()["settings"])
+def settings() -> tuple[SimpleNamespace, ...]:
+    """Settings of the published runs that the main text gives, in its words: metric, value, source."""
+    return tuple(SimpleNamespace(**s) for s in _WORDS["settings"])
 
 
-def footnotes(place: int | str | None = None) -> tuple[Footnote, ...]:
-    """The paper's inconsistencies, those that concern a table or figure, or all."""
-    found = [Footnote(tuple(note["places"]), note["text"]) for note in _words()["footnotes"]]
+def footnotes(place: int | str | None = None) -> tuple[SimpleNamespace, ...]:
+    """Where the paper contradicts itself: places (tables 1 to 9, "figure 3") and text; of one place, or all."""
+    found = [SimpleNamespace(**note) for note in _WORDS["footnotes"]]
     return tuple(note for note in found if place is None or place in note.places)
 
 
@@ -168,15 +114,6 @@ def _load() -> tuple[Published, ...]:
     raw = _yaml("published.yaml")
     numbers = [number for block in raw["tables"] for number in _block(block)]
     return tuple(numbers + [number for panel in raw["figure3"] for number in _panel(panel)])
-
-
-@cache
-def _words() -> dict:
-    return _yaml("published_words.yaml")
-
-
-def _yaml(name: str) -> dict:
-    return yaml.safe_load(files("pfml.report.published").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _block(block: dict):
