@@ -10,9 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 # Measures, all fractions in [0, 1]: recall@1, best_recall@1, seen_map@r, concatenated_r_precision, few_shot_5, ...
 FRACTION = re.compile(r"(best_|seen_|separated_|concatenated_)?(recall@\d+|map@r|r_precision)|nmi|few_shot_\d+")
-FOLD_MEASURES = [
-    (kind, name) for kind in ("separated", "concatenated") for name in ("recall@1", "r_precision", "map@r")
-]
+MEASURES = ("recall@1", "r_precision", "map@r")  # of a fold; recall@1 is the P@1 of its protocol
+FOLD_MEASURES = [(kind, name) for kind in ("separated", "concatenated") for name in MEASURES]
 
 
 def _number(value):
