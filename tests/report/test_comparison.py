@@ -6,7 +6,7 @@ from report_studies import pick, preset, runs_of, sections_of, tables_of, togeth
 
 from pfml.report.published import paper
 from pfml.report.results import Summary
-from pfml.report.verdicts import WORDS, count_verdicts, rows_of, verdict, why_not
+from pfml.report.verdicts import WORDS, count_verdicts, incomparable, rows_of, verdict
 
 PFML = paper.published(1, key="pfml", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 73.4 ± 0.3
 HIST = paper.published(1, key="hist", dataset="cub200", backbone="resnet50", metric="recall@1")[0]  # 71.4
@@ -88,7 +88,7 @@ def test_a_printed_dash_gets_no_verdict():
     ],
 )  # fmt: skip
 def test_what_may_not_be_compared_is_told_by_the_runs_themselves(study, reason):
-    assert why_not(study.grid) == reason
+    assert incomparable(study.grid) == reason
 
 
 def test_another_network_weight_noise_or_dimension_answers_no_published_row(tmp_path):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 # Measures, all fractions in [0, 1]: recall@1, best_recall@1, seen_map@r, concatenated_r_precision, few_shot_5, ...
 FRACTION = re.compile(r"(best_|seen_|separated_|concatenated_)?(recall@\d+|map@r|r_precision)|nmi|few_shot_\d+")
-MEASURES = ("recall@1", "r_precision", "map@r")  # of a cross validation; recall@1 is the protocol's P@1
+MEASURES = ("recall@1", "r_precision", "map@r")  # of a fold; recall@1 is the P@1 of its protocol
 FOLD_MEASURES = [(kind, name) for kind in ("separated", "concatenated") for name in MEASURES]
 
 

@@ -15,7 +15,7 @@ from pfml.report.published.paper import AXIS_NAMES, Published
 from pfml.report.published.printed import footnotes, printed
 from pfml.report.results import ANSWER, Studies, Summary
 from pfml.report.table import Column, Section, Table, percent, seeds, table_of, words
-from pfml.report.verdicts import Row, Verdict, place, verdict, verdict_columns, why_not
+from pfml.report.verdicts import Row, Verdict, incomparable, place, verdict, verdict_columns
 
 LEAD = (
     "R@1 (%) of PFML along one setting, the others at their default; Figure 3 was measured from its plot (digitised)."
@@ -63,7 +63,7 @@ def sweep_table(sweep: pd.DataFrame) -> Table:
         if dataset == compared:
             said = [verdict(p, last.get(value)) if p else Verdict("") for p, value in zip(found, values)]
             columns += verdict_columns([Row(p or "", v) for p, v in zip(found, said)])[:2]
-    reason = why_not([base.run]) or "Figure 3 is of a ResNet-50 of 512 dimensions"
+    reason = incomparable([base.run]) or "Figure 3 is of a ResNet-50 of 512 dimensions"
     noise = f" at {share(base.noise)} noise" * bool(base.noise)
     title = (
         f"**{AXIS_NAMES[base.axis]}** (Figure {paper.figure3(base.axis)[0].table}); ours on "

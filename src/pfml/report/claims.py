@@ -144,7 +144,7 @@ class ByMethod:
                 means[method] = sum(shared) / len(shared)
         return (max if highest else min)(means, key=means.get, default="")
 
-    def unlike(self, *rows: tuple[str, float]) -> str:
+    def differs_in(self, *rows: tuple[str, float]) -> str:
         """How the lengths of trainings that are compared differ, as studies of different recipes may: `epochs 12 and
         100`; nothing where they do not.
         """
@@ -158,7 +158,7 @@ def higher(claim: str, rows: ByMethod, own: str, other: str, noise: float = 0.0)
     found = effect(rows.gap(own, other, noise))
     if not found:
         return Evidence(claim, rows.name, own, NOT_RUN)
-    detail = rows.unlike((own, noise), (other, noise))
+    detail = rows.differs_in((own, noise), (other, noise))
     return Evidence(claim, rows.name, own, above(found), found, method_name(other), detail)
 
 
@@ -171,7 +171,7 @@ def margin(rows: ByMethod, own: str) -> Evidence:
         return Evidence("margin", rows.name, own, NOT_RUN)
     names = " and ".join(dict.fromkeys(method_name(other) for other in rivals.values()))
     detail = f"margin {effect(clean).mean:+.1f} clean, {at_noise.mean:+.1f} at {100 * PAPER_NOISE:g} % noise"
-    other = rows.unlike((own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items()))
+    other = rows.differs_in((own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items()))
     detail += f"; {other}" * bool(other)
     return Evidence("margin", rows.name, own, both(above(grown), above(at_noise)), grown, names, detail)
 

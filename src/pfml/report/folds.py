@@ -30,7 +30,7 @@ def fold_tables(table: int, studies: Studies) -> list[Table | str]:
     return [*published_parts(table), *compared, OWN, *own_tables(table, studies), *footnotes(table)]
 
 
-def unlike(run: Run) -> str:
+def incomparable(run: Run) -> str:
     """Why a cross validation may not be set beside the published numbers of its dataset; "" where it may."""
     if run.dataset not in TABLES.values():
         return f"{dataset_name(run.dataset)} is no dataset of Tables 6 and 7"
@@ -44,7 +44,7 @@ def unlike(run: Run) -> str:
 def fold_rows(table: int, studies: Studies) -> list[Row]:
     """A row for every published number of a table; two where studies answer it with different configurations."""
     folds = studies.folds[studies.folds.dataset == TABLES[table]]
-    folds = folds[folds.runs.map(lambda runs: not unlike(runs[0])).astype(bool)]
+    folds = folds[folds.runs.map(lambda runs: not incomparable(runs[0])).astype(bool)]
     found = configurations(folds, ["method"])
     rows = [rows_for(p, f"{KINDS[p.dim]}_{p.metric}", found.get((p.key,), [])) for p in paper.published(table)]
     return [row for several in rows for row in several]
@@ -99,7 +99,7 @@ def own_table(table: int, block, studies: Studies) -> Table:
         entries = [_interval(found) for found in values]
         columns.append(Column(f"{kind} {metric_name(name)}", entries, "high"))
     columns.append(Column("n", list(map(seeds, counts.values()))))
-    reason = unlike(run)
+    reason = incomparable(run)
     note = f" Not comparable with any published number: {reason}." if reason else ""
     title = (
         f"Study `{first.study}`: {dataset_name(first.dataset)}, {first.backbone}, {run.folds} folds, {first.dim} "

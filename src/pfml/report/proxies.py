@@ -14,7 +14,7 @@ from pfml.report.published.printed import LOST, footnotes, printed
 from pfml.report.results import ANSWER, USUAL, Studies
 from pfml.report.retrieval import OWN, column, method_column, noisy, nothing_run, own_blocks, stem, table_number, titled
 from pfml.report.table import Column, Entry, Table, plain, seeds_of, table_of, words
-from pfml.report.verdicts import NOT_RUN, Row, Verdict, judged, place, study_column, verdict_columns, why_not
+from pfml.report.verdicts import NOT_RUN, Row, Verdict, incomparable, judged, place, study_column, verdict_columns
 
 MEASURES = ("w2", "w2_relative")
 STATEMENT = paper.statements(3)[0]
@@ -90,7 +90,7 @@ def _row(clean: pd.DataFrame, other: str) -> Row | None:
 
 def _reason(runs: pd.DataFrame) -> str:
     lost = paper.published(3, key=OWN_METHOD)[0]
-    if (why := why_not(runs.run)) or tuple(runs.iloc[0][ANSWER]) == place(lost):
+    if (why := incomparable(runs.run)) or tuple(runs.iloc[0][ANSWER]) == place(lost):
         return why
     return f"Table 3 is of {dataset_name(lost.dataset)} with a {lost.backbone} of {lost.dim} dimensions"
 

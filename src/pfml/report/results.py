@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pfml.evaluation.result_file import FOLD_MEASURES, FoldsResult, RunResult, keys_of, read_result
+from pfml.evaluation.result_file import FOLD_MEASURES, MEASURES, FoldsResult, RunResult, keys_of, read_result
 from pfml.report.published.paper import NETWORKS
 from pfml.settings.presets import every_params
 from pfml.settings.run import Run
@@ -27,7 +27,6 @@ ORDER = ["study", "dataset", "backbone", "dim", "axis", "value", "method", "nois
 ASKED = ["study", "kind", *PLACE, "network", *ROW, "seed", "axis", "value", "digest", "run_name", "hold_out",
          "condition", "run"]  # fmt: skip
 PROXIES = ["proxies_per_class", "w2", "w2_relative"]  # numbers of the files of W2
-JOINED = [f"{kind}_{name}" for kind, name in FOLD_MEASURES if kind == "concatenated"]
 USUAL = "reconstruction"  # the reading of W2 that params.yaml has by default
 
 
@@ -100,9 +99,8 @@ def study_of(params: Params) -> Study:
     axes = [axis for axis in ABLATION_AXES if any(run.axis == axis for run in ablations)]
     defaults = {axis: ablation_base(params, axis) for axis in axes}
     experiment = f"{params.tracking.experiment}-{params.study}"
-    return Study(
-        params.study, experiment, grid_runs(params), ablations, defaults, timing_runs(params), fold_runs(params)
-    )
+    grid, timed, folds = grid_runs(params), timing_runs(params), fold_runs(params)
+    return Study(params.study, experiment, grid, ablations, defaults, timed, folds)
 
 
 def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
@@ -116,7 +114,11 @@ def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
 
 
 def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> Studies:
-    """Raises ValueError for a file that cannot be used; names it and its key or column."""
+    """The studies with what is on disk of them.
+
+    Raises:
+        ValueError: a file that cannot be used; names it and its key or column.
+    """
     studies, reports = tuple(studies), Path(reports)
     files, fold_files = read_runs(reports / "runs"), read_folds(reports / "runs")
     files = joined(files, read_wasserstein(reports / "wasserstein"))
@@ -125,9 +127,7 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
     files["proxies_per_class"] = files.proxies.fillna(own).astype(float)
     runs, folds = asked_runs(studies), asked_folds(studies)
     files["current"], fold_files["current"] = files.digest.isin(runs.digest), fold_files.digest.isin(folds.digest)
-    runs, folds = joined(runs, files), joined(folds, fold_files)
-    for frame in (runs, folds):
-        frame["measured"] = frame.path.notna()
+    runs, folds = (f.assign(measured=f.path.notna()) for f in (joined(runs, files), joined(folds, fold_files)))
     return Studies(studies, runs, folds, files, fold_files, read_timings(reports / "complexity"))
 
 
@@ -261,7 +261,7 @@ def finished(studies: Studies) -> list[tuple[Run, dict, list[dict]]]:
     ]
     folds = studies.folds[studies.folds.measured]
     for runs, known in zip(folds.runs, _known(folds)):
-        shared = {name: known[name] for name in (*JOINED, "dataset_digest")}
+        shared = {name: known[name] for name in ("dataset_digest", *(f"concatenated_{name}" for name in MEASURES))}
         history = read_history(known["path"].with_suffix(".csv"))
         for k, run in enumerate(runs):
             own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
@@ -291,10 +291,10 @@ def read_csv(path: Path, needed: Sequence[str], numbers: Sequence[str] | None = 
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     for name in needed:
         if name not in frame:
-            raise ValueError(f"{path}: {name}: missing column; found {list(frame)}")
+            raise ValueError(f"{path}: {name}: missing column; found {list(frame)}; run its stage again")
     for name in frame if numbers is None else numbers:
         try:
             frame[name] = [float(text) if text else None for text in frame[name]]
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {name}: expected numbers ({error})") from None
+            raise ValueError(f"{path}: {name}: expected numbers ({error}); run its stage again") from None
     return frame

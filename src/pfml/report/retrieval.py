@@ -16,7 +16,7 @@ from pfml.report.published import paper
 from pfml.report.published.printed import footnotes, network_name, published_pair, published_parts
 from pfml.report.results import Studies, Summary
 from pfml.report.table import EMPTY, Column, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
-from pfml.report.verdicts import comparison, rows_of, why_not
+from pfml.report.verdicts import comparison, incomparable, rows_of
 
 OWN = "**Our own studies.**"
 SELECTED = {  # train.select in words
@@ -182,7 +182,7 @@ def own_blocks(
     left, holders = without_repeats([rows for _, rows in ran], running)
     # The paper's studies without a run stand in the comparison with the published rows already.
     waiting = [f"`{b.study.iloc[0]}`" for b, rows in parts
-               if b.study.iloc[0] != running and not rows.measured.any() and why_not(b.run)]  # fmt: skip
+               if b.study.iloc[0] != running and not rows.measured.any() and incomparable(b.run)]  # fmt: skip
     notes = [f"Not run yet: {', '.join(waiting)}."] if waiting else []
     notes += [f"Not repeated: `{name}`, whose every run is one of `{holder}`." for name, holder in holders.items()]
     return [ran[i][0] for i in left], notes
@@ -190,7 +190,7 @@ def own_blocks(
 
 def titled(block: pd.DataFrame, studies: Studies, what: str) -> str:
     """`Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels; not comparable: ...`, and where MLflow has it."""
-    first, reason = block.iloc[0], why_not(block.run)
+    first, reason = block.iloc[0], incomparable(block.run)
     notes = ["; measured on held-out validation classes, NOT on the test half"] * bool(block.hold_out.any())
     chosen = {run.train["select"] for run in block.run} - {"last"}
     notes += [f"; not the last epoch's network but the {SELECTED[select]}" for select in sorted(chosen)]

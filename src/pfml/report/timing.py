@@ -17,7 +17,7 @@ from pfml.report.published.printed import footnotes, printed
 from pfml.report.results import PLACE, Studies
 from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Table, numbers, plain, table_of, words
-from pfml.report.verdicts import NOT_RUN, TOLERANCE, Row, Verdict, judged, study_column, verdict_columns, why_not
+from pfml.report.verdicts import NOT_RUN, TOLERANCE, Row, Verdict, incomparable, judged, study_column, verdict_columns
 
 BASE = "proxy_nca"  # the paper's first row
 GPU = "A4000"
@@ -83,7 +83,7 @@ def cost_rows(studies: Studies) -> list[Row]:
         for study, timings in found.items():
             own = timings[(timings.method == p.key) & (p.at is None or timings.proxies_per_class == p.at)]
             processor = timings.processor.iloc[0]
-            reason = why_not(studies.find(study).timed[:1])
+            reason = incomparable(studies.find(study).timed[:1])
             reason = reason or ("" if GPU in processor else f"timed on {processor}, the paper's on an NVIDIA {GPU}")
             ours = summary_of(longer(own, timings[timings.method == BASE]))
             seconds = statistics.median(own.epochs.iloc[0]) if len(own) else None

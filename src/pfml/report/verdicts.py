@@ -125,7 +125,7 @@ def place(p: Published) -> tuple:
     return p.key, p.dataset, p.backbone, p.dim, p.noise
 
 
-def why_not(runs: Iterable[Run]) -> str:
+def incomparable(runs: Iterable[Run]) -> str:
     """Why runs of one study, dataset and network may not be set beside any published number; "" where they may."""
     runs = list(runs)
     run = runs[0]
