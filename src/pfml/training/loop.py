@@ -79,18 +79,19 @@ def train(
         FloatingPointError: the loss or the embeddings are not finite; says where, and usual causes.
         Interrupted: see `stop`.
     """
+    # --- set up: device, network, loss, optimizer
     recipe = run.train
     ranks = ranks or Ranks(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     device, part = ranks.device, (ranks.rank, ranks.size)
     counts = torch.bincount(data.train.labels).tolist()
-    name = run.loss_name
-    check_sampler(name, LOSSES[name], recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
+    method = run.loss_name
+    check_sampler(method, LOSSES[method], recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # the CPU needs only a fixed number of threads, and this call takes seconds of imports
         set_determinism(recipe["deterministic"])
     torch.manual_seed(run.seed)
     model = build_model(**run.model).to(device, memory_format=torch.channels_last)
-    loss = build_loss(name, data.num_classes, run.dim, **run.loss).to(device)
+    loss = build_loss(method, data.num_classes, run.dim, **run.loss).to(device)
     if hasattr(loss, "gather"):
         loss.gather = "off"  # this loop joins the embeddings of all ranks, for every loss
     if run.loss.get("proxy_init") == "data" and state is None:
@@ -107,6 +108,7 @@ def train(
     history, best, steps = [], None, recipe["steps_per_epoch"] or max(1, len(data.train.labels) // recipe["batch"])
     unfinished = 0, 0.0, 0.0  # of a resumed epoch: finished steps, the sum of their losses, their seconds
     passed = []  # (embeddings, labels) of each batch of the epoch
+    # --- resume
     if state is not None:
         for name, holder in (("model", model), ("loss", loss), ("optimizer", optimizer), ("scaler", scaler)):
             holder.load_state_dict(state[name])
@@ -127,6 +129,7 @@ def train(
             "unfinished": (steps_done, float(total), seconds), "passed": passed[:], "random": random_state(device),
         }  # fmt: skip
 
+    # --- train
     for epoch in range(len(history), recipe["epochs"]):
         if patience_is_out(history, recipe["patience"]):
             break
@@ -171,6 +174,7 @@ def train(
             total += energy.detach().double()  # stays on the device, which then need not wait for the host
             if recipe["checkpoint_steps"] and (step + 1) % recipe["checkpoint_steps"] == 0 and step + 1 < steps:
                 save(snapshot(step + 1, total, time.perf_counter() - started))
+        # --- measure and save, after each epoch
         row = {"epoch": epoch + 1, "loss": float(total) / steps, "lr": recipe["lr"] * factor}
         if average:
             average.exchange(model)
@@ -185,6 +189,7 @@ def train(
         history.append(row)
         save(snapshot())
         report(history)
+    # --- keep the selected epoch
     if average:
         average.exchange(model)
     if best:
