@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.losses.toy_loss import add_toy_loss
 from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, results, sh
 
 pytestmark = pytest.mark.pipeline
@@ -144,6 +145,19 @@ def test_epochs_are_timed_on_purpose_and_become_table_9(project):
     sh(project, "git", "clean", "-fdq", "reports")
     sh(project, "git", "checkout", "-q", ".")
     assert not {name for name in ran(sh(project, *REPRO)) if name != "report"}
+
+
+def test_a_new_loss_is_trained_and_makes_no_other_training_stale(project):
+    """Added by the recipe of CONTRIBUTING.md: its file, a line in the registry, its section in params.yaml."""
+    add_toy_loss(project)
+    out = sh(project, "dvc", "repro")
+    trained = {name for name in re.findall(r"Running stage '([^']+)'", out) if name.startswith(("train", "ablate"))}
+    assert trained == {f"train_baseline@glyphs-toy-{noise}-0" for noise in (0.0, 0.2)}
+    assert "| Toy |" in (project / "reports/tables.md").read_text()
+    sh(project, "git", "clean", "-fdq", "src", "reports")
+    sh(project, "git", "checkout", "-q", ".")
+    assert not {name for name in ran(sh(project, *REPRO)) if name.startswith(("train", "ablate"))}
+    assert not sh(project, "git", "status", "--porcelain")
 
 
 def test_a_bad_value_stops_before_anything_is_overwritten(project):
