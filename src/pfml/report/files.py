@@ -28,7 +28,7 @@ CHARACTERS = {
 
 
 def fill(name: str, filters: Mapping[str, Callable] | None = None, **values) -> str:
-    """One of templates/ filled with values; of an HTML page everything but Markup is escaped."""
+    """One of templates/ filled with values; in an HTML page all is escaped that the template does not mark as safe."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pfml.report"), autoescape=name.endswith(".html"), keep_trailing_newline=True,
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,

@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-
 from pfml.report.files import entry_text, fill
 from pfml.report.names import MISSING
 from pfml.report.stamps import stamp_of
@@ -47,7 +45,7 @@ def sorted_by(entry: Entry) -> str:
     return "" if value == MISSING else value
 
 
-def paragraphs(text: str) -> Markup:
+def paragraphs(text: str) -> str:
     """Paragraphs are parted by an empty line; one that begins with `* ` is a list."""
     parts = []
     for block in filter(None, re.split(r"\n\s*\n", text.strip())):
@@ -58,10 +56,10 @@ def paragraphs(text: str) -> Markup:
             parts.append("<ul>" + "".join(f"<li>{inline(item)}</li>" for item in items) + "</ul>")
         else:
             parts.append(f"<p>{inline(block)}</p>")
-    return Markup("".join(parts))
+    return "".join(parts)
 
 
-def inline(text: str) -> Markup:
+def inline(text: str) -> str:
     """code, bold, italics and links; a link to a file is to where it lies beside the page."""
     text = html.escape(text, quote=False)
     kept: list[str] = []
@@ -74,7 +72,7 @@ def inline(text: str) -> Markup:
     text = re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", r'<a href="\2">\1</a>', text)
     text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
     text = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])", r"<em>\1</em>", text)
-    return Markup(re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text))
+    return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
 
 
 def captioned(figures: Path, docs: Path, runs: Mapping[str, str]) -> list[tuple[Path, str]]:

@@ -70,7 +70,7 @@ class Studies:
     def running(self) -> Study:
         return self.every[0]
 
-    @property
+    @cached_property
     def grid(self) -> pd.DataFrame:
         return self.runs[self.runs.kind == "grid"]
 

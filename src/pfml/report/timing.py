@@ -1,5 +1,5 @@
-"""Table 9: seconds of a training epoch against the number of proxies, published, and ours as the stage `complexity`
-timed them.
+"""Table 9: seconds of a training epoch against the number of proxies, published, and ours as benchmarks/timing.py timed
+them.
 
 Seconds are of one machine. What is judged is by how many percent an epoch is longer than ProxyNCA's in the same round.
 """
