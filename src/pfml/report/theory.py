@@ -74,7 +74,7 @@ def _few(row: dict) -> bool:
 
 
 def _at_most_one(rows: Sequence[dict], kind: str) -> str:
-    """`51 of 60`: of the sets whose balls are "disjoint" or "meeting", those with a minimum of one embedding at most."""
+    """`51 of 60`: of the sets with balls "disjoint" or "meeting" those with a minimum of one embedding at most."""
     sets = [row["draws"] * (row["disjoint"] if kind == "disjoint" else 1 - row["disjoint"]) for row in rows]
     held = [n * row.get(f"at_most_one_{kind}", 0) for n, row in zip(sets, rows)]
     return f"{sum(held):.0f} of {sum(sets):.0f}"
