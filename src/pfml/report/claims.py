@@ -233,10 +233,8 @@ def same_radius(pool: str, points: Mapping[float, dict]) -> Evidence:
 
 def published_fall(axis: str) -> float:
     """The greatest fall below the default's R@1 over the plotted range, in points, of both published datasets."""
-    low, high = RANGES[axis]
-    falls = []
-    for dataset in ("cub200", "cars196"):
-        curve = {p.at: p.value for p in paper.figure3(axis) if p.dataset == dataset}
-        default = paper.published_value(1, key="pfml", dataset=dataset, backbone="resnet50", metric="recall@1")
+    (low, high), falls = RANGES[axis], []
+    for dataset, curve in paper.curves(axis).items():
+        default = paper.recalls(1)[dataset]["pfml"]
         falls += [default - value for at, value in curve.items() if low <= at <= high]
     return max(falls)

@@ -58,13 +58,10 @@ def seeds_note(row: Mapping[str, Summary]) -> str:
     return f" The largest standard deviation over seeds is {100 * spread:.1f} points."
 
 
-def pair_order(row: Mapping[str, Summary], first: str, second: str, table: int, **wanted) -> str:
-    """Whether `first` > `second` in R@1 here, beside the published gaps of a table's columns."""
+def pair_order(row: Mapping[str, Summary], first: str, second: str) -> str:
+    """Whether `first` > `second` in R@1 here, beside the gaps of Table 1."""
     values = means(row)
-    gaps = {
-        p.dataset: p.value - paper.published_value(table, **{**wanted, "dataset": p.dataset, "key": second})
-        for p in paper.published(table, key=first, **wanted)
-    }
+    gaps = {dataset: found[first] - found[second] for dataset, found in paper.recalls(1).items()}
     published = ", ".join(f"{gap:+.1f} {dataset_name(dataset)}" for dataset, gap in gaps.items())
     claim = f"{method_name(first)} > {method_name(second)} (published: {published} points)"
     if first not in values or second not in values:
@@ -99,9 +96,8 @@ def published_noise_order() -> str:
 
 def published_drops(dataset: str) -> dict[str, float]:
     """R@1 points lost at 20 % noise, for the methods that Table 1 (ResNet-50) and Table 2 share."""
-    where = {"dataset": dataset, "metric": "recall@1", "backbone": "resnet50"}
-    clean = {p.key: p.value for p in paper.published(1, **where) if p.key}
-    return {p.key: clean[p.key] - p.value for p in paper.published(2, **where) if clean.get(p.key) is not None}
+    clean = paper.recalls(1)[dataset]
+    return {m: clean[m] - noisy for m, noisy in paper.recalls(2)[dataset].items() if clean.get(m) is not None}
 
 
 def w2_order(row: Mapping[str, Summary], what: str) -> str:
@@ -159,8 +155,7 @@ def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis:
     counts = sorted({s.n for _, s in points if s.n})
     if len(counts) > 1:
         text += f". Values of {counts[0]} to {counts[-1]} seeds stand side by side: a difference may be one of seeds"
-    for dataset in ("cub200", "cars196"):
-        theirs = {round(float(p.at), 6): p.value for p in paper.figure3(axis) if p.dataset == dataset}
+    for dataset, theirs in paper.curves(axis).items():
         peak = max(theirs, key=theirs.get)
         text += (f". Published {dataset_name(dataset)}: best at {peak:g}, "
                  f"range {max(theirs.values()) - min(theirs.values()):.1f}{agreement(ours, theirs)}")  # fmt: skip

@@ -104,7 +104,7 @@ def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     columns += [column("training s", found["seconds"], methods, plain(0)), column("n", recall, methods, seeds)]
     columns += [words("MLflow runs", [run_ids(rows[rows.method == method]) for method in methods])]
     said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
-    said += [readings.pair_order(recall, "pfml", "cpml", 1, backbone="resnet50", metric="recall@1")]
+    said += [readings.pair_order(recall, "pfml", "cpml")]
     said += [readings.seeds_note(recall)]
     return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, _only(said))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pfml.report.ablations import figure_rows
-from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, SUBJECTS, Evidence, claims_of, published_fall
+from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, RANGES, SUBJECTS, Evidence, claims_of, published_fall
 from pfml.report.folds import fold_rows
 from pfml.report.groups import place_name
 from pfml.report.names import dataset_name, method_name
@@ -13,7 +13,7 @@ from pfml.report.proxies import ratio_rows, w2_blocks
 from pfml.report.published import paper
 from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
-from pfml.report.timing import BASE, cost_rows
+from pfml.report.timing import BASE, cost_rows, published_percent
 from pfml.report.verdicts import DATASETS, MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
 
 LEAD = (
@@ -115,46 +115,35 @@ def table_rows(table: int, studies: Studies) -> list[Row]:
 
 
 def published_claim(claim: str) -> str:
-    """What the paper's own numbers say of a claim."""
-    if claim in ("clean", "margin"):
-        clean, noisy = _published_margins(1), _published_margins(2)
-        if claim == "clean":
-            return _listed({d: f"{gap:+.1f}" for d, gap in clean.items()}) + " over the next best"
-        return _listed({d: f"{clean[d]:+.1f} to {noisy[d]:+.1f}" for d in noisy}) + f" at {100 * PAPER_NOISE:g} %"
+    """What the paper's own numbers say of a claim; "" where they say nothing."""
+    if claim == "clean":
+        return _by_dataset(_published_margins(1)) + " over the next best"
+    if claim == "margin":
+        clean = _published_margins(1)
+        gaps = [f"{dataset_name(d)} {clean[d]:+.1f} to {gap:+.1f}" for d, gap in _published_margins(2).items()]
+        return f"{', '.join(gaps)} at {100 * PAPER_NOISE:g} %"
     if claim == "w2":
         statement = paper.statements(3)[0]
         return f"{statement.value:.3f} of {method_name(statement.other)}'s on {dataset_name(statement.dataset)}"
     if claim == "decay":
-        where = {"backbone": "resnet50", "metric": "recall@1"}
-        theirs = {p.dataset: p.value for p in paper.published(1, key="cpml", **where)}
-        own = {p.dataset: p.value for p in paper.published(1, key="pfml", **where)}
-        return _listed({d: f"{own[d] - theirs[d]:+.1f}" for d in theirs})
-    if claim in ("proxies_per_class", "delta"):
+        return _by_dataset({dataset: found["pfml"] - found["cpml"] for dataset, found in paper.recalls(1).items()})
+    if claim in RANGES:
         return f"falls by {published_fall(claim):.1f} at most (digitised)"
     if claim == "delta_gap":
-        losses = {d: min(curve[0.0] - v for at, v in curve.items() if at) for d, curve in _curves(claim).items()}
-        return _listed({d: f"{loss:+.1f}" for d, loss in losses.items()}) + " over the next (digitised)"
+        curves = paper.curves(claim).items()
+        losses = {dataset: curve[0.0] - max(v for at, v in curve.items() if at) for dataset, curve in curves}
+        return _by_dataset(losses) + " over the next (digitised)"
     if claim == "overhead":
-        times = {p.method: p.value for p in paper.published(9)}
-        base = times["ProxyNCA"]
-        slow = {p.at: p.value for p in paper.published(9, key="pfml")}
-        return ", ".join(f"{100 * (v / base - 1):+.1f} % at M {at:g}" for at, v in slow.items())
+        slow = paper.published(9, key="pfml")
+        return ", ".join(f"{published_percent(p):+.1f} % at M {p.at:g}" for p in slow)
     return ""
 
 
 def _published_margins(table: int) -> dict[str, float]:
     """PFML's R@1 less the best other's, per dataset, with a ResNet-50."""
-    found: dict = {}
-    for p in paper.published(table, backbone="resnet50", metric="recall@1"):
-        if p.value is not None:
-            found.setdefault(p.dataset, {})[p.key or p.method] = p.value
-    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml") for d, row in found.items()}
+    found = paper.recalls(table).items()
+    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml" and v is not None) for d, row in found}
 
 
-def _curves(axis: str) -> dict[str, dict[float, float]]:
-    points = paper.figure3(axis)
-    return {d: {p.at: p.value for p in points if p.dataset == d} for d in dict.fromkeys(p.dataset for p in points)}
-
-
-def _listed(values: dict[str, str]) -> str:
-    return ", ".join(f"{dataset_name(dataset)} {text}" for dataset, text in values.items())
+def _by_dataset(gaps: dict[str, float]) -> str:
+    return ", ".join(f"{dataset_name(dataset)} {gap:+.1f}" for dataset, gap in gaps.items())

@@ -86,10 +86,8 @@ def _lost_methods(numbers: Sequence[Published]) -> list[str]:
 
 def published_pair(dataset: str) -> dict[str, tuple]:
     """key -> (clean R@1 of Table 1 with a ResNet-50, R@1 of Table 2, drop), None where the paper has none."""
-    where = {"dataset": dataset, "metric": "recall@1", "backbone": "resnet50"}
-    drops = published_drops(dataset)
-    return {p.key: (paper.published_value(1, key=p.key, **where), p.value, drops.get(p.key))
-            for p in paper.published(2, **where)}  # fmt: skip
+    clean, drops = paper.recalls(1)[dataset], published_drops(dataset)
+    return {m: (clean.get(m), noisy, drops.get(m)) for m, noisy in paper.recalls(2)[dataset].items()}
 
 
 def footnotes(place: int | str) -> list[str]:
