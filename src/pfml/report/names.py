@@ -1,6 +1,4 @@
-"""How the report words and writes things: names of methods, datasets and measures, numbers, Markdown tables."""
-
-from collections.abc import Sequence
+"""How the report words and writes things: names of methods, datasets and measures, numbers."""
 
 from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.losses import LOSSES
@@ -38,14 +36,3 @@ def number(mean: float | None, std: float | None = None, digits: int = 1) -> str
 def share(fraction: float) -> str:
     """0.2 -> `20 %`."""
     return f"{100 * fraction:g} %"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int | Sequence[bool] = 1) -> str:
-    """A Markdown table; columns of words are set left, of numbers right.
-
-    Args:
-        words: how many of the first columns hold words, or for each column whether it does.
-    """
-    left = [i < words for i in range(len(header))] if isinstance(words, int) else words
-    marks = [":---" if word else "---:" for word in left]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))

@@ -2,14 +2,14 @@
 reports/tuning.md: how the settings of every method were searched, what was found, and whether runs use it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials
 from pfml.report.files import fill
-from pfml.report.names import MISSING, dataset_name, markdown_table, method_name, share
+from pfml.report.names import MISSING, dataset_name, method_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
 from pfml.report.published.printed import footnotes, printed
@@ -124,45 +124,19 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
         searches: of `read_searches`.
         used: dataset -> method -> its settings in runs of today, "section.key" -> value; a method may lack.
     """
+    filters = {
+        "dataset_name": dataset_name, "method_name": method_name, "best": best, "moved": _moved, "share": share,
+        "percent": lambda fraction: f"{100 * fraction:.1f}",
+    }  # fmt: skip
     return fill(
-        "tuning.md", {"dataset_name": dataset_name, "method_name": method_name}, searches=searches, used=used,
-        random=RANDOM_TRIALS - 1, best_trials=best_trials, every_trial=every_trial,
+        "tuning.md", filters, searches=searches, used=used, random=RANDOM_TRIALS - 1, in_use=_in_use,
+        ranked=lambda methods: sorted(methods.items(), key=lambda item: -best(item[1]).score),
         trainings=lambda methods: sum(len(trial.noise) for trials in methods.values() for trial in trials),
     )  # fmt: skip
 
 
-def best_trials(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) -> str:
-    """A line a method, the best first."""
-    rows = []
-    for method, trials in sorted(methods.items(), key=lambda item: -best(item[1]).score):
-        won = best(trials)
-        rows.append([
-            method_name(method), *_percents([trials[0].score, won.score, *won.map_at_r]), str(won.number + 1),
-            str(len(trials)), str(len(won.settings)), _in_use(won, used.get(method)), _moved(won),
-        ])  # fmt: skip
-    levels = _levels(next(iter(methods.values()))[0])
-    header = ["Method", "first trial", "best", *levels, "at trial", "of", "settings moved", "in use", "best settings"]
-    return markdown_table(header, rows)
-
-
-def every_trial(trials: Sequence[Trial]) -> str:
-    """A line a trial, the best in bold."""
-    won, rows = best(trials), []
-    for trial in trials:
-        score, *rest = _percents([trial.score, *trial.map_at_r])
-        rows.append([str(trial.number + 1), f"**{score}**" if trial is won else score, *rest, _moved(trial)])
-    return markdown_table(["trial", "score", *_levels(trials[0]), "settings"], rows)
-
-
-def _levels(trial: Trial) -> list[str]:
-    return [f"at {share(noise)} noise" for noise in trial.noise]
-
-
-def _percents(values: Sequence[float]) -> list[str]:
-    return [f"{100 * value:.1f}" for value in values]
-
-
 def _moved(trial: Trial) -> str:
+    """`lr 0.006, clip_proxies true`."""
     return ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.settings.items())
 
 
