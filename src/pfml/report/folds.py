@@ -4,7 +4,6 @@ over repeats; then our own studies as means with intervals.
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
@@ -15,7 +14,7 @@ from pfml.report.published.paper import NETWORKS
 from pfml.report.published.printed import footnotes, published_parts
 from pfml.report.results import Studies, configurations
 from pfml.report.retrieval import OWN
-from pfml.report.table import EMPTY, Column, Entry, Table, percent, seeds, table_of, words
+from pfml.report.table import Column, Entry, Table, by_method, plain, seeds, table_of, words
 from pfml.report.verdicts import Row, comparison, rows_for
 from pfml.settings.run import Run
 
@@ -68,7 +67,7 @@ def comparison_tables(table: int, studies: Studies) -> list[Table]:
 
 
 def _comparison(name: str, title: str, rows: Sequence[Row], studies: Studies) -> Table:
-    ours = [replace(percent(row.ours), digits=2) if row.ran else EMPTY for row in rows]
+    ours = [plain(2, spread=True, factor=100)(row.ours) for row in rows]
     runs = [" ".join(f"`{studies.find(name).experiment}`" for name in row.studies if row.ran) for row in rows]
     return comparison(name, title, rows, lambda p: f"{KINDS[p.dim]} {p.dim}-d", {"ours": ours}, 2, runs)
 
@@ -98,7 +97,7 @@ def own_table(table: int, block, studies: Studies) -> Table:
         values = block.groupby("method", sort=False)[f"{kind}_{name}"].agg(lambda found: list(found.dropna()))
         entries = [_interval(found) for found in values]
         columns.append(Column(f"{kind} {metric_name(name)}", entries, "high"))
-    columns.append(Column("n", list(map(seeds, counts.values()))))
+    columns.append(by_method("n", counts, counts, seeds))
     reason = incomparable(run)
     note = f" Not comparable with any published number: {reason}." if reason else ""
     title = (

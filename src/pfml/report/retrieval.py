@@ -14,8 +14,8 @@ from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, su
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import footnotes, network_name, published_pair, published_parts
-from pfml.report.results import Studies, Summary
-from pfml.report.table import EMPTY, Column, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
+from pfml.report.results import Studies
+from pfml.report.table import EMPTY, Column, Table, by_method, numbers, percent, plain, seeds, seeds_of, table_of, words
 from pfml.report.verdicts import comparison, incomparable, rows_of
 
 OWN = "**Our own studies.**"
@@ -98,10 +98,10 @@ def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     found = {key: over_seeds(rows, "method", key) for key in [*keys, "best_epoch", "seconds"]}
     recall = found["recall@1"]
     methods = list(recall)
-    columns = [method_column(methods)]
-    columns += [column(metric_name(key), found[key], methods, best="high") for key in keys]
-    columns += [column("at epoch", found["best_epoch"], methods, plain(0))]
-    columns += [column("training s", found["seconds"], methods, plain(0)), column("n", recall, methods, seeds)]
+    columns = [words("Method", list(map(method_name, methods)))]
+    columns += [by_method(metric_name(key), found[key], methods, best="high") for key in keys]
+    columns += [by_method("at epoch", found["best_epoch"], methods, plain(0))]
+    columns += [by_method("training s", found["seconds"], methods, plain(0)), by_method("n", recall, methods, seeds)]
     columns += [words("MLflow runs", [run_ids(rows[rows.method == method]) for method in methods])]
     said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
     said += [readings.pair_order(recall, "pfml", "cpml")]
@@ -114,9 +114,9 @@ def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     theirs, rows = paper.published(table), clean(block)
     methods = list(dict.fromkeys(["pfml", *(p.key for p in theirs if p.key in set(block.method))]))
     found = {key: over_seeds(rows, "method", key) for key in dict.fromkeys(p.metric for p in theirs)}
-    columns = [method_column(methods)]
-    columns += [column(metric_name(key), row, methods, best="high") for key, row in found.items()]
-    columns += [column("n", found["recall@1"], methods, seeds)]
+    columns = [words("Method", list(map(method_name, methods)))]
+    columns += [by_method(metric_name(key), row, methods, best="high") for key, row in found.items()]
+    columns += [by_method("n", found["recall@1"], methods, seeds)]
     lost = [metric_name(key) for key, row in found.items() if not readings.means(row)]
     said = [f"Not measured by this study: {', '.join(lost)}."] if lost and readings.means(found["recall@1"]) else []
     return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, said)
@@ -136,12 +136,12 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     means, left = readings.means(before), readings.means(after)
     drops = [100 * (means[m] - left[m]) if m in means and m in left else None for m in methods]
     columns = [
-        method_column(methods),
-        column("clean R@1", before, methods, best="high"),
-        column(f"R@1 {level}", after, methods, best="high"),
+        words("Method", list(map(method_name, methods))),
+        by_method("clean R@1", before, methods, best="high"),
+        by_method(f"R@1 {level}", after, methods, best="high"),
         numbers("drop", drops, best="low"),
-        column(f"R@2 {level}", second, methods, best="high"),
-        column("best epoch R@1", best, methods, best="high"),
+        by_method(f"R@2 {level}", second, methods, best="high"),
+        by_method("best epoch R@1", best, methods, best="high"),
         Column("n", [seeds_of(row.get(m) for row in (before, after)) for m in methods]),
     ]
     for dataset, pair in theirs.items():
@@ -208,12 +208,3 @@ def stem(block: pd.DataFrame) -> str:
 
 def nothing_run(studies: Studies) -> str:
     return f"Ours: not run (`{studies.running.name}` does not measure this)."
-
-
-def column(heading: str, row: dict[str, Summary], methods: Sequence[str], show=percent, best: str = "") -> Column:
-    """One column of ours over `methods`, empty where the row has none."""
-    return Column(heading, [show(row.get(m)) for m in methods], best)
-
-
-def method_column(methods: Sequence[str]) -> Column:
-    return words("Method", list(map(method_name, methods)))
