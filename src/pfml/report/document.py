@@ -69,7 +69,7 @@ def report_sections(studies: Studies) -> list[Section]:
 
 def table_section(table: int, studies: Studies) -> Section:
     parts = MAKERS.get(table, retrieval_table)(table, studies)
-    return Section(f"Table {table}", f"**{TITLES[table]}.** {CAPTIONS[table]}", parts)
+    return Section(f"Table {table}", f"**{TITLES[table]}.** {CAPTIONS[table]}", [*parts, *footnotes(table)])
 
 
 MAKERS: dict[int, Callable] = {

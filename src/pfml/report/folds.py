@@ -11,7 +11,7 @@ from pfml.report.groups import over_seeds
 from pfml.report.names import dataset_name, method_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
-from pfml.report.published.printed import footnotes, published_parts
+from pfml.report.published.printed import published_parts
 from pfml.report.results import Studies, configurations
 from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Entry, Table, by_method, plain, seeds, table_of, words
@@ -25,8 +25,7 @@ FOLDS = 4
 
 def fold_tables(table: int, studies: Studies) -> list[Table | str]:
     """The published rows, most of them recalled, then ours beside them, then our own studies."""
-    compared = comparison_tables(table, studies)
-    return [*published_parts(table), *compared, OWN, *own_tables(table, studies), *footnotes(table)]
+    return [*published_parts(table), *comparison_tables(table, studies), OWN, *own_tables(table, studies)]
 
 
 def incomparable(run: Run) -> str:

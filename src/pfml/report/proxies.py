@@ -10,7 +10,7 @@ from pfml.report import readings
 from pfml.report.groups import blocks_of, by_seed, over_seeds, run_ids, summary_of, w2_readings
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
-from pfml.report.published.printed import LOST, footnotes, printed
+from pfml.report.published.printed import LOST, printed
 from pfml.report.results import ANSWER, USUAL, Studies
 from pfml.report.retrieval import OWN, clean_and_noisy, nothing_run, own_blocks, stem, table_number, titled
 from pfml.report.table import Column, Entry, Table, by_method, plain, seeds_of, table_of, words
@@ -29,7 +29,7 @@ def proxy_table(table: int, studies: Studies) -> list[Table | str]:
     parts = [distance_table(table, studies, b) for b in shown if b.study.iloc[0] == running or b.w2.notna().any()]
     compared = ratio_table(table, ratio_rows(blocks, [b.study.iloc[0] for b in shown]))
     lost = f"Published values: {LOST}. {readings.published_w2()}"
-    return [lost, compared, OWN, *(parts or [nothing_run(studies)]), *notes, *footnotes(table)]
+    return [lost, compared, OWN, *(parts or [nothing_run(studies)]), *notes]
 
 
 def w2_blocks(studies: Studies) -> list[pd.DataFrame]:

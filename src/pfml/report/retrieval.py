@@ -13,7 +13,7 @@ from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, summarize, without_repeats
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
-from pfml.report.published.printed import footnotes, network_name, published_pair, published_parts
+from pfml.report.published.printed import network_name, published_pair, published_parts
 from pfml.report.results import Studies
 from pfml.report.table import EMPTY, Column, Table, by_method, numbers, percent, plain, seeds, seeds_of, table_of, words
 from pfml.report.verdicts import comparison, incomparable, rows_of
@@ -37,7 +37,7 @@ def retrieval_table(table: int, studies: Studies) -> list[Table | str]:
         parts += [small_table(table, studies, block) for block in own_blocks(others, studies, clean)[0]]
     if parts[-1] == OWN:
         parts.append(nothing_run(studies))
-    return [*parts, *notes, *footnotes(table)]
+    return [*parts, *notes]
 
 
 def noise_table(table: int, studies: Studies) -> list[Table | str]:
@@ -46,7 +46,7 @@ def noise_table(table: int, studies: Studies) -> list[Table | str]:
     shown, notes = own_blocks(blocks, studies, clean_and_noisy)
     parts = [*published_parts(table), *comparison_parts(table, studies), OWN]
     parts += [drop_table(table, studies, block) for block in shown] or [nothing_run(studies)]
-    return [*parts, *notes, *footnotes(table)]
+    return [*parts, *notes]
 
 
 def clean(block: pd.DataFrame) -> pd.DataFrame:

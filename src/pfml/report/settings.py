@@ -12,7 +12,7 @@ from pfml.report.files import fill
 from pfml.report.names import MISSING, dataset_name, method_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
-from pfml.report.published.printed import footnotes, printed
+from pfml.report.published.printed import printed
 from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
 from pfml.settings.run import Run
@@ -45,7 +45,6 @@ def settings_tables(table: int, studies: Studies) -> list[Table | str]:
         used_table(f"table-{table}-all-methods", every, grid, loss=True),
         f"Every method's, with all settings of its loss: [tables/table-{table}-all-methods.csv]"
         f"(tables/table-{table}-all-methods.csv).",
-        *footnotes(table),
     ]
 
 

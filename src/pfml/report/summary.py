@@ -45,7 +45,8 @@ def claims_table(pools: Sequence[pd.DataFrame], found: dict[str, list[Evidence]]
     """A row for each claim, a column for each dataset with runs and each of the paper's without."""
     columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [published_claim(c) for c in CLAIMS])]
     for name, evidence in found.items():
-        columns.append(words(name, [_verdicts([e for e in evidence if e.claim == c]) for c in CLAIMS]))
+        said = [(e.claim, e.verdict if e.subject == SUBJECTS[0] else f"tuned: {e.verdict}") for e in evidence]
+        columns.append(words(name, ["; ".join(text for claim, text in said if claim == c) for c in CLAIMS]))
     for dataset in DATASETS:
         if dataset not in {pool.dataset.iloc[0] for pool in pools}:
             columns.append(words(dataset_name(dataset), [NOT_RUN] * len(CLAIMS)))
@@ -62,11 +63,6 @@ def departures(pools: Sequence[pd.DataFrame]) -> str:
             other = [f"{FIELD_NAMES[key]} {run.loss[key]:g}" for key in printed if run.loss[key] != printed[key]]
             found += [f"{', '.join(other)} on {place_name(pool)}"] if other else []
     return f", but for {'; '.join(found)}" if found else ""
-
-
-def _verdicts(evidence: Sequence[Evidence]) -> str:
-    texts = [e.verdict if e.subject == SUBJECTS[0] else f"tuned: {e.verdict}" for e in evidence]
-    return "; ".join(texts)
 
 
 def evidence_table(evidence: Sequence[Evidence]) -> Table:

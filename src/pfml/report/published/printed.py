@@ -50,7 +50,8 @@ def published_parts(table: int) -> list[Table | str]:
         return network, p.method, (*spot, p.dataset, p.metric)
 
     runs = {place(p): p for p in numbers}
-    lost = _lost_methods(numbers)
+    recovered = {p.method for p in numbers if p.recovered}
+    lost = list(dict.fromkeys(p.method for p in numbers if p.method not in recovered))
     spots = list(dict.fromkeys(spot for _, _, spot in runs))
     rows = [row for row in dict.fromkeys((network, method) for network, method, _ in runs) if row[1] not in lost]
     sources = [runs[(*row, spots[0])].source for row in rows]
@@ -76,12 +77,6 @@ def _column(spot: tuple, rows: Sequence[tuple], runs: dict, best: str) -> Column
 
 def network_name(p: Published) -> str:
     return f"{p.backbone} {p.dim}-d"
-
-
-def _lost_methods(numbers: Sequence[Published]) -> list[str]:
-    return [
-        m for m in dict.fromkeys(p.method for p in numbers) if not any(p.recovered for p in numbers if p.method == m)
-    ]
 
 
 def published_pair(dataset: str) -> dict[str, tuple]:
