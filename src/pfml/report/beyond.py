@@ -9,14 +9,11 @@ import pandas as pd
 from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import over_seeds, place_name, place_stem
 from pfml.report.names import method_name, metric_name, share
+from pfml.report.published import paper
 from pfml.report.results import Studies, Summary, condition
 from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
-LEAD = (
-    "From the runs of all studies of a dataset and network. R@1 (%) at the last epoch, mean ± std over seeds; an empty "
-    "cell was not run."
-)
 
 
 def beyond_section(studies: Studies, pools: Sequence[pd.DataFrame]) -> Section:
@@ -29,7 +26,7 @@ def beyond_section(studies: Studies, pools: Sequence[pd.DataFrame]) -> Section:
     ):
         found = [table for pool in pools for table in make(pool, studies)]
         parts += found or [f"{what}: not run."]
-    return Section("Beyond the paper", LEAD, parts)
+    return Section("Beyond the paper", paper.LEADS["beyond"], parts)
 
 
 def noise_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:

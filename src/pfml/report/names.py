@@ -25,12 +25,10 @@ def metric_name(metric: str) -> str:
     return METRICS.get(metric, metric.replace("recall@", "R@"))
 
 
-def number(mean: float | None, std: float | None = None, digits: int = 1) -> str:
-    """`12.3` or `12.3 ± 0.4`; a dash where there is no number."""
-    if mean is None:
-        return MISSING
-    mean = round(mean, digits) + 0.0  # no minus sign before a zero
-    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+def number(mean: float, std: float | None = None, digits: int = 1) -> str:
+    """`12.3` or `12.3 ± 0.4`, without a minus sign before a zero."""
+    text = f"{round(mean, digits) + 0.0:.{digits}f}"
+    return text if std is None else f"{text} ± {std:.{digits}f}"
 
 
 def share(fraction: float) -> str:

@@ -16,11 +16,6 @@ from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, 
 from pfml.report.timing import BASE, cost_rows, published_percent
 from pfml.report.verdicts import DATASETS, MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
 
-LEAD = (
-    "What became of the paper's claims on each dataset that has runs, and of its numbers. A claim holds, or does not, "
-    f"where the whole {100 * LEVEL:g} % interval of its effect is on that side; one seed has no interval and decides "
-    "nothing ([rules](../docs/reports.md))."
-)
 PAPER_FIELD = {"alpha": 3.0, "delta": 0.2, "proxies_per_class": 15}  # Fig. 3, Table 8; of SOP M 2 (Sec. 4.1)
 FIELD_NAMES = {"alpha": "α", "delta": "δ", "proxies_per_class": "M"}
 COUNTED = (
@@ -34,7 +29,7 @@ def summary_section(studies: Studies, pools: Sequence[pd.DataFrame], costs: Sequ
     """`costs`: the claim on time, judged where it is measured (pfml.report.claims.Evidence "overhead")."""
     found = {place_name(pool): claims_of(pool, studies, costs) for pool in pools}
     evidence = [e for claims in found.values() for e in claims if e.found]
-    return Section("Summary", LEAD, [
+    return Section("Summary", paper.LEADS["summary"].format(level=f"{100 * LEVEL:g} %"), [
         claims_table(pools, found),
         *([evidence_table(evidence)] if evidence else []),
         counts_table(studies),

@@ -7,7 +7,7 @@ sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pfml.report.names import MISSING
+from pfml.report.names import MISSING, number
 from pfml.report.results import Summary
 
 
@@ -32,7 +32,7 @@ class Entry:
     @property
     def printed(self) -> str:
         """The number as it is rounded, without its spread: what decides whether two are equal in print."""
-        return "" if self.value is None else f"{round(self.value, self.digits) + 0.0:.{self.digits}f}"  # no -0.0
+        return "" if self.value is None else number(self.value, digits=self.digits)
 
 
 EMPTY = Entry()

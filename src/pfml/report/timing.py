@@ -134,11 +134,10 @@ def cost_comparison(table: int, rows: Sequence[Row]) -> Table:
 
 def costs_of(studies: Studies, pools: Sequence[pd.DataFrame]) -> list[Evidence]:
     """The claim on time for each pool: percent by which PFML's epochs are longer than ProxyNCA's, at the largest M."""
-    found = []
+    found, names = [], {tuple(pool.iloc[0][PLACE]): place_name(pool) for pool in pools}
     for study, timings in timed_by(studies).items():
         run = studies.find(study).timed[0]
-        place = [run.dataset, run.backbone, run.dim, run.model["weights"] or "random"]
-        name = next((place_name(pool) for pool in pools if list(pool.iloc[0][PLACE]) == place), None)
+        name = names.get((run.dataset, run.backbone, run.dim, run.model["weights"] or "random"))
         own = timings[timings.method == "pfml"].nlargest(1, "proxies_per_class")
         base = timings[timings.method == BASE]
         if name is None or own.empty or base.empty or name in {e.pool for e in found}:
