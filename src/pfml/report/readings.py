@@ -16,15 +16,10 @@ def ordinal(rank: int) -> str:
     return f"{rank}{ending}"
 
 
-def superlative(place: int, word: str) -> str:
-    """`the smallest`, `2nd smallest`."""
-    return f"the {word}" if place == 1 else f"{ordinal(place)} {word}"
-
-
-def rank(values: Mapping[str, float], method: str, highest: bool = True) -> int:
-    """1 for the best; equal values share the better rank."""
-    better = (lambda v: v > values[method]) if highest else (lambda v: v < values[method])
-    return 1 + sum(map(better, values.values()))
+def smallest(values: Mapping[str, float], method: str) -> str:
+    """`the smallest of 3`, `2nd smallest of 3`; equal values share the better place."""
+    place = 1 + sum(value < values[method] for value in values.values())
+    return f"{'the' if place == 1 else ordinal(place)} smallest of {len(values)}"
 
 
 def means(row: Mapping[str, Summary]) -> dict[str, float]:
@@ -37,7 +32,8 @@ def standing(row: Mapping[str, Summary], method: str, what: str = "R@1") -> str:
     name = method_name(method)
     if method not in values:
         return f"{name} has no finished run yet, so nothing can be said of its rank."
-    text = f"{name} is {ordinal(rank(values, method))} of {len(values)} in {what} ({100 * values[method]:.1f} %)"
+    place = 1 + sum(value > values[method] for value in values.values())
+    text = f"{name} is {ordinal(place)} of {len(values)} in {what} ({100 * values[method]:.1f} %)"
     baselines = {m: v for m, v in values.items() if m not in FIELD_METHODS}
     if not baselines:
         return text + "; no baseline is finished."
@@ -79,25 +75,26 @@ def noise_drop(clean: Mapping[str, Summary], noisy: Mapping[str, Summary], metho
     if method not in drops:
         return f"{method_name(method)}'s drop needs a clean and a noisy run; one is missing."
     least = min(drops, key=drops.get)
-    place = superlative(rank(drops, method, highest=False), "smallest")
     other = "" if least == method else f"; the smallest is {method_name(least)}'s, {drops[least]:.1f}"
-    return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {place} of {len(drops)}{other}."
+    return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {smallest(drops, method)}{other}."
 
 
 def published_noise_order() -> str:
     """What the paper's Tables 1 and 2 say of the drop, per dataset."""
-    parts = []
-    for dataset in ("cub200", "cars196"):
-        drops = published_drops(dataset)
-        place = superlative(rank(drops, "pfml", highest=False), "smallest")
-        parts.append(f"{dataset_name(dataset)} {drops['pfml']:.1f} ({place} of {len(drops)})")
-    return "Published drop of PFML: " + ", ".join(parts) + "."
+    parts = [
+        f"{dataset_name(dataset)} {drops['pfml']:.1f} ({smallest(drops, 'pfml')})"
+        for dataset, drops in published_drops().items()
+    ]
+    return f"Published drop of PFML: {', '.join(parts)}."
 
 
-def published_drops(dataset: str) -> dict[str, float]:
-    """R@1 points lost at 20 % noise, for the methods that Table 1 (ResNet-50) and Table 2 share."""
-    clean = paper.recalls(1)[dataset]
-    return {m: clean[m] - noisy for m, noisy in paper.recalls(2)[dataset].items() if clean.get(m) is not None}
+def published_drops() -> dict[str, dict[str, float]]:
+    """dataset -> method -> R@1 points lost at 20 % noise, of those that Table 1 (ResNet-50) and Table 2 share."""
+    found = {}
+    for dataset, noisy in paper.recalls(2).items():
+        clean = paper.recalls(1)[dataset]
+        found[dataset] = {m: clean[m] - value for m, value in noisy.items() if clean.get(m) is not None}
+    return found
 
 
 def w2_order(row: Mapping[str, Summary], what: str) -> str:
@@ -105,7 +102,7 @@ def w2_order(row: Mapping[str, Summary], what: str) -> str:
     values = means(row)
     if "pfml" not in values:
         return f"{what}: no finished run of PFML yet."
-    text = f"{what}: PFML's is {superlative(rank(values, 'pfml', highest=False), 'smallest')} of {len(values)}"
+    text = f"{what}: PFML's is {smallest(values, 'pfml')}"
     other = paper.statements(3)[0].other
     if other in values:
         text += f", {values['pfml'] / values[other]:.3f} of {method_name(other)}'s"

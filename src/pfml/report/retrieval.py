@@ -13,7 +13,7 @@ from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, summarize, without_repeats
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
-from pfml.report.published.printed import network_name, published_pair, published_parts
+from pfml.report.published.printed import network_name, published_pairs, published_parts
 from pfml.report.results import Studies
 from pfml.report.table import EMPTY, Column, Table, by_method, numbers, percent, plain, seeds, seeds_of, table_of, words
 from pfml.report.verdicts import comparison, incomparable, rows_of
@@ -131,7 +131,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
         for n, key in ((0.0, "recall@1"), (noise, "recall@1"), (noise, "recall@2"), (noise, "best_recall@1"))
     )
     kind = next((kind for kind in block.noise_kind if kind), "uniform")
-    theirs = {d: published_pair(d) for d in ("cub200", "cars196")} if (noise, kind) == (PAPER_NOISE, "uniform") else {}
+    theirs = published_pairs() if (noise, kind) == (PAPER_NOISE, "uniform") else {}
     methods = list(dict.fromkeys([*before, *after, *(m for pair in theirs.values() for m in pair)]))
     means, left = readings.means(before), readings.means(after)
     drops = [100 * (means[m] - left[m]) if m in means and m in left else None for m in methods]

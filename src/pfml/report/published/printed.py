@@ -79,10 +79,13 @@ def network_name(p: Published) -> str:
     return f"{p.backbone} {p.dim}-d"
 
 
-def published_pair(dataset: str) -> dict[str, tuple]:
-    """key -> (clean R@1 of Table 1 with a ResNet-50, R@1 of Table 2, drop), None where the paper has none."""
-    clean, drops = paper.recalls(1)[dataset], published_drops(dataset)
-    return {m: (clean.get(m), noisy, drops.get(m)) for m, noisy in paper.recalls(2)[dataset].items()}
+def published_pairs() -> dict[str, dict[str, tuple]]:
+    """dataset -> method -> (R@1 of Table 1 with a ResNet-50, of Table 2, drop), None where the paper has none."""
+    found = {}
+    for dataset, drops in published_drops().items():
+        clean, noisy = (paper.recalls(table)[dataset] for table in (1, 2))
+        found[dataset] = {method: (clean.get(method), noisy[method], drops.get(method)) for method in noisy}
+    return found
 
 
 def footnotes(place: int | str) -> list[str]:
