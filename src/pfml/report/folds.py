@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
-from pfml.report.groups import over_seeds
+from pfml.report.groups import blocks_of, over_seeds
 from pfml.report.names import dataset_name, method_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
@@ -77,8 +77,7 @@ def own_tables(table: int, studies: Studies) -> list[Table | str]:
     """
     own, others = TABLES[table], set(TABLES.values()) - {TABLES[table]}
     folds, files = (frame[~frame.dataset.isin(others)] for frame in (studies.folds, studies.fold_files))
-    blocks = [block for _, block in folds.groupby(["study", "dataset", "backbone", "dim"], sort=False)]
-    parts: list = [own_table(table, block, studies) for block in blocks if block.measured.any()]
+    parts: list = [own_table(table, block, studies) for block in blocks_of(folds) if block.measured.any()]
     if not parts:
         names = ", ".join(f"`{name}`" for name in folds.study[folds.dataset == own].unique())
         parts.append(f"Ours: not run ({names or f'`{studies.running.name}` does not measure this'}).")

@@ -68,10 +68,14 @@ def pair_order(row: Mapping[str, Summary], first: str, second: str) -> str:
     return f"The paper's {claim} has {side} sign here ({gap:+.1f} points, n {seeds}; the Summary has its interval)."
 
 
-def noise_drop(clean: Mapping[str, Summary], noisy: Mapping[str, Summary], method: str) -> str:
-    """Rank of a method's loss of R@1 through noise, smallest first."""
+def drops_of(clean: Mapping[str, Summary], noisy: Mapping[str, Summary]) -> dict[str, float]:
+    """Method -> points of R@1 lost to noise, of the methods that have both."""
     before, after = means(clean), means(noisy)
-    drops = {m: 100 * (before[m] - after[m]) for m in before if m in after}
+    return {m: 100 * (before[m] - after[m]) for m in before if m in after}
+
+
+def noise_drop(drops: Mapping[str, float], method: str) -> str:
+    """Rank of a method's loss of R@1 through noise, smallest first."""
     if method not in drops:
         return f"{method_name(method)}'s drop needs a clean and a noisy run; one is missing."
     least = min(drops, key=drops.get)

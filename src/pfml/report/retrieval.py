@@ -11,7 +11,7 @@ import pandas as pd
 from pfml.report import readings
 from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, summarize, without_repeats
-from pfml.report.names import dataset_name, method_name, metric_name, share
+from pfml.report.names import DATASETS, dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import network_name, published_pairs, published_parts
 from pfml.report.results import Studies
@@ -68,7 +68,7 @@ def table_number(block: pd.DataFrame) -> int:
     first = block.iloc[0]
     if first.study.startswith("mlrc"):
         return 6 if first.dataset == "cub200" else 7
-    small = first.dim == DIM and first.dataset in ("cub200", "cars196", "sop")
+    small = first.dim == DIM and first.dataset in DATASETS
     return (5 if first.dataset == "sop" else 4) if small else 1
 
 
@@ -133,13 +133,12 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     kind = next((kind for kind in block.noise_kind if kind), "uniform")
     theirs = published_pairs() if (noise, kind) == (PAPER_NOISE, "uniform") else {}
     methods = list(dict.fromkeys([*before, *after, *(m for pair in theirs.values() for m in pair)]))
-    means, left = readings.means(before), readings.means(after)
-    drops = [100 * (means[m] - left[m]) if m in means and m in left else None for m in methods]
+    drops = readings.drops_of(before, after)
     columns = [
         words("Method", list(map(method_name, methods))),
         by_method("clean R@1", before, methods, best="high"),
         by_method(f"R@1 {level}", after, methods, best="high"),
-        numbers("drop", drops, best="low"),
+        numbers("drop", map(drops.get, methods), best="low"),
         by_method(f"R@2 {level}", second, methods, best="high"),
         by_method("best epoch R@1", best, methods, best="high"),
         Column("n", [seeds_of(row.get(m) for row in (before, after)) for m in methods]),
@@ -150,7 +149,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
             columns.append(numbers(f"{dataset_name(dataset)} {what}", values, best=best_is))
     own = [m for m in after if m.startswith("pfml")]
     said = [readings.standing(after, m, f"R@1 at {share(noise)} noise") for m in own]
-    said += [readings.noise_drop(before, after, m) for m in own]
+    said += [readings.noise_drop(drops, m) for m in own]
     said += [readings.published_noise_order()] * bool(theirs) + [readings.seeds_note(after)]
     what = f"{share(noise)} of the training labels moved"
     if kind == "list":

@@ -8,13 +8,13 @@ from pfml.report.ablations import figure_rows
 from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, RANGES, SUBJECTS, Evidence, claims_of, published_fall
 from pfml.report.folds import fold_rows
 from pfml.report.groups import place_name
-from pfml.report.names import dataset_name, method_name
+from pfml.report.names import DATASETS, dataset_name, method_name
 from pfml.report.proxies import ratio_rows, w2_blocks
 from pfml.report.published import paper
 from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
 from pfml.report.timing import BASE, cost_rows, published_percent
-from pfml.report.verdicts import DATASETS, MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
+from pfml.report.verdicts import MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
 
 PAPER_FIELD = {"alpha": 3.0, "delta": 0.2, "proxies_per_class": 15}  # Fig. 3, Table 8; of SOP M 2 (Sec. 4.1)
 FIELD_NAMES = {"alpha": "α", "delta": "δ", "proxies_per_class": "M"}
