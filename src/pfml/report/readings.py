@@ -49,9 +49,9 @@ def seeds_note(row: Mapping[str, Summary]) -> str:
     if not counts:
         return ""
     if max(counts) == 1:
-        return " One seed each: how far a repeated run would fall from these numbers is not measured."
+        return "One seed each: how far a repeated run would fall from these numbers is not measured."
     spread = max(summary.std for summary in row.values() if summary.std is not None)
-    return f" The largest standard deviation over seeds is {100 * spread:.1f} points."
+    return f"The largest standard deviation over seeds is {100 * spread:.1f} points."
 
 
 def pair_order(row: Mapping[str, Summary], first: str, second: str) -> str:

@@ -106,7 +106,7 @@ def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
     said += [readings.pair_order(recall, "pfml", "cpml")]
     said += [readings.seeds_note(recall)]
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, _only(said))
+    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, said)
 
 
 def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
@@ -157,11 +157,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     how = "published columns at the right" if theirs else f"{kind} noise, no published numbers"
     if not theirs and kind == "uniform":
         how = f"no published numbers at {share(noise)}"
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, f"{what}; {how}"), columns, _only(said))
-
-
-def _only(texts: list[str]) -> list[str]:
-    return [text.strip() for text in texts if text.strip()]
+    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, f"{what}; {how}"), columns, said)
 
 
 def own_blocks(

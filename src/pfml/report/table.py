@@ -85,7 +85,7 @@ class Section:
 
 
 def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequence[str] = (), listed=True) -> Table:
-    """Columns of equal length, side by side.
+    """Columns of equal length, side by side; an empty reading is left out.
 
     Raises:
         ValueError: columns of different lengths.
@@ -94,8 +94,8 @@ def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequenc
         lengths = {column.heading: len(column.entries) for column in columns}
         raise ValueError(f"table {name}: expected columns of one length, found {lengths}")
     rows = tuple(zip(*(column.marked() for column in columns)))
-    header = tuple(column.heading for column in columns)
-    return Table(name, title, header, rows, tuple(column.words for column in columns), tuple(readings), listed)
+    header, of_words = tuple(column.heading for column in columns), tuple(column.words for column in columns)
+    return Table(name, title, header, rows, of_words, tuple(filter(None, readings)), listed)
 
 
 def words(heading: str, texts: Sequence[str]) -> Column:
