@@ -12,7 +12,7 @@ from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import LOST, printed
 from pfml.report.results import ANSWER, USUAL, Studies
-from pfml.report.retrieval import OWN, clean_and_noisy, nothing_run, own_blocks, stem, table_number, titled
+from pfml.report.retrieval import OWN, block_table, clean_and_noisy, nothing_run, own_blocks, table_number
 from pfml.report.table import Column, Entry, Table, by_method, plain, seeds_of, table_of, words
 from pfml.report.verdicts import NOT_RUN, Row, Verdict, incomparable, judged, place, study_column, verdict_columns
 
@@ -53,8 +53,8 @@ def distance_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     said.append(readings.unequal_proxies(proxies))
     measures = w2_readings(block)
     other = f"; measure: {' and '.join(measures)}" if measures != [USUAL] else ""
-    title = titled(block, studies, f"columns by label noise; smaller is better{other}")
-    return table_of(f"table-{table}-{stem(block)}", title, columns, said)
+    what = f"columns by label noise; smaller is better{other}"
+    return block_table(table, studies, block, what, columns, said)
 
 
 def ratio_rows(blocks: Iterable[pd.DataFrame], shown: Sequence[str] = ()) -> list[Row]:

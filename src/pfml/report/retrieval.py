@@ -106,7 +106,7 @@ def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
     said += [readings.pair_order(recall, "pfml", "cpml")]
     said += [readings.seeds_note(recall)]
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, said)
+    return block_table(table, studies, block, "clean labels", columns, said)
 
 
 def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
@@ -119,7 +119,7 @@ def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     columns += [by_method("n", found["recall@1"], methods, seeds)]
     lost = [metric_name(key) for key, row in found.items() if not readings.means(row)]
     said = [f"Not measured by this study: {', '.join(lost)}."] if lost and readings.means(found["recall@1"]) else []
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, said)
+    return block_table(table, studies, block, "clean labels", columns, said)
 
 
 def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
@@ -157,7 +157,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     how = "published columns at the right" if theirs else f"{kind} noise, no published numbers"
     if not theirs and kind == "uniform":
         how = f"no published numbers at {share(noise)}"
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, f"{what}; {how}"), columns, said)
+    return block_table(table, studies, block, f"{what}; {how}", columns, said)
 
 
 def own_blocks(
@@ -183,8 +183,12 @@ def own_blocks(
     return [ran[i][0] for i in left], notes
 
 
-def titled(block: pd.DataFrame, studies: Studies, what: str) -> str:
-    """`Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels; not comparable: ...`, and where MLflow has it."""
+def block_table(
+    table: int, studies: Studies, block: pd.DataFrame, what: str, columns: Sequence[Column], said: Sequence[str]
+) -> Table:
+    """Titled `Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels (what). Not comparable ...`, and where MLflow
+    has it; `said` stands below. A study of several datasets has several blocks, and a table of each.
+    """
     first, reason = block.iloc[0], incomparable(block.run)
     notes = ["; measured on held-out validation classes, NOT on the test half"] * bool(block.hold_out.any())
     chosen = {run.train["select"] for run in block.run} - {"last"}
@@ -192,13 +196,9 @@ def titled(block: pd.DataFrame, studies: Studies, what: str) -> str:
     where = f"{dataset_name(first.dataset)}, {first.backbone}, {first.dim} dimensions{''.join(notes)}"
     comparable = f" Not comparable with any published number: {reason}." if reason else ""
     experiment = studies.find(first.study).experiment
-    return f"Study `{first.study}`: {where}, {what}.{comparable} MLflow experiment `{experiment}`."
-
-
-def stem(block: pd.DataFrame) -> str:
-    """Of the names of the block's files; a study of several datasets has several blocks."""
-    study, dataset = block.iloc[0][["study", "dataset"]]
-    return f"study-{study}" + f"-{dataset}" * (dataset != study)
+    title = f"Study `{first.study}`: {where}, {what}.{comparable} MLflow experiment `{experiment}`."
+    stem = f"study-{first.study}" + f"-{first.dataset}" * (first.dataset != first.study)
+    return table_of(f"table-{table}-{stem}", title, columns, said)
 
 
 def nothing_run(studies: Studies) -> str:
