@@ -17,9 +17,6 @@ from pfml.report.results import ANSWER, Studies, Summary
 from pfml.report.table import Column, Section, Table, percent, seeds, table_of, words
 from pfml.report.verdicts import Row, Verdict, incomparable, place, verdict, verdict_columns
 
-LEAD = (
-    "R@1 (%) of PFML along one setting, the others at their default; Figure 3 was measured from its plot (digitised)."
-)
 DATASETS = ("cub200", "cars196")
 
 
@@ -33,7 +30,7 @@ def ablation_section(studies: Studies) -> Section:
         names |= {sweep.study.iloc[0] for sweep in shown}
     waiting = [f"`{study.name}`" for study in studies.every if study.defaults and study.name not in names]
     parts += [f"Ours: no finished run, or none of its own, in {', '.join(waiting)}."] if waiting else []
-    return Section("Ablations", LEAD, [*parts, *footnotes("figure 3")])
+    return Section("Ablations", paper.LEADS["ablations"], [*parts, *footnotes("figure 3")])
 
 
 def shown_sweeps(studies: Studies, axis: str) -> list[pd.DataFrame]:

@@ -9,14 +9,11 @@ import pandas as pd
 from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import over_seeds, place_name, place_stem
 from pfml.report.names import method_name, metric_name, share
-from pfml.report.results import Studies, Summary, condition
+from pfml.report.published import paper
+from pfml.report.results import Studies, condition
 from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
-LEAD = (
-    "From the runs of all studies of a dataset and network. R@1 (%) at the last epoch, mean ± std over seeds; an empty "
-    "cell was not run."
-)
 
 
 def beyond_section(studies: Studies, pools: Sequence[pd.DataFrame]) -> Section:
@@ -29,7 +26,7 @@ def beyond_section(studies: Studies, pools: Sequence[pd.DataFrame]) -> Section:
     ):
         found = [table for pool in pools for table in make(pool, studies)]
         parts += found or [f"{what}: not run."]
-    return Section("Beyond the paper", LEAD, parts)
+    return Section("Beyond the paper", paper.LEADS["beyond"], parts)
 
 
 def noise_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:
@@ -38,23 +35,16 @@ def noise_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:
     for kind in pool.noise_kind[pool.measured & (pool.noise > 0)].drop_duplicates():
         rows = pool[pool.noise_kind.isin(["", kind])]
         found = over_seeds(rows, ["method", "noise"], "recall@1")
-        levels = sorted(set(rows.noise[rows.measured]))
-        methods = [m for m in rows.method.unique() if any(found.get((m, n), NONE).n for n in levels)]
+        ran = rows[rows.measured]
+        levels, methods = sorted(set(ran.noise)), [m for m in rows.method.unique() if m in set(ran.method)]
+        counts = ran.groupby(["method", "noise"]).size().groupby("method").agg(["min", "max"]).loc[methods]
         columns = [words("Method", list(map(method_name, methods)))]
         columns += [Column(share(n), [percent(found.get((m, n))) for m in methods], "high") for n in levels]
-        columns.append(words("n", [_counts([found.get((m, n), NONE).n for n in levels]) for m in methods]))
+        texts = [f"{low}" if low == high else f"{low} to {high}" for low, high in zip(counts["min"], counts["max"])]
+        columns.append(words("n", texts))
         title = f"**R@1 against the noise rate** ({kind}) on {place_name(pool)}; n: finished seeds."
         tables.append(table_of(f"beyond-noise-{kind}-{place_stem(pool)}", title, columns))
     return tables
-
-
-NONE = Summary(None, None, 0, 0)
-
-
-def _counts(found: Sequence[int]) -> str:
-    """`3`, or `1 to 3` where rates differ; those without a run do not count."""
-    found = [n for n in found if n]
-    return f"{min(found)}" if min(found) == max(found) else f"{min(found)} to {max(found)}"
 
 
 def alpha_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:

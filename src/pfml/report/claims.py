@@ -156,8 +156,6 @@ class ByMethod:
 def higher(claim: str, rows: ByMethod, own: str, other: str, noise: float = 0.0) -> Evidence:
     """R@1 of `own` above that of another method."""
     found = effect(rows.gap(own, other, noise))
-    if not found:
-        return Evidence(claim, rows.name, own, NOT_RUN)
     detail = rows.differs_in((own, noise), (other, noise))
     return Evidence(claim, rows.name, own, above(found), found, method_name(other), detail)
 
@@ -185,8 +183,7 @@ def nearest(rows: ByMethod, own: str, key: str) -> Evidence:
     found = effect(rows.gap(own, other, 0.0, key))
     counts = [summarize(r, "proxies_per_class").mean for r in (mine, theirs)]
     detail = "" if None in counts else f"M {counts[0]:g} and {counts[1]:g}"
-    name, detail = (method_name(other), detail) if found else ("", "")
-    return Evidence(key, rows.name, own, below(found), found, name, detail)
+    return Evidence(key, rows.name, own, below(found), found, method_name(other), detail)
 
 
 def series(pool: pd.DataFrame, axis: str, studies: Studies) -> dict[float, dict[int, float]]:
@@ -233,10 +230,8 @@ def same_radius(pool: str, points: Mapping[float, dict]) -> Evidence:
 
 def published_fall(axis: str) -> float:
     """The greatest fall below the default's R@1 over the plotted range, in points, of both published datasets."""
-    low, high = RANGES[axis]
-    falls = []
-    for dataset in ("cub200", "cars196"):
-        curve = {p.at: p.value for p in paper.figure3(axis) if p.dataset == dataset}
-        default = paper.published_value(1, key="pfml", dataset=dataset, backbone="resnet50", metric="recall@1")
+    (low, high), falls = RANGES[axis], []
+    for dataset, curve in paper.curves(axis).items():
+        default = paper.recalls(1)[dataset]["pfml"]
         falls += [default - value for at, value in curve.items() if low <= at <= high]
     return max(falls)

@@ -14,7 +14,7 @@ from pfml.report.groups import pools_of
 from pfml.report.names import MISSING
 from pfml.report.page import captioned, render_page
 from pfml.report.proxies import proxy_table
-from pfml.report.published.paper import CAPTIONS, TITLES
+from pfml.report.published.paper import CAPTIONS, LEADS, TITLES
 from pfml.report.published.printed import LOST, footnotes
 from pfml.report.results import Studies, read_studies
 from pfml.report.retrieval import noise_table, retrieval_table
@@ -28,7 +28,6 @@ from pfml.tracking.environment import environment
 
 TITLE = "Potential Field Based Deep Metric Learning, reproduced"
 PREAMBLE = fill("tables.md", lost=LOST, missing=MISSING)
-THEORY = "Proposition 1 and Corollary 1 in numbers: [theory.md](theory.md), written by the stage `theory`."
 
 
 def write_report(params: Params) -> None:
@@ -62,14 +61,14 @@ def report_sections(studies: Studies) -> list[Section]:
         *(table_section(table, studies) for table in range(1, 10)),
         ablation_section(studies),
         beyond_section(studies, pools),
-        Section("Theory", THEORY, footnotes("figure 1")),
+        Section("Theory", LEADS["theory"], footnotes("figure 1")),
         Section("Results outside the present configuration", "", [outside(studies)]),
     ]
 
 
 def table_section(table: int, studies: Studies) -> Section:
     parts = MAKERS.get(table, retrieval_table)(table, studies)
-    return Section(f"Table {table}", f"**{TITLES[table]}.** {CAPTIONS[table]}", parts)
+    return Section(f"Table {table}", f"**{TITLES[table]}.** {CAPTIONS[table]}", [*parts, *footnotes(table)])
 
 
 MAKERS: dict[int, Callable] = {

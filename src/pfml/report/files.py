@@ -2,8 +2,6 @@
 (for papers) from the same data, results.csv with all results on disk, summary.json with R@1 of the study being run.
 """
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +12,7 @@ import pandas as pd
 
 from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.report.groups import over_seeds, recall_levels
-from pfml.report.names import MISSING, markdown_table, number
+from pfml.report.names import MISSING, number
 from pfml.report.results import Studies
 from pfml.report.table import Entry, Section, Table
 
@@ -48,10 +46,11 @@ def section_text(section: Section) -> str:
 
 
 def table_parts(table: Table) -> list[str]:
-    """What stands above it, the table, what stands below."""
-    rows = [[entry_text(entry) for entry in row] for row in table.rows]
+    """What stands above it, the table, what stands below. Columns of words are set left, of numbers right."""
+    marks = [":---" if words else "---:" for words in table.words]
+    rows = [table.header, marks, *(map(entry_text, row) for row in table.rows)]
     readings = f"Reading: {' '.join(table.readings)}" if table.readings else ""
-    return [table.title, markdown_table(table.header, rows, table.words), readings]
+    return [table.title, "\n".join(f"| {' | '.join(row)} |" for row in rows), readings]
 
 
 def entry_text(entry: Entry) -> str:
@@ -86,7 +85,8 @@ def csv_text(table: Table) -> str:
     where there are any.
     """
     header, cells = [], []
-    for name, words, entries in zip(table.header, table.words, _columns(table)):
+    columns = zip(*table.rows) if table.rows else [()] * len(table.header)
+    for name, words, entries in zip(table.header, table.words, columns):
         whole = words or all(entry.value is None for entry in entries)
         parts = {
             name: [_plain(entry.text) if whole else _number(entry.value) for entry in entries],
@@ -98,15 +98,7 @@ def csv_text(table: Table) -> str:
             if heading == name or any(texts):
                 header.append(_plain(heading))
                 cells.append(texts)
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(zip(*cells))
-    return file.getvalue()
-
-
-def _columns(table: Table) -> list[tuple[Entry, ...]]:
-    return list(zip(*table.rows)) if table.rows else [()] * len(table.header)
+    return pd.DataFrame(list(zip(*cells)), columns=header).to_csv(index=False, lineterminator="\n")
 
 
 def _number(value: float | None) -> str:

@@ -4,18 +4,17 @@ over repeats; then our own studies as means with intervals.
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
-from pfml.report.groups import over_seeds
+from pfml.report.groups import blocks_of, over_seeds
 from pfml.report.names import dataset_name, method_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
-from pfml.report.published.printed import footnotes, published_parts
+from pfml.report.published.printed import published_parts
 from pfml.report.results import Studies, configurations
 from pfml.report.retrieval import OWN
-from pfml.report.table import EMPTY, Column, Entry, Table, percent, seeds, table_of, words
+from pfml.report.table import Column, Entry, Table, by_method, plain, seeds, table_of, words
 from pfml.report.verdicts import Row, comparison, rows_for
 from pfml.settings.run import Run
 
@@ -26,8 +25,7 @@ FOLDS = 4
 
 def fold_tables(table: int, studies: Studies) -> list[Table | str]:
     """The published rows, most of them recalled, then ours beside them, then our own studies."""
-    compared = comparison_tables(table, studies)
-    return [*published_parts(table), *compared, OWN, *own_tables(table, studies), *footnotes(table)]
+    return [*published_parts(table), *comparison_tables(table, studies), OWN, *own_tables(table, studies)]
 
 
 def incomparable(run: Run) -> str:
@@ -68,7 +66,7 @@ def comparison_tables(table: int, studies: Studies) -> list[Table]:
 
 
 def _comparison(name: str, title: str, rows: Sequence[Row], studies: Studies) -> Table:
-    ours = [replace(percent(row.ours), digits=2) if row.ran else EMPTY for row in rows]
+    ours = [plain(2, spread=True, factor=100)(row.ours) for row in rows]
     runs = [" ".join(f"`{studies.find(name).experiment}`" for name in row.studies if row.ran) for row in rows]
     return comparison(name, title, rows, lambda p: f"{KINDS[p.dim]} {p.dim}-d", {"ours": ours}, 2, runs)
 
@@ -79,8 +77,7 @@ def own_tables(table: int, studies: Studies) -> list[Table | str]:
     """
     own, others = TABLES[table], set(TABLES.values()) - {TABLES[table]}
     folds, files = (frame[~frame.dataset.isin(others)] for frame in (studies.folds, studies.fold_files))
-    blocks = [block for _, block in folds.groupby(["study", "dataset", "backbone", "dim"], sort=False)]
-    parts: list = [own_table(table, block, studies) for block in blocks if block.measured.any()]
+    parts: list = [own_table(table, block, studies) for block in blocks_of(folds) if block.measured.any()]
     if not parts:
         names = ", ".join(f"`{name}`" for name in folds.study[folds.dataset == own].unique())
         parts.append(f"Ours: not run ({names or f'`{studies.running.name}` does not measure this'}).")
@@ -98,7 +95,7 @@ def own_table(table: int, block, studies: Studies) -> Table:
         values = block.groupby("method", sort=False)[f"{kind}_{name}"].agg(lambda found: list(found.dropna()))
         entries = [_interval(found) for found in values]
         columns.append(Column(f"{kind} {metric_name(name)}", entries, "high"))
-    columns.append(Column("n", list(map(seeds, counts.values()))))
+    columns.append(by_method("n", counts, counts, seeds))
     reason = incomparable(run)
     note = f" Not comparable with any published number: {reason}." if reason else ""
     title = (

@@ -43,9 +43,9 @@ def by_seed(rows: pd.DataFrame, key: str) -> dict[int, float]:
     return dict(zip(there.seed.tolist(), there[key].tolist() if len(there) else ()))
 
 
-def blocks_of(grid: pd.DataFrame) -> list[pd.DataFrame]:
-    """The grid of each study on each dataset with each network: the rows of one table of ours."""
-    return [block for _, block in grid.groupby(["study", "dataset", "backbone", "dim"], sort=False)]
+def blocks_of(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each study on each dataset with each network: those of one table of ours."""
+    return [block for _, block in rows.groupby(["study", "dataset", "backbone", "dim"], sort=False)]
 
 
 def without_repeats(groups: Sequence[pd.DataFrame], keep: str) -> tuple[list[int], dict[str, str]]:

@@ -1,13 +1,11 @@
-"""How the report words and writes things: names of methods, datasets and measures, numbers, Markdown tables."""
-
-from collections.abc import Sequence
+"""How the report words and writes things: names of methods, datasets and measures, numbers."""
 
 from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.losses import LOSSES
 
 MISSING = "–"
 NAMES = {"pfml_tuned": "PFML tuned"} | {method: loss.title for method, loss in LOSSES.items()}
-DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
+DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}  # of the paper
 METRICS = {
     **{key: title for key, title in keys_of(RunResult).items() if title},
     "w2": "W2", "w2_relative": "relative W2", "seconds_per_epoch": "s per epoch",
@@ -27,25 +25,12 @@ def metric_name(metric: str) -> str:
     return METRICS.get(metric, metric.replace("recall@", "R@"))
 
 
-def number(mean: float | None, std: float | None = None, digits: int = 1) -> str:
-    """`12.3` or `12.3 ± 0.4`; a dash where there is no number."""
-    if mean is None:
-        return MISSING
-    mean = round(mean, digits) + 0.0  # no minus sign before a zero
-    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+def number(mean: float, std: float | None = None, digits: int = 1) -> str:
+    """`12.3` or `12.3 ± 0.4`, without a minus sign before a zero."""
+    text = f"{round(mean, digits) + 0.0:.{digits}f}"
+    return text if std is None else f"{text} ± {std:.{digits}f}"
 
 
 def share(fraction: float) -> str:
     """0.2 -> `20 %`."""
     return f"{100 * fraction:g} %"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int | Sequence[bool] = 1) -> str:
-    """A Markdown table; columns of words are set left, of numbers right.
-
-    Args:
-        words: how many of the first columns hold words, or for each column whether it does.
-    """
-    left = [i < words for i in range(len(header))] if isinstance(words, int) else words
-    marks = [":---" if word else "---:" for word in left]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))

@@ -88,14 +88,11 @@ def captioned(figures: Path, docs: Path, runs: Mapping[str, str]) -> list[tuple[
         kind = stem.removesuffix("-glyphs") if stem.endswith("-glyphs") else None
         same = [path for path in left if path.stem == stem or (kind and path.stem.startswith(f"{kind}-"))]
         shown = [path for path in same if not kind or path.stem.removeprefix(f"{kind}-") in runs]
-        found += [(path, f"**{title}** ({path.stem}). {text}{_other_runs(path, runs)}") for path in shown]
+        for path in shown:
+            other = f" {OTHER_RUNS}" if stamp_of(path) not in (None, *runs.values()) else ""
+            found.append((path, f"**{title}** ({path.stem}). {text}{other}"))
         left = [path for path in left if path not in same]
     return found + [(path, f"**{path.stem}**") for path in left]
-
-
-def _other_runs(path: Path, runs: Mapping[str, str]) -> str:
-    drawn_from = stamp_of(path)
-    return "" if drawn_from is None or drawn_from in runs.values() else f" {OTHER_RUNS}"
 
 
 def sections(text: str) -> list[tuple[str, str, str]]:

@@ -10,10 +10,10 @@ from pfml.report import readings
 from pfml.report.groups import blocks_of, by_seed, over_seeds, run_ids, summary_of, w2_readings
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
-from pfml.report.published.printed import LOST, footnotes, printed
+from pfml.report.published.printed import LOST, printed
 from pfml.report.results import ANSWER, USUAL, Studies
-from pfml.report.retrieval import OWN, column, method_column, noisy, nothing_run, own_blocks, stem, table_number, titled
-from pfml.report.table import Column, Entry, Table, plain, seeds_of, table_of, words
+from pfml.report.retrieval import OWN, block_table, clean_and_noisy, nothing_run, own_blocks, table_number
+from pfml.report.table import Column, Entry, Table, by_method, plain, seeds_of, table_of, words
 from pfml.report.verdicts import NOT_RUN, Row, Verdict, incomparable, judged, place, study_column, verdict_columns
 
 MEASURES = ("w2", "w2_relative")
@@ -24,42 +24,37 @@ POINT = 0.01  # of a ratio, in the verdict's rule
 
 def proxy_table(table: int, studies: Studies) -> list[Table | str]:
     blocks = w2_blocks(studies)
-    shown, notes = own_blocks(blocks, studies, lambda block: block[block.noise.isin(_levels(block))])
+    shown, notes = own_blocks(blocks, studies, clean_and_noisy)
     running = studies.running.name
     parts = [distance_table(table, studies, b) for b in shown if b.study.iloc[0] == running or b.w2.notna().any()]
     compared = ratio_table(table, ratio_rows(blocks, [b.study.iloc[0] for b in shown]))
     lost = f"Published values: {LOST}. {readings.published_w2()}"
-    return [lost, compared, OWN, *(parts or [nothing_run(studies)]), *notes, *footnotes(table)]
+    return [lost, compared, OWN, *(parts or [nothing_run(studies)]), *notes]
 
 
 def w2_blocks(studies: Studies) -> list[pd.DataFrame]:
     return [block for block in blocks_of(studies.grid) if table_number(block) < 6]
 
 
-def _levels(block: pd.DataFrame) -> list[float]:
-    """Clean labels, and the noise of Table 2."""
-    return [noise for noise in sorted(set(block.noise)) if noise in (0.0, noisy(block))]
-
-
 def distance_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     """W2 absolute and relative, clean and noisy, for the methods that have proxies and those of the paper."""
-    theirs, levels = {p.key: printed(p) for p in paper.published(table)}, _levels(block)
-    at = {noise: block[block.noise == noise] for noise in levels}
-    rows = {(noise, key): over_seeds(at[noise], "method", key) for noise in levels for key in MEASURES}
+    theirs = {p.key: printed(p) for p in paper.published(table)}
+    at = dict(iter(clean_and_noisy(block).groupby("noise")))
+    rows = {(noise, key): over_seeds(at[noise], "method", key) for noise in at for key in MEASURES}
     having = {m for row in rows.values() for m in readings.means(row)}
     methods = [m for m in dict.fromkeys([*block.method, *theirs]) if m in having or m in theirs]
-    proxies = over_seeds(at[levels[0]], "method", "proxies_per_class")
-    columns = [method_column(methods), column("M", proxies, methods, plain(0))]
+    proxies = over_seeds(at[min(at)], "method", "proxies_per_class")
+    columns = [words("Method", list(map(method_name, methods))), by_method("M", proxies, methods, plain(0))]
     for (noise, key), row in rows.items():
-        columns.append(column(f"{metric_name(key)} at {share(noise)}", row, methods, plain(3, spread=True), "low"))
-    columns.append(Column("n", [seeds_of(rows[noise, "w2"].get(m) for noise in levels) for m in methods]))
+        columns.append(by_method(f"{metric_name(key)} at {share(noise)}", row, methods, plain(3, spread=True), "low"))
+    columns.append(Column("n", [seeds_of(rows[noise, "w2"].get(m) for noise in at) for m in methods]))
     columns.append(Column("published, CUB-200", [theirs.get(m, printed(None)) for m in methods]))
     said = [readings.w2_order(row, f"{metric_name(key)} at {share(n)} noise") for (n, key), row in rows.items()]
     said.append(readings.unequal_proxies(proxies))
     measures = w2_readings(block)
     other = f"; measure: {' and '.join(measures)}" if measures != [USUAL] else ""
-    title = titled(block, studies, f"columns by label noise; smaller is better{other}")
-    return table_of(f"table-{table}-{stem(block)}", title, columns, said)
+    what = f"columns by label noise; smaller is better{other}"
+    return block_table(table, studies, block, what, columns, said)
 
 
 def ratio_rows(blocks: Iterable[pd.DataFrame], shown: Sequence[str] = ()) -> list[Row]:

@@ -16,15 +16,10 @@ def ordinal(rank: int) -> str:
     return f"{rank}{ending}"
 
 
-def superlative(place: int, word: str) -> str:
-    """`the smallest`, `2nd smallest`."""
-    return f"the {word}" if place == 1 else f"{ordinal(place)} {word}"
-
-
-def rank(values: Mapping[str, float], method: str, highest: bool = True) -> int:
-    """1 for the best; equal values share the better rank."""
-    better = (lambda v: v > values[method]) if highest else (lambda v: v < values[method])
-    return 1 + sum(map(better, values.values()))
+def smallest(values: Mapping[str, float], method: str) -> str:
+    """`the smallest of 3`, `2nd smallest of 3`; equal values share the better place."""
+    place = 1 + sum(value < values[method] for value in values.values())
+    return f"{'the' if place == 1 else ordinal(place)} smallest of {len(values)}"
 
 
 def means(row: Mapping[str, Summary]) -> dict[str, float]:
@@ -37,7 +32,8 @@ def standing(row: Mapping[str, Summary], method: str, what: str = "R@1") -> str:
     name = method_name(method)
     if method not in values:
         return f"{name} has no finished run yet, so nothing can be said of its rank."
-    text = f"{name} is {ordinal(rank(values, method))} of {len(values)} in {what} ({100 * values[method]:.1f} %)"
+    place = 1 + sum(value > values[method] for value in values.values())
+    text = f"{name} is {ordinal(place)} of {len(values)} in {what} ({100 * values[method]:.1f} %)"
     baselines = {m: v for m, v in values.items() if m not in FIELD_METHODS}
     if not baselines:
         return text + "; no baseline is finished."
@@ -53,18 +49,15 @@ def seeds_note(row: Mapping[str, Summary]) -> str:
     if not counts:
         return ""
     if max(counts) == 1:
-        return " One seed each: how far a repeated run would fall from these numbers is not measured."
+        return "One seed each: how far a repeated run would fall from these numbers is not measured."
     spread = max(summary.std for summary in row.values() if summary.std is not None)
-    return f" The largest standard deviation over seeds is {100 * spread:.1f} points."
+    return f"The largest standard deviation over seeds is {100 * spread:.1f} points."
 
 
-def pair_order(row: Mapping[str, Summary], first: str, second: str, table: int, **wanted) -> str:
-    """Whether `first` > `second` in R@1 here, beside the published gaps of a table's columns."""
+def pair_order(row: Mapping[str, Summary], first: str, second: str) -> str:
+    """Whether `first` > `second` in R@1 here, beside the gaps of Table 1."""
     values = means(row)
-    gaps = {
-        p.dataset: p.value - paper.published_value(table, **{**wanted, "dataset": p.dataset, "key": second})
-        for p in paper.published(table, key=first, **wanted)
-    }
+    gaps = {dataset: found[first] - found[second] for dataset, found in paper.recalls(1).items()}
     published = ", ".join(f"{gap:+.1f} {dataset_name(dataset)}" for dataset, gap in gaps.items())
     claim = f"{method_name(first)} > {method_name(second)} (published: {published} points)"
     if first not in values or second not in values:
@@ -75,33 +68,37 @@ def pair_order(row: Mapping[str, Summary], first: str, second: str, table: int, 
     return f"The paper's {claim} has {side} sign here ({gap:+.1f} points, n {seeds}; the Summary has its interval)."
 
 
-def noise_drop(clean: Mapping[str, Summary], noisy: Mapping[str, Summary], method: str) -> str:
-    """Rank of a method's loss of R@1 through noise, smallest first."""
+def drops_of(clean: Mapping[str, Summary], noisy: Mapping[str, Summary]) -> dict[str, float]:
+    """Method -> points of R@1 lost to noise, of the methods that have both."""
     before, after = means(clean), means(noisy)
-    drops = {m: 100 * (before[m] - after[m]) for m in before if m in after}
+    return {m: 100 * (before[m] - after[m]) for m in before if m in after}
+
+
+def noise_drop(drops: Mapping[str, float], method: str) -> str:
+    """Rank of a method's loss of R@1 through noise, smallest first."""
     if method not in drops:
         return f"{method_name(method)}'s drop needs a clean and a noisy run; one is missing."
     least = min(drops, key=drops.get)
-    place = superlative(rank(drops, method, highest=False), "smallest")
     other = "" if least == method else f"; the smallest is {method_name(least)}'s, {drops[least]:.1f}"
-    return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {place} of {len(drops)}{other}."
+    return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {smallest(drops, method)}{other}."
 
 
 def published_noise_order() -> str:
     """What the paper's Tables 1 and 2 say of the drop, per dataset."""
-    parts = []
-    for dataset in ("cub200", "cars196"):
-        drops = published_drops(dataset)
-        place = superlative(rank(drops, "pfml", highest=False), "smallest")
-        parts.append(f"{dataset_name(dataset)} {drops['pfml']:.1f} ({place} of {len(drops)})")
-    return "Published drop of PFML: " + ", ".join(parts) + "."
+    parts = [
+        f"{dataset_name(dataset)} {drops['pfml']:.1f} ({smallest(drops, 'pfml')})"
+        for dataset, drops in published_drops().items()
+    ]
+    return f"Published drop of PFML: {', '.join(parts)}."
 
 
-def published_drops(dataset: str) -> dict[str, float]:
-    """R@1 points lost at 20 % noise, for the methods that Table 1 (ResNet-50) and Table 2 share."""
-    where = {"dataset": dataset, "metric": "recall@1", "backbone": "resnet50"}
-    clean = {p.key: p.value for p in paper.published(1, **where) if p.key}
-    return {p.key: clean[p.key] - p.value for p in paper.published(2, **where) if clean.get(p.key) is not None}
+def published_drops() -> dict[str, dict[str, float]]:
+    """dataset -> method -> R@1 points lost at 20 % noise, of those that Table 1 (ResNet-50) and Table 2 share."""
+    found = {}
+    for dataset, noisy in paper.recalls(2).items():
+        clean = paper.recalls(1)[dataset]
+        found[dataset] = {m: clean[m] - value for m, value in noisy.items() if clean.get(m) is not None}
+    return found
 
 
 def w2_order(row: Mapping[str, Summary], what: str) -> str:
@@ -109,7 +106,7 @@ def w2_order(row: Mapping[str, Summary], what: str) -> str:
     values = means(row)
     if "pfml" not in values:
         return f"{what}: no finished run of PFML yet."
-    text = f"{what}: PFML's is {superlative(rank(values, 'pfml', highest=False), 'smallest')} of {len(values)}"
+    text = f"{what}: PFML's is {smallest(values, 'pfml')}"
     other = paper.statements(3)[0].other
     if other in values:
         text += f", {values['pfml'] / values[other]:.3f} of {method_name(other)}'s"
@@ -159,8 +156,7 @@ def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis:
     counts = sorted({s.n for _, s in points if s.n})
     if len(counts) > 1:
         text += f". Values of {counts[0]} to {counts[-1]} seeds stand side by side: a difference may be one of seeds"
-    for dataset in ("cub200", "cars196"):
-        theirs = {round(float(p.at), 6): p.value for p in paper.figure3(axis) if p.dataset == dataset}
+    for dataset, theirs in paper.curves(axis).items():
         peak = max(theirs, key=theirs.get)
         text += (f". Published {dataset_name(dataset)}: best at {peak:g}, "
                  f"range {max(theirs.values()) - min(theirs.values()):.1f}{agreement(ours, theirs)}")  # fmt: skip

@@ -247,8 +247,7 @@ def read_history(path: str | Path) -> list[dict[str, float | None]]:
     Raises:
         ValueError: no epoch column, or a text that is not a number; names file and column.
     """
-    frame = read_csv(Path(path), ("epoch",))
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return _records(read_csv(Path(path), ("epoch",)))
 
 
 def finished(studies: Studies) -> list[tuple[Run, dict, list[dict]]]:
@@ -256,21 +255,18 @@ def finished(studies: Studies) -> list[tuple[Run, dict, list[dict]]]:
     pfml.tracking.register keeps in MLflow. Each fold has the measures of the joined networks too.
     """
     runs = studies.runs[studies.runs.measured & (studies.runs.kind != "default")]
-    found = [
-        (run, known, read_history(known["path"].with_suffix(".csv"))) for run, known in zip(runs.run, _known(runs))
-    ]
-    folds = studies.folds[studies.folds.measured]
-    for runs, known in zip(folds.runs, _known(folds)):
+    found = [(row["run"], row, read_history(row["path"].with_suffix(".csv"))) for row in _records(runs)]
+    for known in _records(studies.folds[studies.folds.measured]):
         shared = {name: known[name] for name in ("dataset_digest", *(f"concatenated_{name}" for name in MEASURES))}
         history = read_history(known["path"].with_suffix(".csv"))
-        for k, run in enumerate(runs):
+        for k, run in enumerate(known["runs"]):
             own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
             epochs = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
             found.append((run, own | shared, epochs))
     return found
 
 
-def _known(rows: pd.DataFrame) -> list[dict]:
+def _records(rows: pd.DataFrame) -> list[dict]:
     """Each row as a dict, None for what was not measured."""
     return rows.astype(object).where(rows.notna(), None).to_dict("records")
 

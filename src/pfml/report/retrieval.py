@@ -11,11 +11,11 @@ import pandas as pd
 from pfml.report import readings
 from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, summarize, without_repeats
-from pfml.report.names import dataset_name, method_name, metric_name, share
+from pfml.report.names import DATASETS, dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
-from pfml.report.published.printed import footnotes, network_name, published_pair, published_parts
-from pfml.report.results import Studies, Summary
-from pfml.report.table import EMPTY, Column, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
+from pfml.report.published.printed import network_name, published_pairs, published_parts
+from pfml.report.results import Studies
+from pfml.report.table import EMPTY, Column, Table, by_method, numbers, percent, plain, seeds, seeds_of, table_of, words
 from pfml.report.verdicts import comparison, incomparable, rows_of
 
 OWN = "**Our own studies.**"
@@ -37,7 +37,7 @@ def retrieval_table(table: int, studies: Studies) -> list[Table | str]:
         parts += [small_table(table, studies, block) for block in own_blocks(others, studies, clean)[0]]
     if parts[-1] == OWN:
         parts.append(nothing_run(studies))
-    return [*parts, *notes, *footnotes(table)]
+    return [*parts, *notes]
 
 
 def noise_table(table: int, studies: Studies) -> list[Table | str]:
@@ -46,7 +46,7 @@ def noise_table(table: int, studies: Studies) -> list[Table | str]:
     shown, notes = own_blocks(blocks, studies, clean_and_noisy)
     parts = [*published_parts(table), *comparison_parts(table, studies), OWN]
     parts += [drop_table(table, studies, block) for block in shown] or [nothing_run(studies)]
-    return [*parts, *notes, *footnotes(table)]
+    return [*parts, *notes]
 
 
 def clean(block: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def table_number(block: pd.DataFrame) -> int:
     first = block.iloc[0]
     if first.study.startswith("mlrc"):
         return 6 if first.dataset == "cub200" else 7
-    small = first.dim == DIM and first.dataset in ("cub200", "cars196", "sop")
+    small = first.dim == DIM and first.dataset in DATASETS
     return (5 if first.dataset == "sop" else 4) if small else 1
 
 
@@ -98,15 +98,15 @@ def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     found = {key: over_seeds(rows, "method", key) for key in [*keys, "best_epoch", "seconds"]}
     recall = found["recall@1"]
     methods = list(recall)
-    columns = [method_column(methods)]
-    columns += [column(metric_name(key), found[key], methods, best="high") for key in keys]
-    columns += [column("at epoch", found["best_epoch"], methods, plain(0))]
-    columns += [column("training s", found["seconds"], methods, plain(0)), column("n", recall, methods, seeds)]
+    columns = [words("Method", list(map(method_name, methods)))]
+    columns += [by_method(metric_name(key), found[key], methods, best="high") for key in keys]
+    columns += [by_method("at epoch", found["best_epoch"], methods, plain(0))]
+    columns += [by_method("training s", found["seconds"], methods, plain(0)), by_method("n", recall, methods, seeds)]
     columns += [words("MLflow runs", [run_ids(rows[rows.method == method]) for method in methods])]
     said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
-    said += [readings.pair_order(recall, "pfml", "cpml", 1, backbone="resnet50", metric="recall@1")]
+    said += [readings.pair_order(recall, "pfml", "cpml")]
     said += [readings.seeds_note(recall)]
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, _only(said))
+    return block_table(table, studies, block, "clean labels", columns, said)
 
 
 def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
@@ -114,12 +114,12 @@ def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     theirs, rows = paper.published(table), clean(block)
     methods = list(dict.fromkeys(["pfml", *(p.key for p in theirs if p.key in set(block.method))]))
     found = {key: over_seeds(rows, "method", key) for key in dict.fromkeys(p.metric for p in theirs)}
-    columns = [method_column(methods)]
-    columns += [column(metric_name(key), row, methods, best="high") for key, row in found.items()]
-    columns += [column("n", found["recall@1"], methods, seeds)]
+    columns = [words("Method", list(map(method_name, methods)))]
+    columns += [by_method(metric_name(key), row, methods, best="high") for key, row in found.items()]
+    columns += [by_method("n", found["recall@1"], methods, seeds)]
     lost = [metric_name(key) for key, row in found.items() if not readings.means(row)]
     said = [f"Not measured by this study: {', '.join(lost)}."] if lost and readings.means(found["recall@1"]) else []
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, "clean labels"), columns, said)
+    return block_table(table, studies, block, "clean labels", columns, said)
 
 
 def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
@@ -131,17 +131,16 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
         for n, key in ((0.0, "recall@1"), (noise, "recall@1"), (noise, "recall@2"), (noise, "best_recall@1"))
     )
     kind = next((kind for kind in block.noise_kind if kind), "uniform")
-    theirs = {d: published_pair(d) for d in ("cub200", "cars196")} if (noise, kind) == (PAPER_NOISE, "uniform") else {}
+    theirs = published_pairs() if (noise, kind) == (PAPER_NOISE, "uniform") else {}
     methods = list(dict.fromkeys([*before, *after, *(m for pair in theirs.values() for m in pair)]))
-    means, left = readings.means(before), readings.means(after)
-    drops = [100 * (means[m] - left[m]) if m in means and m in left else None for m in methods]
+    drops = readings.drops_of(before, after)
     columns = [
-        method_column(methods),
-        column("clean R@1", before, methods, best="high"),
-        column(f"R@1 {level}", after, methods, best="high"),
-        numbers("drop", drops, best="low"),
-        column(f"R@2 {level}", second, methods, best="high"),
-        column("best epoch R@1", best, methods, best="high"),
+        words("Method", list(map(method_name, methods))),
+        by_method("clean R@1", before, methods, best="high"),
+        by_method(f"R@1 {level}", after, methods, best="high"),
+        numbers("drop", map(drops.get, methods), best="low"),
+        by_method(f"R@2 {level}", second, methods, best="high"),
+        by_method("best epoch R@1", best, methods, best="high"),
         Column("n", [seeds_of(row.get(m) for row in (before, after)) for m in methods]),
     ]
     for dataset, pair in theirs.items():
@@ -150,7 +149,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
             columns.append(numbers(f"{dataset_name(dataset)} {what}", values, best=best_is))
     own = [m for m in after if m.startswith("pfml")]
     said = [readings.standing(after, m, f"R@1 at {share(noise)} noise") for m in own]
-    said += [readings.noise_drop(before, after, m) for m in own]
+    said += [readings.noise_drop(drops, m) for m in own]
     said += [readings.published_noise_order()] * bool(theirs) + [readings.seeds_note(after)]
     what = f"{share(noise)} of the training labels moved"
     if kind == "list":
@@ -158,11 +157,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     how = "published columns at the right" if theirs else f"{kind} noise, no published numbers"
     if not theirs and kind == "uniform":
         how = f"no published numbers at {share(noise)}"
-    return table_of(f"table-{table}-{stem(block)}", titled(block, studies, f"{what}; {how}"), columns, _only(said))
-
-
-def _only(texts: list[str]) -> list[str]:
-    return [text.strip() for text in texts if text.strip()]
+    return block_table(table, studies, block, f"{what}; {how}", columns, said)
 
 
 def own_blocks(
@@ -188,8 +183,12 @@ def own_blocks(
     return [ran[i][0] for i in left], notes
 
 
-def titled(block: pd.DataFrame, studies: Studies, what: str) -> str:
-    """`Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels; not comparable: ...`, and where MLflow has it."""
+def block_table(
+    table: int, studies: Studies, block: pd.DataFrame, what: str, columns: Sequence[Column], said: Sequence[str]
+) -> Table:
+    """Titled `Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels (what). Not comparable ...`, and where MLflow
+    has it; `said` stands below. A study of several datasets has several blocks, and a table of each.
+    """
     first, reason = block.iloc[0], incomparable(block.run)
     notes = ["; measured on held-out validation classes, NOT on the test half"] * bool(block.hold_out.any())
     chosen = {run.train["select"] for run in block.run} - {"last"}
@@ -197,23 +196,10 @@ def titled(block: pd.DataFrame, studies: Studies, what: str) -> str:
     where = f"{dataset_name(first.dataset)}, {first.backbone}, {first.dim} dimensions{''.join(notes)}"
     comparable = f" Not comparable with any published number: {reason}." if reason else ""
     experiment = studies.find(first.study).experiment
-    return f"Study `{first.study}`: {where}, {what}.{comparable} MLflow experiment `{experiment}`."
-
-
-def stem(block: pd.DataFrame) -> str:
-    """Of the names of the block's files; a study of several datasets has several blocks."""
-    study, dataset = block.iloc[0][["study", "dataset"]]
-    return f"study-{study}" + f"-{dataset}" * (dataset != study)
+    title = f"Study `{first.study}`: {where}, {what}.{comparable} MLflow experiment `{experiment}`."
+    stem = f"study-{first.study}" + f"-{first.dataset}" * (first.dataset != first.study)
+    return table_of(f"table-{table}-{stem}", title, columns, said)
 
 
 def nothing_run(studies: Studies) -> str:
     return f"Ours: not run (`{studies.running.name}` does not measure this)."
-
-
-def column(heading: str, row: dict[str, Summary], methods: Sequence[str], show=percent, best: str = "") -> Column:
-    """One column of ours over `methods`, empty where the row has none."""
-    return Column(heading, [show(row.get(m)) for m in methods], best)
-
-
-def method_column(methods: Sequence[str]) -> Column:
-    return words("Method", list(map(method_name, methods)))

@@ -2,17 +2,17 @@
 reports/tuning.md: how the settings of every method were searched, what was found, and whether runs use it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials
 from pfml.report.files import fill
-from pfml.report.names import MISSING, dataset_name, markdown_table, method_name, share
+from pfml.report.names import MISSING, dataset_name, method_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
-from pfml.report.published.printed import footnotes, printed
+from pfml.report.published.printed import printed
 from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Table, numbers, table_of, words
 from pfml.settings.run import Run
@@ -20,14 +20,10 @@ from pfml.settings.run import Run
 SETTINGS = ("optimizer", "lr", "proxy_lr", "weight_decay", "batch", "epochs", "frozen_epochs", "freeze_bn", "schedule",
             "sampler", "transform")  # fmt: skip
 FURTHER = ("images_per_class", "clip_norm", "clip_value", "clip_proxies", "precision", "select")  # in the file only
-OURS = {  # the published word, and how ours says the same
+OURS = {  # settings of training that the paper words otherwise: ours in its words
     "optimizer": lambda run: run.train["optimizer"].capitalize(),
-    "batch": lambda run: run.train["batch"],
     "bn_freeze": lambda run: "no" if run.train["freeze_bn"] == "none" else "yes",
     "warmup_epochs": lambda run: run.train["frozen_epochs"],
-    "proxy_lr": lambda run: run.train["proxy_lr"],
-    "lr": lambda run: run.train["lr"],
-    "weight_decay": lambda run: run.train["weight_decay"],
 }
 FIELD = ("pfml", "pfml_tuned")  # the methods that tables.md shows; the file beside it has all
 
@@ -45,7 +41,6 @@ def settings_tables(table: int, studies: Studies) -> list[Table | str]:
         used_table(f"table-{table}-all-methods", every, grid, loss=True),
         f"Every method's, with all settings of its loss: [tables/table-{table}-all-methods.csv]"
         f"(tables/table-{table}-all-methods.csv).",
-        *footnotes(table),
     ]
 
 
@@ -61,7 +56,7 @@ def published_settings(table: int, grid: pd.DataFrame) -> Table:
         rows = [found.get((metric, backbone, dataset)) for metric in metrics]
         columns.append(Column(heading, [printed(p) for p in rows]))
         if run := ours.get((backbone, dataset, dim)):
-            values = [OURS[metric](run) for metric in metrics]
+            values = [OURS[metric](run) if metric in OURS else run.train[metric] for metric in metrics]
             columns.append(Column(f"ours, {heading}", list(map(_setting, values))))
             compared += [(p.value, value) for p, value in zip(rows, values) if p and p.value is not None]
     counts = [sum(p.source == s for p in theirs) for s in ("paper", "third-party", "not found")]
@@ -124,45 +119,19 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
         searches: of `read_searches`.
         used: dataset -> method -> its settings in runs of today, "section.key" -> value; a method may lack.
     """
+    filters = {
+        "dataset_name": dataset_name, "method_name": method_name, "best": best, "moved": _moved, "share": share,
+        "percent": lambda fraction: f"{100 * fraction:.1f}",
+    }  # fmt: skip
     return fill(
-        "tuning.md", {"dataset_name": dataset_name, "method_name": method_name}, searches=searches, used=used,
-        random=RANDOM_TRIALS - 1, best_trials=best_trials, every_trial=every_trial,
+        "tuning.md", filters, searches=searches, used=used, random=RANDOM_TRIALS - 1, in_use=_in_use,
+        ranked=lambda methods: sorted(methods.items(), key=lambda item: -best(item[1]).score),
         trainings=lambda methods: sum(len(trial.noise) for trials in methods.values() for trial in trials),
     )  # fmt: skip
 
 
-def best_trials(methods: Mapping[str, Sequence[Trial]], used: Mapping[str, Mapping]) -> str:
-    """A line a method, the best first."""
-    rows = []
-    for method, trials in sorted(methods.items(), key=lambda item: -best(item[1]).score):
-        won = best(trials)
-        rows.append([
-            method_name(method), *_percents([trials[0].score, won.score, *won.map_at_r]), str(won.number + 1),
-            str(len(trials)), str(len(won.settings)), _in_use(won, used.get(method)), _moved(won),
-        ])  # fmt: skip
-    levels = _levels(next(iter(methods.values()))[0])
-    header = ["Method", "first trial", "best", *levels, "at trial", "of", "settings moved", "in use", "best settings"]
-    return markdown_table(header, rows)
-
-
-def every_trial(trials: Sequence[Trial]) -> str:
-    """A line a trial, the best in bold."""
-    won, rows = best(trials), []
-    for trial in trials:
-        score, *rest = _percents([trial.score, *trial.map_at_r])
-        rows.append([str(trial.number + 1), f"**{score}**" if trial is won else score, *rest, _moved(trial)])
-    return markdown_table(["trial", "score", *_levels(trials[0]), "settings"], rows)
-
-
-def _levels(trial: Trial) -> list[str]:
-    return [f"at {share(noise)} noise" for noise in trial.noise]
-
-
-def _percents(values: Sequence[float]) -> list[str]:
-    return [f"{100 * value:.1f}" for value in values]
-
-
 def _moved(trial: Trial) -> str:
+    """`lr 0.006, clip_proxies true`."""
     return ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.settings.items())
 
 

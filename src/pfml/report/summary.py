@@ -5,22 +5,17 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pfml.report.ablations import figure_rows
-from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, SUBJECTS, Evidence, claims_of, published_fall
+from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, RANGES, SUBJECTS, Evidence, claims_of, published_fall
 from pfml.report.folds import fold_rows
 from pfml.report.groups import place_name
-from pfml.report.names import dataset_name, method_name
+from pfml.report.names import DATASETS, dataset_name, method_name
 from pfml.report.proxies import ratio_rows, w2_blocks
 from pfml.report.published import paper
 from pfml.report.results import Studies
 from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
-from pfml.report.timing import BASE, cost_rows
-from pfml.report.verdicts import DATASETS, MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
+from pfml.report.timing import BASE, cost_rows, published_percent
+from pfml.report.verdicts import MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
 
-LEAD = (
-    "What became of the paper's claims on each dataset that has runs, and of its numbers. A claim holds, or does not, "
-    f"where the whole {100 * LEVEL:g} % interval of its effect is on that side; one seed has no interval and decides "
-    "nothing ([rules](../docs/reports.md))."
-)
 PAPER_FIELD = {"alpha": 3.0, "delta": 0.2, "proxies_per_class": 15}  # Fig. 3, Table 8; of SOP M 2 (Sec. 4.1)
 FIELD_NAMES = {"alpha": "α", "delta": "δ", "proxies_per_class": "M"}
 COUNTED = (
@@ -34,7 +29,7 @@ def summary_section(studies: Studies, pools: Sequence[pd.DataFrame], costs: Sequ
     """`costs`: the claim on time, judged where it is measured (pfml.report.claims.Evidence "overhead")."""
     found = {place_name(pool): claims_of(pool, studies, costs) for pool in pools}
     evidence = [e for claims in found.values() for e in claims if e.found]
-    return Section("Summary", LEAD, [
+    return Section("Summary", paper.LEADS["summary"].format(level=f"{100 * LEVEL:g} %"), [
         claims_table(pools, found),
         *([evidence_table(evidence)] if evidence else []),
         counts_table(studies),
@@ -45,7 +40,8 @@ def claims_table(pools: Sequence[pd.DataFrame], found: dict[str, list[Evidence]]
     """A row for each claim, a column for each dataset with runs and each of the paper's without."""
     columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [published_claim(c) for c in CLAIMS])]
     for name, evidence in found.items():
-        columns.append(words(name, [_verdicts([e for e in evidence if e.claim == c]) for c in CLAIMS]))
+        said = [(e.claim, e.verdict if e.subject == SUBJECTS[0] else f"tuned: {e.verdict}") for e in evidence]
+        columns.append(words(name, ["; ".join(text for claim, text in said if claim == c) for c in CLAIMS]))
     for dataset in DATASETS:
         if dataset not in {pool.dataset.iloc[0] for pool in pools}:
             columns.append(words(dataset_name(dataset), [NOT_RUN] * len(CLAIMS)))
@@ -62,11 +58,6 @@ def departures(pools: Sequence[pd.DataFrame]) -> str:
             other = [f"{FIELD_NAMES[key]} {run.loss[key]:g}" for key in printed if run.loss[key] != printed[key]]
             found += [f"{', '.join(other)} on {place_name(pool)}"] if other else []
     return f", but for {'; '.join(found)}" if found else ""
-
-
-def _verdicts(evidence: Sequence[Evidence]) -> str:
-    texts = [e.verdict if e.subject == SUBJECTS[0] else f"tuned: {e.verdict}" for e in evidence]
-    return "; ".join(texts)
 
 
 def evidence_table(evidence: Sequence[Evidence]) -> Table:
@@ -115,46 +106,35 @@ def table_rows(table: int, studies: Studies) -> list[Row]:
 
 
 def published_claim(claim: str) -> str:
-    """What the paper's own numbers say of a claim."""
-    if claim in ("clean", "margin"):
-        clean, noisy = _published_margins(1), _published_margins(2)
-        if claim == "clean":
-            return _listed({d: f"{gap:+.1f}" for d, gap in clean.items()}) + " over the next best"
-        return _listed({d: f"{clean[d]:+.1f} to {noisy[d]:+.1f}" for d in noisy}) + f" at {100 * PAPER_NOISE:g} %"
+    """What the paper's own numbers say of a claim; "" where they say nothing."""
+    if claim == "clean":
+        return _by_dataset(_published_margins(1)) + " over the next best"
+    if claim == "margin":
+        clean = _published_margins(1)
+        gaps = [f"{dataset_name(d)} {clean[d]:+.1f} to {gap:+.1f}" for d, gap in _published_margins(2).items()]
+        return f"{', '.join(gaps)} at {100 * PAPER_NOISE:g} %"
     if claim == "w2":
         statement = paper.statements(3)[0]
         return f"{statement.value:.3f} of {method_name(statement.other)}'s on {dataset_name(statement.dataset)}"
     if claim == "decay":
-        where = {"backbone": "resnet50", "metric": "recall@1"}
-        theirs = {p.dataset: p.value for p in paper.published(1, key="cpml", **where)}
-        own = {p.dataset: p.value for p in paper.published(1, key="pfml", **where)}
-        return _listed({d: f"{own[d] - theirs[d]:+.1f}" for d in theirs})
-    if claim in ("proxies_per_class", "delta"):
+        return _by_dataset({dataset: found["pfml"] - found["cpml"] for dataset, found in paper.recalls(1).items()})
+    if claim in RANGES:
         return f"falls by {published_fall(claim):.1f} at most (digitised)"
     if claim == "delta_gap":
-        losses = {d: min(curve[0.0] - v for at, v in curve.items() if at) for d, curve in _curves(claim).items()}
-        return _listed({d: f"{loss:+.1f}" for d, loss in losses.items()}) + " over the next (digitised)"
+        curves = paper.curves(claim).items()
+        losses = {dataset: curve[0.0] - max(v for at, v in curve.items() if at) for dataset, curve in curves}
+        return _by_dataset(losses) + " over the next (digitised)"
     if claim == "overhead":
-        times = {p.method: p.value for p in paper.published(9)}
-        base = times["ProxyNCA"]
-        slow = {p.at: p.value for p in paper.published(9, key="pfml")}
-        return ", ".join(f"{100 * (v / base - 1):+.1f} % at M {at:g}" for at, v in slow.items())
+        slow = paper.published(9, key="pfml")
+        return ", ".join(f"{published_percent(p):+.1f} % at M {p.at:g}" for p in slow)
     return ""
 
 
 def _published_margins(table: int) -> dict[str, float]:
     """PFML's R@1 less the best other's, per dataset, with a ResNet-50."""
-    found: dict = {}
-    for p in paper.published(table, backbone="resnet50", metric="recall@1"):
-        if p.value is not None:
-            found.setdefault(p.dataset, {})[p.key or p.method] = p.value
-    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml") for d, row in found.items()}
+    found = paper.recalls(table).items()
+    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml" and v is not None) for d, row in found}
 
 
-def _curves(axis: str) -> dict[str, dict[float, float]]:
-    points = paper.figure3(axis)
-    return {d: {p.at: p.value for p in points if p.dataset == d} for d in dict.fromkeys(p.dataset for p in points)}
-
-
-def _listed(values: dict[str, str]) -> str:
-    return ", ".join(f"{dataset_name(dataset)} {text}" for dataset, text in values.items())
+def _by_dataset(gaps: dict[str, float]) -> str:
+    return ", ".join(f"{dataset_name(dataset)} {gap:+.1f}" for dataset, gap in gaps.items())

@@ -4,10 +4,10 @@
 sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pfml.report.names import MISSING
+from pfml.report.names import MISSING, number
 from pfml.report.results import Summary
 
 
@@ -32,7 +32,7 @@ class Entry:
     @property
     def printed(self) -> str:
         """The number as it is rounded, without its spread: what decides whether two are equal in print."""
-        return "" if self.value is None else f"{round(self.value, self.digits) + 0.0:.{self.digits}f}"  # no -0.0
+        return "" if self.value is None else number(self.value, digits=self.digits)
 
 
 EMPTY = Entry()
@@ -85,7 +85,7 @@ class Section:
 
 
 def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequence[str] = (), listed=True) -> Table:
-    """Columns of equal length, side by side.
+    """Columns of equal length, side by side; an empty reading is left out.
 
     Raises:
         ValueError: columns of different lengths.
@@ -94,8 +94,8 @@ def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequenc
         lengths = {column.heading: len(column.entries) for column in columns}
         raise ValueError(f"table {name}: expected columns of one length, found {lengths}")
     rows = tuple(zip(*(column.marked() for column in columns)))
-    header = tuple(column.heading for column in columns)
-    return Table(name, title, header, rows, tuple(column.words for column in columns), tuple(readings), listed)
+    header, of_words = tuple(column.heading for column in columns), tuple(column.words for column in columns)
+    return Table(name, title, header, rows, of_words, tuple(filter(None, readings)), listed)
 
 
 def words(heading: str, texts: Sequence[str]) -> Column:
@@ -107,22 +107,24 @@ def numbers(heading: str, values: Iterable[float | None], digits: int = 1, best:
     return Column(heading, [EMPTY if v is None or v != v else Entry(v, digits=digits) for v in values], best)
 
 
-def percent(summary: Summary | None) -> Entry:
-    """Mean and deviation of fractions, in percent; empty without a run."""
-    if summary is None or summary.mean is None:
-        return EMPTY
-    return Entry(100 * summary.mean, None if summary.std is None else 100 * summary.std)
-
-
-def plain(digits: int, spread: bool = False):
-    """As `percent`, of numbers that are shown as they are."""
+def plain(digits: int, spread: bool = False, factor: float = 1.0) -> Callable[[Summary | None], Entry]:
+    """What shows a summary as its mean times a factor, and its deviation where `spread`; empty without a run."""
 
     def entry(summary: Summary | None) -> Entry:
         if summary is None or summary.mean is None:
             return EMPTY
-        return Entry(summary.mean, summary.std if spread else None, digits)
+        std = factor * summary.std if spread and summary.std is not None else None
+        return Entry(factor * summary.mean, std, digits)
 
     return entry
+
+
+percent = plain(1, spread=True, factor=100)  # of fractions
+
+
+def by_method(heading: str, row: Mapping[str, Summary], methods: Sequence[str], show=percent, best: str = "") -> Column:
+    """A measure of ours, `row`, of each of `methods`; empty where the row has none."""
+    return Column(heading, [show(row.get(m)) for m in methods], best)
 
 
 def seeds_of(summaries: Iterable[Summary | None]) -> Entry:

@@ -13,7 +13,7 @@ from pfml.report.claims import OVERHEAD, Evidence, below, effect
 from pfml.report.groups import place_name, summary_of
 from pfml.report.names import method_name
 from pfml.report.published import paper
-from pfml.report.published.printed import footnotes, printed
+from pfml.report.published.printed import printed
 from pfml.report.results import PLACE, Studies
 from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Table, numbers, plain, table_of, words
@@ -45,13 +45,14 @@ def cost_tables(table: int, studies: Studies) -> list[Table | str]:
     parts: list[Table | str] = [table_of(f"table-{table}-published", "Published:", columns, [said])]
     parts += [cost_comparison(table, cost_rows(studies)), OWN]
     own = [_own_table(study, timings, studies) for study, timings in timed_by(studies).items()]
-    return [*parts, *(own or [f"Ours: not run (`{studies.running.name}` was not timed)."]), *footnotes(table)]
+    return [*parts, *(own or [f"Ours: not run (`{studies.running.name}` was not timed)."])]
 
 
 def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
     run = studies.find(study).timed[0]
     first = timings[timings.method == BASE] if BASE in set(timings.method) else timings
-    base, labels = first.epochs.iloc[0], list(map(label, timings.method, timings.proxies_per_class))
+    base, counts = first.epochs.iloc[0], timings.proxies_per_class
+    labels = [method_name(m) + f" M={count:g}" * (m == "pfml") for m, count in zip(timings.method, counts)]
     ratios = [[a / b for a, b in zip(epochs, base)] for epochs in timings.epochs]
     columns = [
         words("Method", labels),
@@ -70,10 +71,6 @@ def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
         "decides how much of it a loss can be."
     )
     return table_of(f"table-9-{study}", title, columns, [said])
-
-
-def label(method: str, proxies_per_class: float) -> str:
-    return method_name(method) + (f" M={proxies_per_class:g}" if method == "pfml" else "")
 
 
 def cost_rows(studies: Studies) -> list[Row]:
@@ -137,11 +134,10 @@ def cost_comparison(table: int, rows: Sequence[Row]) -> Table:
 
 def costs_of(studies: Studies, pools: Sequence[pd.DataFrame]) -> list[Evidence]:
     """The claim on time for each pool: percent by which PFML's epochs are longer than ProxyNCA's, at the largest M."""
-    found = []
+    found, names = [], {tuple(pool.iloc[0][PLACE]): place_name(pool) for pool in pools}
     for study, timings in timed_by(studies).items():
         run = studies.find(study).timed[0]
-        place = [run.dataset, run.backbone, run.dim, run.model["weights"] or "random"]
-        name = next((place_name(pool) for pool in pools if list(pool.iloc[0][PLACE]) == place), None)
+        name = names.get((run.dataset, run.backbone, run.dim, run.model["weights"] or "random"))
         own = timings[timings.method == "pfml"].nlargest(1, "proxies_per_class")
         base = timings[timings.method == BASE]
         if name is None or own.empty or base.empty or name in {e.pool for e in found}:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pfml.report.groups import summarize
-from pfml.report.names import dataset_name, metric_name
+from pfml.report.names import DATASETS, dataset_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS, Published
 from pfml.report.published.printed import printed
@@ -24,7 +24,6 @@ NOT_RUN = "not run"
 WORDS = ("reproduced", "below", "above", NOT_RUN, "not comparable")
 TOLERANCE = 0.5  # points
 DEVIATIONS = 2.0
-DATASETS = ("cub200", "cars196", "sop")
 UNSURE = {"third-party": "read by a third party", "not found": "published number not recovered"}
 RECALLED = "the published number is recalled"  # judged, and said so with the verdict
 MLRC = (6, 7)  # of cross validations, which single runs never answer

@@ -19,6 +19,7 @@ def _yaml(name: str) -> dict:
 
 _WORDS = _yaml("published_words.yaml")
 TITLES, CAPTIONS, AXIS_NAMES = (_WORDS[key] for key in ("titles", "captions", "axis_names"))  # by table, by axis
+LEADS = _WORDS["leads"]  # of the report's other sections
 NETWORKS = {  # ours, with the weights that are published under these names -> the paper's word
     "resnet50.tv_in1k": "resnet50",
     "bn_inception": "bninception",
@@ -86,9 +87,25 @@ def published_value(table: int | str, **wanted) -> float | str | None:
     return found[0].value if found else None
 
 
+def recalls(table: int) -> dict[str, dict[str, float | None]]:
+    """dataset -> our method, or the paper's word -> R@1 in percent with a ResNet-50, None where a dash is printed."""
+    found: dict = {}
+    for p in published(table, backbone="resnet50", metric="recall@1"):
+        found.setdefault(p.dataset, {})[p.key or p.method] = p.value
+    return found
+
+
 def figure3(axis: str) -> tuple[Published, ...]:
     """R@1 of PFML in percent along one setting, CUB-200 and Cars-196, measured from the plot."""
     return published(axis=axis, source="digitised")
+
+
+def curves(axis: str) -> dict[str, dict[float, float]]:
+    """The same by dataset and value of the setting, values as sweeps have them."""
+    found: dict = {}
+    for p in figure3(axis):
+        found.setdefault(p.dataset, {})[round(float(p.at), 6)] = p.value
+    return found
 
 
 def statements(table: int) -> tuple[SimpleNamespace, ...]:

@@ -50,7 +50,8 @@ def published_parts(table: int) -> list[Table | str]:
         return network, p.method, (*spot, p.dataset, p.metric)
 
     runs = {place(p): p for p in numbers}
-    lost = _lost_methods(numbers)
+    recovered = {p.method for p in numbers if p.recovered}
+    lost = list(dict.fromkeys(p.method for p in numbers if p.method not in recovered))
     spots = list(dict.fromkeys(spot for _, _, spot in runs))
     rows = [row for row in dict.fromkeys((network, method) for network, method, _ in runs) if row[1] not in lost]
     sources = [runs[(*row, spots[0])].source for row in rows]
@@ -78,18 +79,13 @@ def network_name(p: Published) -> str:
     return f"{p.backbone} {p.dim}-d"
 
 
-def _lost_methods(numbers: Sequence[Published]) -> list[str]:
-    return [
-        m for m in dict.fromkeys(p.method for p in numbers) if not any(p.recovered for p in numbers if p.method == m)
-    ]
-
-
-def published_pair(dataset: str) -> dict[str, tuple]:
-    """key -> (clean R@1 of Table 1 with a ResNet-50, R@1 of Table 2, drop), None where the paper has none."""
-    where = {"dataset": dataset, "metric": "recall@1", "backbone": "resnet50"}
-    drops = published_drops(dataset)
-    return {p.key: (paper.published_value(1, key=p.key, **where), p.value, drops.get(p.key))
-            for p in paper.published(2, **where)}  # fmt: skip
+def published_pairs() -> dict[str, dict[str, tuple]]:
+    """dataset -> method -> (R@1 of Table 1 with a ResNet-50, of Table 2, drop), None where the paper has none."""
+    found = {}
+    for dataset, drops in published_drops().items():
+        clean, noisy = (paper.recalls(table)[dataset] for table in (1, 2))
+        found[dataset] = {method: (clean.get(method), noisy[method], drops.get(method)) for method in noisy}
+    return found
 
 
 def footnotes(place: int | str) -> list[str]:
