@@ -28,7 +28,8 @@ WAVES = (  # how many stages for one start of DVC, which takes seconds as the la
     (1, ("theory", "loss_figures", "train", "ablate", "tune")),
     (8, ("embedding_figures", "wasserstein", "evaluate")),
 )
-REPORTED = (Path("reports/tuning"),)  # read by the reports, made by stages that a study may not have
+# Read by the report; a study may have no stage that makes one.
+REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
 DVC = (sys.executable, "-m", "dvc")
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from report_studies import tables_of
-from test_folds import write
+from test_fold_tables import write
 
 from pfml.report.published import paper
 from pfml.report.results import study_of
