@@ -1,5 +1,7 @@
 """plan: check params.yaml, try every loss on a random batch, write data/plan/. All other stages depend on it."""
 
+from pathlib import Path
+
 from pfml.stage import run_stage
 
 
@@ -17,6 +19,8 @@ def main():
         changes = [f"{section}.{key}: {value}" for section in recipe for key, value in recipe[section].items()]
         if changes:  # `-S train.epochs=...` does not reach a setting that a recipe sets
             print(f"{name}: recipe.{name} sets {', '.join(changes)}")
+        # Later stages depend on this folder. A study that trains folds alone puts nothing there.
+        Path("models/grid", name).mkdir(parents=True, exist_ok=True)
     print(f"data/plan: {write_plan(params)} files")
 
 

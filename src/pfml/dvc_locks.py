@@ -109,11 +109,11 @@ def whole(text: bytes) -> bool:
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import parse_yaml
-    from voluptuous import Invalid
+    from dvc.utils.strictyaml import validate
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(parse_yaml(text.decode(), LOCK))
-    except (UnicodeDecodeError, DvcException, Invalid):
+        validate(parse_yaml(text.decode(), LOCK), COMPILED_LOCKFILE_SCHEMA)
+    except (UnicodeDecodeError, DvcException):
         return False
     return text.endswith(b"\n")
 
