@@ -52,13 +52,13 @@ def data() -> RunData:
     return with_wrong_labels(RunData(half(12, 8, 0), half(6, 8, 1), None, 12))
 
 
-def run(run: Run, device: torch.device, data: RunData, **options):
+def train_on(run: Run, device: torch.device, data: RunData, **options):
     return train(run, data, ranks=Ranks(device), label_fit_every=1, **options)
 
 
 def assert_same(run: Run, data: RunData, **options) -> None:
     """Two trainings, one on each device, are one."""
-    here, there = run(run, torch.device("cpu"), data), run(run, THERE, data, **options)
+    here, there = train_on(run, torch.device("cpu"), data), train_on(run, THERE, data, **options)
     for name in ("model", "loss"):
         states = [bits(getattr(trained, name)) for trained in (here, there)]
         assert all(tensor.device in (THERE, torch.device("cpu")) for tensor in states[1].values())
@@ -78,7 +78,9 @@ def resumed_case(where: str) -> None:
     """From inside the second epoch; a checkpoint's tensors are on the CPU, those of a state in memory where it was."""
     run, states, steps = run_of(checkpoint_steps=1, **EVERYTHING), [], iter(range(10**6))
     with contextlib.suppress(Interrupted):
-        run(run, THERE, data(), save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(steps) == 5)
+        train_on(
+            run, THERE, data(), save=lambda state: states.append(copy.deepcopy(state)), stop=lambda: next(steps) == 5
+        )
     state = states[-1]
     assert state["unfinished"][0] == 2 and any(tensor.device == THERE for tensor in state["model"].values())
     if where == "cpu":
