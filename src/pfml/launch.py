@@ -52,6 +52,8 @@ def main() -> int:
         params = load_params()
         for folder in REPORTED:
             folder.mkdir(parents=True, exist_ok=True)
+            if not any(folder.iterdir()):  # Git keeps no empty folder, and a clone needs it
+                (folder / ".gitkeep").touch()
         await_predecessors()
         mend_lock()
         prune_models(params)
