@@ -188,4 +188,4 @@ def test_ctrl_c_ends_every_process_and_keeps_what_is_finished(project):
     assert all(status != "RUNNING" for status, *_ in mlflow_runs(project))
     params.write_text(text)
     sh(project, "git", "checkout", "-q", ".")
-    assert not ran(sh(project, *REPRO))
+    assert ran(sh(project, *REPRO)) == {"plan"}, "the plan is written again, in seconds; all else is as it was"
