@@ -99,12 +99,14 @@ def make_repro(folder: Path, monkeypatch) -> int:
 
 
 def state(folder: Path) -> dict:
-    """Every output and, parsed, what DVC noted; stages stand in dvc.lock in the order in which they ran."""
+    """Every output and, parsed, what DVC noted; stages stand in dvc.lock in the order in which they ran. The launcher's
+    .gitkeep in folders that the report reads is no output.
+    """
     outputs = {
         str(path.relative_to(folder)): path.read_bytes()
         for place in ("data", "models", "reports")
         for path in (folder / place).rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != ".gitkeep"
     }
     return outputs | {"dvc.lock": yaml.safe_load((folder / "dvc.lock").read_text())}
 
