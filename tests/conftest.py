@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+if os.environ.get("PFML_REAL_DATA"):  # whole, so that it holds in other folders too, where tests start programs
+    os.environ["PFML_REAL_DATA"] = os.path.abspath(os.environ["PFML_REAL_DATA"])
 REAL = os.environ.get("PFML_REAL_DATA")
 needs_real = pytest.mark.skipif(not REAL, reason="PFML_REAL_DATA names no folder with real images")
 
