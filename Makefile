@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro presets tables test ui bench lock wheel
+.PHONY: repro presets tables verify test ui bench lock wheel
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/
@@ -23,6 +23,9 @@ presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> ru
 
 tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone
 	@dvc repro --quiet --force --single-item figures report && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
+
+verify: .venv/ready      ## are the committed numbers those of this machine? RUNS=3 trains three runs anew
+	@pfml verify $(addprefix --runs=,$(RUNS)) $(addprefix --preset=,$(PRESET))
 
 test: .venv/ready        ## all tests, or make test TESTS="-m 'not pipeline'"; those for a GPU where there is one
 	@python -m pytest $(TESTS)

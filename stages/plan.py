@@ -7,7 +7,7 @@ from pfml.stage import run_stage
 
 def main():
     from pfml.settings.load import check_backbone, load_params
-    from pfml.settings.plan import write_plan
+    from pfml.settings.planning import write_plan
     from pfml.settings.rehearsal import rehearse_losses
     from pfml.settings.runs import planned_runs
 

@@ -11,9 +11,10 @@ def main():
         return
     from pfml.report.results import finished, study_of, with_results
     from pfml.tracking.mlflow import tolerate_mlflow_errors
+    from pfml.tracking.provenance import read_provenance
     from pfml.tracking.register import register
 
-    results = finished(with_results([study_of(params)]))
+    results = finished(with_results([study_of(params)]), read_provenance())
     with tolerate_mlflow_errors("register"):
         counts = register(results, params.tracking.experiment, params.study)
         print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))

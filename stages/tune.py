@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pfml.stage import run_stage
+from pfml.stage import run_stage, use_all_instructions
 
 
 def main():
@@ -12,6 +12,8 @@ def main():
     from pfml.tuning import Search, best, tune_method
 
     search, study = Search.from_json(read_plan(f"tune/{sys.argv[1]}")), read_plan("study")
+    if not search.runs[0].train["portable"]:
+        use_all_instructions()
     out = Path("reports/tuning", search.dataset, f"{search.method}.csv")
     trials = tune_method(search, out)
     log_search(search, study, trials, best(trials), out)

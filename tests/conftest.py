@@ -5,13 +5,16 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
-import yaml
+from pfml.stage import be_portable
+
+be_portable()  # before NumPy and PyTorch are loaded, as every stage does
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import pytest  # noqa: E402
+import yaml  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 if os.environ.get("PFML_REAL_DATA"):  # whole, so that it holds in other folders too, where tests start programs

@@ -10,7 +10,7 @@ import pytest
 from pfml.report.settings import read_searches, render_tuning, settings_in_use
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
-from pfml.settings.plan import planned_search
+from pfml.settings.planning import planned_search
 from pfml.settings.runs import grid_runs, trial_run
 from pfml.settings.tune import Choice, Range
 from pfml.tracking.mlflow import log_search, open_store

@@ -31,6 +31,26 @@ def presets(names: list[str]) -> None:
     print("\n\n".join(f"# {name}: {preset_title(name)}\n{one}" for name, one in commands.items()) or listing())
 
 
+def verify(runs: int, preset: str | None, only: str | None) -> None:
+    """compare what this machine computed with the committed results: exit 0 equal, 3 close, 1 beyond the spread"""
+    from pfml.report import verify as check
+    from pfml.settings.load import load_params
+    from pfml.settings.presets import PARAMS, preset_params
+    from pfml.settings.runs import planned_runs
+
+    params = preset_params(preset) if preset else load_params(PARAMS)
+    planned = planned_runs(params)
+    if runs:
+        sys.exit(check.train_anew(check.sample(planned, runs), params.grid.field + params.mlrc.field, preset))
+    if preset:
+        os.chdir(Path(".studies", preset))
+    checks = check.check_runs(run for run in planned if only is None or run.name in only.split(","))
+    print(check.describe(checks))
+    if only is None and (changed := check.changed_files()):
+        print(f"{len(changed)} tracked files differ from the commit (`git diff`): {', '.join(changed[:8])}")
+    sys.exit(check.exit_code(checks))
+
+
 def tune() -> None:
     """print the best settings that the search found, as they would stand in params.yaml"""
     import yaml
@@ -54,10 +74,14 @@ def ui() -> None:
 
 JOBS = {"type": int, "default": 0, "metavar": "N", "help": "runs at a time (default: one per GPU, else one per core)"}
 PRESET = {"metavar": "NAME", "help": "lay presets/NAME.yaml over params.yaml first (`pfml presets` lists them)"}
+RUNS = {"type": int, "default": 0, "metavar": "N", "help": "train N runs anew in a temporary clone, and verify those"}
+OF_PRESET = {"metavar": "NAME", "help": "of the study of presets/NAME.yaml"}
+ONLY = {"metavar": "RUN,RUN", "help": "these runs alone"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
     (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET}),
     (presets, {("names",): NAMES}),
+    (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),
     (tune, {}),
     (ui, {}),
 )

@@ -22,6 +22,7 @@ from pfml.settings.load import load_params
 from pfml.settings.presets import use_preset
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
+from pfml.tracking.provenance import restore
 
 DATA = ("plan", "fetch", "split", "noise")
 WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
@@ -65,6 +66,7 @@ def main() -> int:
                 close_interrupted(params.tracking.experiment, params.study)
         stale = stale_stages()
         if not stale:
+            restore(params.study, planned_runs(params))
             print("everything is up to date: nothing to run")
             return 0
         if any(stage_group(name) in DATA for name in stale):
@@ -84,6 +86,7 @@ def main() -> int:
                     stale = stale_stages()
         run([[*DVC, "repro"]], 1)
         copy_lock()
+        restore(params.study, planned_runs(params))
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130

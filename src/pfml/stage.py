@@ -9,6 +9,23 @@ from collections.abc import Callable
 
 from pfml.settings import ConfigError
 
+# With these every x86-64 processor with AVX2 computes the same bits. A library that finds AVX-512 takes other kernels,
+# which sum in another order. Each is read when its library is loaded.
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+    "MKL_CBWR": "COMPATIBLE",  # its matrix products
+    "OPENBLAS_CORETYPE": "Haswell",  # matrix products of NumPy and SciPy
+    "OPENBLAS_L2_SIZE": "256",  # KiB: the size of their blocks
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # NumPy's exp, log, power, cbrt, ... in float64
+    "FAISS_SIMD_LEVEL": "AVX2",
+    "OMP_NUM_THREADS": "1",  # train.threads sets those of a training
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+HOSTILE = ("NPY_ENABLE_CPU_FEATURES",)  # NumPy does not start with both
+
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt (malloc.h)
 LARGEST = 32 * 2**20  # bytes; the highest MMAP_THRESHOLD that glibc accepts
 
@@ -16,7 +33,7 @@ LARGEST = 32 * 2**20  # bytes; the highest MMAP_THRESHOLD that glibc accepts
 def run_stage(main: Callable[[], None], data: bool = False) -> None:
     """Run a stage's main function. A bad configuration ends with one line on stderr and exit code 2.
 
-    OMP_NUM_THREADS is 1 unless the environment sets it, so that `dvc exp run` and `make repro` compute the same.
+    The environment is that of PORTABLE, whatever was inherited, so that every machine computes the same.
 
     Args:
         data: the stage reads the user's files or the network. Their errors also become one line, with exit code 1.
@@ -25,7 +42,7 @@ def run_stage(main: Callable[[], None], data: bool = False) -> None:
     if data:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half-made files are removed
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    be_portable()
     keep_freed_memory()
     expected = (OSError, RuntimeError, ValueError) if data and not os.environ.get("PFML_TRACEBACK") else ()
     try:
@@ -36,6 +53,28 @@ def run_stage(main: Callable[[], None], data: bool = False) -> None:
     except expected as error:
         print("error:", "\n".join([str(error), *getattr(error, "__notes__", ())]), file=sys.stderr)
         sys.exit(1)
+
+
+def be_portable() -> None:
+    """Limit the libraries of this process to AVX2 and one thread. No effect on a library that is loaded already, on a
+    GPU, and on processors other than x86-64.
+    """
+    for name in HOSTILE:
+        os.environ.pop(name, None)
+    os.environ.update(PORTABLE)
+
+
+def use_all_instructions() -> None:
+    """Undo `be_portable` for a training with train.portable false, except the number of threads.
+
+    Raises:
+        RuntimeError: NumPy or PyTorch is loaded already and has chosen its kernels.
+    """
+    if loaded := [name for name in ("numpy", "torch") if name in sys.modules]:
+        raise RuntimeError(f"train.portable: false has no effect any more, since {loaded[0]} is loaded already")
+    for name in PORTABLE:
+        if not name.endswith("_NUM_THREADS"):
+            del os.environ[name]
 
 
 def keep_freed_memory() -> bool:

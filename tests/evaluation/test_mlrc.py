@@ -15,7 +15,7 @@ from pfml.evaluation.folds import concatenated, evaluate_folds
 from pfml.retrieval import retrieval_metrics
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
-from pfml.settings.plan import write_plan
+from pfml.settings.planning import write_plan
 from pfml.settings.run import inputs_digest
 from pfml.settings.runs import ablation_runs, by_repeat, find_run, fold_runs, grid_runs
 from pfml.training.batches.run_data import load_run_data

@@ -24,7 +24,7 @@ from pfml.figures.force import (
 from pfml.losses import LOSSES, build_loss
 from pfml.report.names import method_name
 from pfml.settings.load import load_params
-from pfml.settings.plan import plan_files
+from pfml.settings.planning import plan_files
 from pfml.theory.fields import DecayingLaw, GrowingLaw
 from tests.conftest import ROOT
 

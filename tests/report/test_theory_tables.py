@@ -10,7 +10,7 @@ import pytest
 from pfml import theory
 from pfml.report import theory as theory_tables
 from pfml.settings.load import load_params
-from pfml.settings.plan import write_plan
+from pfml.settings.planning import write_plan
 from tests.conftest import ROOT, merge
 from tests.theory.cases import rows_of
 

@@ -79,7 +79,7 @@ UNTRAINED = ("DINO", "ViT-S")  # rows of the network as it comes
 # Settings of `train` in params.yaml that presets leave as they are: off, or the default of every library.
 LEFT = {
     "adam_eps": 1e-8, "momentum": 0.0, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False,
-    "hold_out": False, "patience": 0, "deterministic": True,
+    "hold_out": False, "patience": 0, "deterministic": True, "portable": True,
 }  # fmt: skip
 UNREAD = {"step_epochs", "step_factor", "crop_padding", "threads", "images_per_class"}  # here, or without effect
 # Another study's tuning, all over params.yaml.

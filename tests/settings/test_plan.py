@@ -8,7 +8,8 @@ import yaml
 
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
-from pfml.settings.plan import read_plan, read_run, write_plan
+from pfml.settings.plan import read_plan, read_run
+from pfml.settings.planning import write_plan
 from pfml.settings.run import Run
 from pfml.settings.runs import planned_runs, validation_classes
 from pfml.settings.schema import DATASETS

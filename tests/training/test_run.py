@@ -14,7 +14,8 @@ import yaml
 
 from pfml.labels.held_out import labels_without_held_out
 from pfml.settings.load import load_params
-from pfml.settings.plan import read_run, write_plan
+from pfml.settings.plan import read_run
+from pfml.settings.planning import write_plan
 from tests.conftest import ROOT
 
 

@@ -49,13 +49,12 @@ def evaluate_folds(runs: Sequence[Run]) -> dict:
         "concatenated_dim": joined.shape[1], "method": run.method, "seed": run.seed, "folds": len(runs),
         **{f"separated_{name}": round(float(np.mean([m[name] for m in separated])), 6) for name in MEASURES},
         **{f"concatenated_{name}": value for name, value in _measured(joined, labels).items()},
-        "epochs": sum(r["epochs"] for r in records), "seconds": round(sum(r["seconds"] for r in records), 1),
-        "dataset_digest": record["dataset_digest"],
+        "epochs": sum(r["epochs"] for r in records), "dataset_digest": record["dataset_digest"],
     }  # fmt: skip
     for run, record, measures, history in zip(runs, records, separated, histories, strict=True):
         chosen = next(row for row in history if int(row["epoch"]) == record["selected_epoch"])
         facts = {"digest": run.digest, **measures, "val_map@r": _number(chosen.get("val_map@r"))}
-        facts |= {key: record[key] for key in ("selected_epoch", "epochs", "seconds", "git_commit", "mlflow_run")}
+        facts |= {key: record[key] for key in ("selected_epoch", "epochs", "weights")}
         result |= {f"fold{run.fold}_{key}": value for key, value in facts.items()}
     write_result(runs[0].paths().result, FoldsResult, result)
     _write_histories(runs, histories, runs[0].paths().history)

@@ -11,7 +11,7 @@ from pfml.settings.run import Run
 from pfml.settings.study import Wasserstein
 from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
 
-COLUMNS = ("cell", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
+COLUMNS = ("run", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
 
 
 def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict]:

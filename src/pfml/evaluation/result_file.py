@@ -48,12 +48,13 @@ class ResultFile(BaseModel):
 
 
 class RunResult(ResultFile):
-    """A trained run, measured on the test half at its selected epoch. `cell` is the run's name; recall@K has a key for
-    each K. Keys with a default were added later, and older files lack them. A title heads a measure's column.
+    """A trained run, measured on the test half at its selected epoch. `run` is the run's name; recall@K has a key for
+    each K; weights is the digest of the network's. Keys with a default were added later, and older files lack them. A
+    title heads a measure's column. Where and when it was trained stands in reports/provenance.
     """
 
     study: str
-    cell: str
+    run: str
     dataset: str
     backbone: str
     dim: int
@@ -75,10 +76,8 @@ class RunResult(ResultFile):
     best_epoch: int | None
     epochs: int | None
     selected_epoch: int | None = None
-    seconds: Number | None
-    git_commit: str | None
-    mlflow_run: str | None
     dataset_digest: str | None
+    weights: Digest | None = None
 
 
 class FoldsResult(ResultFile):

@@ -38,7 +38,7 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
         settings: section `evaluate` of params.yaml.
 
     Returns:
-        the flat result: measures as fractions in [0, 1], `seconds` of training, `best_recall@1` over the epochs, ...
+        the flat result: measures as fractions in [0, 1], `best_recall@1` over the epochs, ...
     """
     from pfml.retrieval import clustering_nmi, retrieval_metrics
 
@@ -52,15 +52,13 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
     best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)
     field = {key: run.config["loss"].get(key) for key in ("alpha", "delta", "delta_rep", "proxies_per_class")}
     result = {
-        "study": run.study, "cell": run.name, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
+        "study": run.study, "run": run.name, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
         "method": run.method, "noise": float(run.noise), "seed": run.seed, "axis": run.axis, "value": run.value,
         "digest": run.digest,
         **{name: None if value is None else round(value, 6) for name, value in measures.items()},
         "best_recall@1": best, "best_epoch": epoch, "epochs": record["epochs"],
-        "selected_epoch": record["selected_epoch"],
-        "seconds": record["seconds"],
-        "git_commit": record["git_commit"], "mlflow_run": record["mlflow_run"],
-        "dataset_digest": record["dataset_digest"],
+        "selected_epoch": record["selected_epoch"], "dataset_digest": record["dataset_digest"],
+        "weights": record["weights"],
         **(field if run.loss_name in ("pfml", "cpml") else {}),
     }  # fmt: skip
     write_result(paths.result, RunResult, result)

@@ -146,7 +146,7 @@ def latex(text: str) -> str:
 
 def write_results_csv(files: pd.DataFrame, path: str | Path) -> None:
     """reports/results.csv: one line per finished run of every study, fractions as measured, six significant digits."""
-    keys = [key for key in keys_of(RunResult) if key not in ("cell", "recall@1", "dataset_digest")]
+    keys = [key for key in keys_of(RunResult) if key not in ("run", "recall@1", "dataset_digest")]
     first, best = keys.index("digest") + 1, keys.index("best_recall@1")
     recalls = [f"recall@{k}" for k in sorted({1, 2, 4, 8, *recall_levels(files)})]
     columns = [*keys[:first], *recalls, *keys[first:best], "w2", "w2_relative", *keys[best:], "status"]

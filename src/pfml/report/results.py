@@ -200,7 +200,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
     paths = [path for path in sorted(folder.rglob("*.json")) if "mlrc" not in path.relative_to(folder).parts[1:-1]]
     found = [read_result(path, RunResult) | {"path": path} for path in paths]
     frame = pd.DataFrame(found, columns=None if found else [*keys_of(RunResult), "path"])
-    frame = frame.rename(columns={"cell": "run_name"})
+    frame = frame.rename(columns={"run": "run_name"})
     return frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
 
 
@@ -215,10 +215,10 @@ def read_folds(folder: Path) -> pd.DataFrame:
 
 def read_wasserstein(folder: Path) -> pd.DataFrame:
     """A row for each run with proxies, from <folder>/<study>/<dataset>.csv."""
-    names = ["cell", "digest", *PROXIES]
+    names = ["run", "digest", *PROXIES]
     found = [read_csv(path, names, PROXIES).assign(study=path.parent.name) for path in sorted(folder.glob("*/*.csv"))]
     frame = _stacked(found, ["study", *names, "measure"], PROXIES)
-    frame = frame.rename(columns={"cell": "run_name", "proxies_per_class": "proxies", "measure": "w2_measure"})
+    frame = frame.rename(columns={"run": "run_name", "proxies_per_class": "proxies", "measure": "w2_measure"})
     return frame.assign(w2_measure=frame.w2_measure.replace("", None).fillna(USUAL))
 
 
@@ -250,10 +250,14 @@ def read_history(path: str | Path) -> list[dict[str, float | None]]:
     return _records(read_csv(Path(path), ("epoch",)))
 
 
-def finished(studies: Studies) -> list[tuple[Run, dict, list[dict]]]:
+def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict, list[dict]]]:
     """(run, its measures and origin, its history) of every finished run and fold that the studies ask for: what
     pfml.tracking.register keeps in MLflow. Each fold has the measures of the joined networks too.
+
+    Args:
+        provenance: of pfml.tracking.provenance.read_provenance; the origin of a run is the row with its digest.
     """
+    origins = {row["digest"]: row for row in _records(provenance)}
     runs = studies.runs[studies.runs.measured & (studies.runs.kind != "default")]
     found = [(row["run"], row, read_history(row["path"].with_suffix(".csv"))) for row in _records(runs)]
     for known in _records(studies.folds[studies.folds.measured]):
@@ -263,7 +267,7 @@ def finished(studies: Studies) -> list[tuple[Run, dict, list[dict]]]:
             own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
             epochs = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
             found.append((run, own | shared, epochs))
-    return found
+    return [(run, origins.get(run.digest, {}) | result, history) for run, result, history in found]
 
 
 def _records(rows: pd.DataFrame) -> list[dict]:

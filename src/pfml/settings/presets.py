@@ -81,6 +81,11 @@ def with_preset(text: str, name: str) -> str:
         raise ConfigError(f"{PARAMS}: {error}; `git checkout {PARAMS}` goes back to the committed one") from None
 
 
+def preset_params(name: str) -> Params:
+    """The committed settings with those of a preset, checked. ConfigError as `read_preset`."""
+    return params_from(merge(yaml.load(committed_params(), Loader), read_preset(name)), FOLDER / f"{name}.yaml")
+
+
 def use_preset(name: str) -> str:
     """Write the committed params.yaml with the settings of a preset; returns a line that says so.
 

@@ -176,6 +176,7 @@ class Train(Section):
     precision: Literal["float32", "bfloat16", "float16"]
     compile: bool
     deterministic: bool
+    portable: bool
     sync_bn: bool
     eval_every: Count
     hold_out: bool

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pfml.settings.run import Run, project_root
+from pfml.tracking.provenance import MACHINE, machine
 
 
 def git_commit() -> str:
@@ -106,8 +107,12 @@ def paper_table(run: Run) -> str:
     return "Table 2" if run.noise else "Table 1"
 
 
-def tags_of(run: Run, dataset_digest: str) -> dict[str, str]:
-    """Tags to find and group MLflow runs by: code, stage, experiment, data, configuration, place in the paper."""
+def tags_of(run: Run, dataset_digest: str, origin: Mapping[str, str]) -> dict[str, str]:
+    """Tags to find and group MLflow runs by: code, stage, experiment, data, configuration, place in the paper, machine.
+
+    Args:
+        origin: columns of pfml.tracking.provenance.
+    """
     commit, stage = git_commit(), os.environ.get("DVC_STAGE", "")
     return {
         "mlflow.source.git.commit": commit.removesuffix("-dirty"), "mlflow.source.name": stage or "stages/train.py",
@@ -116,7 +121,7 @@ def tags_of(run: Run, dataset_digest: str) -> dict[str, str]:
         "dataset_digest": dataset_digest, "config_digest": run.digest, "study": run.study, "method": run.method,
         "noise": str(run.noise), "seed": str(run.seed), "ablation": run.axis, "paper_table": paper_table(run),
         "fold": "" if run.fold is None else str(run.fold),
-    }  # fmt: skip
+    } | {name: origin.get(name) or "" for name in MACHINE}  # fmt: skip
 
 
 def flatten(settings: dict, prefix: str = "") -> dict[str, str]:
@@ -245,10 +250,11 @@ def log_search(search, study: Mapping, trials, won, path: Path) -> None:
 def _open_run(run: Run, experiment: str, dataset_digest: str, memory: Path) -> Tracker:
     client, experiment_id = open_store(f"{experiment}-{run.study}")
     run_id = memory.read_text().strip() if memory.exists() else ""
+    here = machine(run.train["portable"], run.train["threads"])
     if run_id and not _continues(client, run_id):
         run_id = ""
     if not run_id:
-        run_id = create_run(client, experiment_id, run, tags_of(run, dataset_digest))
+        run_id = create_run(client, experiment_id, run, tags_of(run, dataset_digest, here))
         memory.write_text(run_id)
     return Tracker(client, run_id)
 

@@ -16,7 +16,8 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
     from DVC's cache or another machine gets a new MLflow run.
 
     Args:
-        results: (run, its result with final measures, its history rows) of the study.
+        results: (run, its result with final measures, its history rows) of the study; the result may have the columns
+            of pfml.tracking.provenance, where and how the run was trained.
 
     Returns:
         number of MLflow runs that were "complete" (nothing to do), "finished" (final measures added), "restored" (made)
@@ -44,9 +45,8 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
             counts["complete"] += 1
             continue
         if logged is None:
-            tags = tags_of(run, result["dataset_digest"]) | {
-                "git_commit": result["git_commit"], "restored_from": origin
-            }  # fmt: skip
+            tags = tags_of(run, result["dataset_digest"], result)
+            tags |= {"git_commit": result.get("git_commit") or "", "restored_from": origin}
             run_id = create_run(client, experiment_id, run, tags)
             known[run.digest, origin] = client.get_run(run_id)
         else:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from pfml.losses import FIELDS
 from pfml.settings.run import Run, inputs_digest, project_root
+from pfml.stage import use_all_instructions
 from pfml.tracking.mlflow import git_commit, tracked_run
+from pfml.tracking.provenance import machine, record
 
 NUMERIC_CODE = (
     "images",
@@ -36,12 +38,15 @@ def execute(run: Run, tracking: Mapping) -> None:
 
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint stays.
+        RuntimeError: train.portable is false, and PyTorch or NumPy is loaded already.
         ValueError: the data cannot fill the batches that the recipe asks for.
     """
     processes = int(os.environ.get("PFML_PROCESSES", "1"))
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *sys.argv]
         os.execv(sys.executable, [sys.executable, *torchrun])
+    if not run.train["portable"]:
+        use_all_instructions()
     stop = stopper()
     from pfml.training.processes import joined_ranks
 
@@ -91,16 +96,29 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
         }  # fmt: skip
         if not ranks.first:
             return
-        record = {
-            "cell": run.name, "digest": run.digest, "config": run.config, "inputs": inputs_digest(run),
-            "dataset_digest": dataset_digest,
-            "git_commit": git_commit(), "mlflow_run": tracker.run_id, "epochs": len(trained.history),
-            "selected_epoch": trained.epoch, "processes": ranks.size,
+        facts = {
+            "run": run.name, "digest": run.digest, "config": run.config, "inputs": inputs_digest(run),
+            "dataset_digest": dataset_digest, "epochs": len(trained.history), "selected_epoch": trained.epoch,
+            "weights": weights_digest(trained.model),
+        }  # fmt: skip
+        write_outputs(run.paths().model, trained, embeddings, "val_" if run.never_sees_test else "", facts)
+        origin = {
+            "processes": ranks.size, "git_commit": git_commit(), "mlflow_run": tracker.run_id,
             "seconds": round(trained.history[-1]["seconds"], 1),
         }  # fmt: skip
-        write_outputs(run.paths().model, trained, embeddings, "val_" if run.never_sees_test else "", record)
+        record(run, machine(run.train["portable"], run.train["threads"]) | origin, facts["weights"])
     for name in ("state.pt", "mlflow_run"):
         (folder / name).unlink(missing_ok=True)
+
+
+def weights_digest(model) -> str:
+    """SHA-256 of the bytes of a network's tensors, in the order of its state dict, as 16 hexadecimal digits."""
+    import torch
+
+    state = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return state.hexdigest()[:16]
 
 
 def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: dict) -> None:
@@ -112,6 +130,8 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
             `passed` are the selected epoch's batches in training.
         prefix: dropped from the names of the history's columns.
         record: content of run.json.
+
+    Equal trainings give equal files: no time, place or commit is in them.
     """
     import numpy as np
     import pandas as pd
@@ -126,7 +146,9 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
         folder / "embeddings.npz", **{name: tensor.numpy() for name, tensor in embeddings.items()},
         proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
     )  # fmt: skip
-    history = [{key.removeprefix(prefix): value for key, value in row.items()} for row in trained.history]
+    history = [
+        {key.removeprefix(prefix): value for key, value in row.items() if key != "seconds"} for row in trained.history
+    ]
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
     (folder / "run.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
 
