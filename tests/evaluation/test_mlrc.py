@@ -44,6 +44,7 @@ def test_results_that_are_committed_keep_their_digests(raw, write):
     digests = {run.name: run.digest for run in grid_runs(params) + ablation_runs(params)}
     committed = [json.loads(path.read_text()) for path in (ROOT / "reports/runs/glyphs").glob("**/glyphs-*.json")]
     assert len(committed) >= 28 and all(digests[record["cell"]] == record["digest"] for record in committed)
+    raw["train"]["portable"] = False
     raw["field"]["pfml"]["train"] |= {"lr": 1e-2, "proxy_lr": 0.3}  # of a run that was committed once
     params = load_params(write(raw))
     assert {run.name: run.digest for run in grid_runs(params)}["glyphs-pfml-0.0-0"] == "f964e28a9a01e622"
@@ -155,7 +156,7 @@ def test_the_test_half_decides_nothing_and_is_measured_at_the_end(workspace):
             and record["digest"] == run.digest
         )
         assert saved["test_labels"].tolist() == np.repeat(range(12), 6).tolist() and len(saved["train"]) == 54
-        outputs.append((history.drop(columns="seconds").to_csv(), (model / "model.safetensors").read_bytes()))
+        outputs.append((history.to_csv(), (model / "model.safetensors").read_bytes()))
         outputs[-1] += (saved["train"].tobytes(),)
         tests.append(saved["test"])
         images = np.load(raw)
@@ -184,12 +185,11 @@ def write_fold(run, test, epochs=3, selected=2):
     labels = np.array([0, 0, 1, 1])
     np.savez(folder / "embeddings.npz", test=test, test_labels=labels, train=test, train_labels=labels)
     record = {"digest": run.digest, "config": run.config, "inputs": inputs_digest(run), "dataset_digest": "d",
-           "git_commit": "abc", "mlflow_run": "f" * 32, "epochs": epochs, "selected_epoch": selected,
-           "seconds": 1.5}  # fmt: skip
+           "weights": "f" * 16, "epochs": epochs, "selected_epoch": selected}  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
     lines = [
-        "epoch,loss,lr,val_recall@1,val_map@r,seconds",
-        *(f"{e},1,0.1,0.5,0.{e},{e}" for e in range(1, epochs + 1)),
+        "epoch,loss,lr,val_recall@1,val_map@r",
+        *(f"{e},1,0.1,0.5,0.{e}" for e in range(1, epochs + 1)),
     ]
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
 
@@ -210,7 +210,7 @@ def test_separated_is_the_mean_of_the_networks_and_concatenated_their_joint_meas
     own = [retrieval_metrics(part, [0, 0, 1, 1])["map@r"] for part in parts]
     assert found["separated_map@r"] == pytest.approx(np.mean(own), abs=1e-6)
     assert found["concatenated_map@r"] == found["concatenated_r_precision"] == 1.0
-    assert (found["folds"], found["epochs"], found["seconds"]) == (4, 12, 6.0)
+    assert (found["folds"], found["epochs"]) == (4, 12)
     assert [found[f"fold{k}_val_map@r"] for k in range(4)] == [0.1, 0.2, 0.3, 0.1]
     assert [found[f"fold{k}_digest"] for k in range(4)] == [run.digest for run in runs[:4]]
     path = folder / "reports/runs/tiny/mlrc/glyphs-pfml-0.json"

@@ -15,10 +15,10 @@ from pfml.evaluation.result_file import (
 )
 
 RESULT = {
-    "study": "toy", "cell": "glyphs-pfml-0.0-0", "dataset": "glyphs", "backbone": "conv4", "dim": 64, "method": "pfml",
+    "study": "toy", "run": "glyphs-pfml-0.0-0", "dataset": "glyphs", "backbone": "conv4", "dim": 64, "method": "pfml",
     "noise": 0.0, "seed": 0, "axis": "", "value": None, "digest": "0123456789abcdef", "recall@1": 0.5, "recall@10": 0.9,
-    "map@r": None, "r_precision": 0.25, "nmi": None, "best_recall@1": 0.5, "best_epoch": 3, "epochs": 4, "seconds": 12,
-    "git_commit": "f" * 40, "mlflow_run": None, "dataset_digest": "f00d", "alpha": 3.0,
+    "map@r": None, "r_precision": 0.25, "nmi": None, "best_recall@1": 0.5, "best_epoch": 3, "epochs": 4,
+    "weights": "f" * 16, "dataset_digest": "f00d", "alpha": 3.0,
 }  # fmt: skip
 
 

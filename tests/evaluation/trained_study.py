@@ -62,5 +62,5 @@ def write_run(run: Run, manifest: pd.DataFrame, places) -> None:
     np.savez(folder / "embeddings.npz", test=found.astype(np.float32), test_labels=test["true_label"].to_numpy(),
              train=learned.astype(np.float32), train_labels=given, proxies=proxies.astype(np.float32))  # fmt: skip
     (folder / "history.csv").write_text("epoch,loss,recall@1\n1,2.0,0.5\n2,1.0,0.6\n")
-    trained = {"cell": run.name, "digest": run.digest, "config": run.config, "inputs": inputs_digest(run)}
+    trained = {"run": run.name, "digest": run.digest, "config": run.config, "inputs": inputs_digest(run)}
     (folder / "run.json").write_text(json.dumps(trained, default=str))

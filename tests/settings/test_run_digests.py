@@ -33,7 +33,9 @@ def digests() -> dict[tuple[str, str, str], tuple[int, str]]:
     return found
 
 
-def test_another_kind_of_processor_is_another_digest(params):
+def test_another_kind_of_processor_is_another_digest(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = load_params()
     run = grid_runs(params)[0]
     assert run.train["portable"] and run.config["train"]["portable"]
     assert replace(run, train=dict(run.train) | {"portable": False}).digest != run.digest
