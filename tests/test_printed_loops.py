@@ -57,9 +57,13 @@ def cars(half: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def embedded(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(n, 512) in evaluation mode. The network gets back the mode in which it came: a new one is in training mode."""
+    mode = model.training
     model.eval()
-    with torch.inference_mode():
-        return torch.cat([model(part) for part in images.split(60)]).clone()
+    with torch.no_grad():
+        found = torch.cat([model(part) for part in images.split(60)])
+    model.train(mode)
+    return found
 
 
 def in_this_process(dataset, batch_size, sampler, num_workers, collate_fn):
