@@ -28,15 +28,16 @@ CARS = "data/cars98/cars98.zip"
 LITE0 = "weights/efficientnet_lite0_imagenet/tf_efficientnet_lite0_in1k.safetensors"
 CLASSES, EACH, SIDE, BATCH, EPOCHS = 20, 24, 112, 16, 4
 OWN = {  # what a reader puts in for numbers that a page prints
-    "num_classes=100": f"num_classes={CLASSES}", "batch_size=100": f"batch_size={BATCH}",
-    "num_epochs=10": f"num_epochs={EPOCHS}",
-}  # fmt: skip
+    "README.md": {"num_classes=100": f"num_classes={CLASSES}"},
+    "docs/losses.md": {"batch_size=100": f"batch_size={BATCH}", "num_epochs=10": f"num_epochs={EPOCHS}"},
+}
 
 
 def blocks(page: str) -> list[str]:
     """The Python blocks of a page, with the numbers of this test."""
     text = (ROOT / page).read_text()
-    for printed, own in OWN.items():
+    for printed, own in OWN[page].items():
+        assert printed in text
         text = text.replace(printed, own)
     return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
 
@@ -120,7 +121,8 @@ def test_the_loop_of_the_readme(program, photographs):
 
 
 def test_the_trainer_of_docs_losses(program, photographs):
-    starts = blocks("README.md")[0].partition("for epoch in")[0]  # the loss, with proxies at the data
-    exec(starts, program)
+    start, loop, _ = blocks("README.md")[0].partition("for epoch in")
+    assert loop
+    exec(start, program)  # the loss, with proxies at the data
     before, after = trained(program, blocks("docs/losses.md")[0], photographs)
     assert after > before
