@@ -17,8 +17,6 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
-
 CHUNK = 1 << 20  # bytes
 LONGEST_PAUSE = 60.0  # seconds between two attempts
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}  # HTTP status: worth another attempt at the same address
@@ -156,6 +154,8 @@ class Transfer:
             raise Refused(f"{size:,} bytes or more, expected about {self.expected:,}: not this file")
 
     def _copy(self, response, offset: int, total: int | None) -> None:
+        from tqdm import tqdm  # late: pfml.training.networks imports this module and does without it
+
         bar = tqdm(
             desc=self.path.name.removesuffix(".part"), total=total or self.expected, initial=offset, mininterval=0.5,
             unit="B", unit_scale=True, disable=None,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from scipy.special import stdtrit
 
 from pfml.report.groups import by_seed, place_name, summarize, sweeps_of, w2_readings
 from pfml.report.names import method_name
@@ -64,10 +65,8 @@ class Evidence:
 
 def half_width(values: Sequence[float]) -> float | None:
     """Half of Student's t interval at LEVEL for the mean of some values; None below two."""
-    from scipy.stats import t
-
     n = len(values)
-    return float(t.ppf((1 + LEVEL) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
 
 
 def effect(differences: Mapping[int, float]) -> Effect | None:

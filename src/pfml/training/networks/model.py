@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pfml.training.networks.bn_inception import BNInception
+from pfml.training.networks.extras import extra
 from pfml.training.networks.heads import Pool, build_head
 from pfml.training.networks.weights import fetch_weights, load_backbone
 
@@ -81,6 +82,7 @@ def build_model(
 
     Raises:
         ValueError: a name, a combination or an option that does not exist, or a file that does not fit; names the key.
+        ImportError: the backbone or its weights need a package that is not installed; names the extra.
         pfml.datasets.download.DownloadError: the published weights could not be fetched. They are never replaced by
             random ones.
     """
@@ -139,7 +141,8 @@ def _build_backbone(name: str, pooling: str | None, options: dict) -> nn.Module:
     if name in ours:
         build = ours[name]
     else:
-        import timm  # late, since the import takes seconds
+        with extra(f"model.backbone: {name}"):
+            import timm  # late, since the import takes seconds
 
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('.')[0]}*")[:5] or timm.list_models()[:5]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import nn
 
 from pfml.datasets.download import DownloadError, Source, download, find
 from pfml.datasets.transfer import local
 from pfml.settings.run import project_root
+from pfml.training.networks.extras import extra
 
 MANUAL = Path("data/manual")  # files that a person fetched, as for the datasets
 CLASSIFIERS = ("fc", "head", "classifier", "last_linear")  # first part of the names of an ImageNet classifier
@@ -42,6 +42,7 @@ def fetch_weights(backbone: str) -> Path:
 
     Raises:
         ValueError: timm publishes no weights under this name.
+        ImportError: a package of the extra `pipeline` is not installed.
         DownloadError: the file could not be fetched; lists the attempts, and says how to provide the file by hand.
     """
     if backbone == "bn_inception":
@@ -104,10 +105,11 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     path = project_root() / Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"model.weights: expected 'pretrained' or an existing file, found {str(path)!r}")
+    if path.suffix == ".safetensors":
+        with extra(f"model.weights: {path}"):
+            from safetensors.torch import load_file
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -136,6 +138,9 @@ def _download_once(sources: Sequence[Source], folder: Path) -> Path:
     path = find(sources, folder, manual)
     if path is not None:
         return path
+    with extra("model.weights: pretrained"):
+        import tqdm  # noqa: F401  (the bar of the download, before its first byte)
+        from filelock import FileLock
     with local(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{sources[0].file}.lock").acquire()
@@ -146,7 +151,8 @@ def _download_once(sources: Sequence[Source], folder: Path) -> Path:
 
 def _hugging_face(backbone: str) -> tuple[str, str, str]:
     """Repository, revision and file in which timm publishes a name's weights."""
-    import timm
+    with extra("model.weights: pretrained"):
+        import timm
 
     known = timm.get_pretrained_cfg(backbone)
     if known is None or not known.hf_hub_id:
