@@ -31,9 +31,9 @@ SHORT = {
 }  # fmt: skip
 # What a shell may bring along. None of it may count.
 INHERITED = dict.fromkeys(PORTABLE, "2") | {
-    "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "AUTO",
-    "OPENBLAS_CORETYPE": "Prescott", "NPY_ENABLE_CPU_FEATURES": "X86_V3", "ONEDNN_DEFAULT_FPMATH_MODE": "BF16", "OPENBLAS_L2_SIZE": "4096",
-    "FAISS_SIMD_LEVEL": "NONE",
+    "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "MKL_CBWR": "AUTO", "OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_L2_SIZE": "4096", "FAISS_SIMD_LEVEL": "NONE",
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",
 }  # fmt: skip
 del INHERITED["NPY_DISABLE_CPU_FEATURES"]
 
