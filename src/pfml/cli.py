@@ -22,13 +22,20 @@ def repro(jobs: int, preset: str | None) -> None:
 
 
 def presets(names: list[str]) -> None:
-    """list the paper's own studies; with names, print each as one `dvc exp run`"""
+    """list the paper's own studies and yours; with names, print each as one `dvc exp run`"""
     from pfml.settings.load import load_params
     from pfml.settings.presets import PARAMS, command_line, listing, preset_title
 
     load_params(PARAMS)
     commands = {name: command_line(name) for name in names}
     print("\n\n".join(f"# {name}: {preset_title(name)}\n{one}" for name, one in commands.items()) or listing())
+
+
+def default(save: str | None) -> None:
+    """bring params.yaml and dvc.lock back as they are committed, unless that would lose something"""
+    from pfml.launch.default import restore_default
+
+    print(restore_default(save))
 
 
 def tune() -> None:
@@ -53,11 +60,13 @@ def ui() -> None:
 
 
 JOBS = {"type": int, "default": 0, "metavar": "N", "help": "runs at a time (default: one per GPU, else one per core)"}
-PRESET = {"metavar": "NAME", "help": "lay presets/NAME.yaml over params.yaml first (`pfml presets` lists them)"}
+PRESET = {"metavar": "NAME", "help": "run presets/NAME.yaml in a working copy (`pfml presets` lists them)"}
+SAVE = {"metavar": "NAME", "help": "first write what differs in params.yaml to presets/NAME.yaml"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
     (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET}),
     (presets, {("names",): NAMES}),
+    (default, {("--save",): SAVE}),
     (tune, {}),
     (ui, {}),
 )
@@ -85,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if not Path("params.yaml").is_file():
         return _error(f"{Path.cwd()}: expected params.yaml here, found none; run from the project's root", 2)
+    from pfml.launch.locks import Busy
     from pfml.settings.validation import ConfigError
 
     try:
@@ -92,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         return _error(error, 2)
+    except Busy as error:
+        return _error(error, 1)
     except BrokenPipeError:  # `pfml presets | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

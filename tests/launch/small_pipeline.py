@@ -14,7 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from pfml import launch
+from pfml.launch import pipeline as launch
+from pfml.launch.__main__ import main
 from tests.conftest import ROOT
 
 RUNS = ("a", "b", "c")
@@ -87,13 +88,13 @@ def ran(folder: Path) -> list[str]:
     return names
 
 
-def make_repro(folder: Path, monkeypatch) -> int:
+def make_repro(folder: Path, monkeypatch, *options: str) -> int:
     """The launcher in this process, in `folder`, with DVC in processes of their own; returns its exit code."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["make repro", "-j2"])
+    monkeypatch.setattr(sys, "argv", ["make repro", "-j2", *options])
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        return launch.main()
+        return main()
     finally:
         signal.signal(signal.SIGTERM, handler)
 
