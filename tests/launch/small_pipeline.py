@@ -44,7 +44,7 @@ def stages() -> dict:
         kind = "train_baseline" if run == "c" else "train"
         model = f"models/small/{run}"
         found[f"{kind}_{run}"] = stage(f"{kind}_{run}", [f"{model}/run.json", f"{model}/more.bin"], before)
-        found[f"evaluate_{run}"] = stage(f"evaluate_{run}", [f"reports/runs/{run}.json"], (model,), cached=False)
+        found[f"evaluate_{run}"] = stage(f"evaluate_{run}", [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False)
     found["wasserstein"] = stage("wasserstein", ["reports/wasserstein.csv"], ("models/small",), cached=False)
     read = ("reports/runs", "reports/wasserstein.csv", "reports/theory.csv")
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)
@@ -63,7 +63,7 @@ def build(folder: Path) -> Path:
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
-    (folder / ".gitignore").write_text("/data/\n/models/\n/ran.txt\n")
+    (folder / ".gitignore").write_text("/data/\n/models/\n/ran.txt\n/.studies/\n")
     git(folder, "init", "-q")
     plain(folder)
     assert sorted(ran(folder)) == sorted(stages())

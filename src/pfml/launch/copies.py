@@ -54,6 +54,8 @@ def working_copy(name: str) -> Iterator[Path]:
         locks.await_predecessors()
         update(project, copy, text)
         print(f"preset {name} runs in {COPIES}/{name}/; {PARAMS} and other studies stay as they are", flush=True)
+        if (project / PARAMS).read_text() != committed_params():
+            print(f"uncommitted changes of {PARAMS} do not count: a preset is laid over the committed one", flush=True)
         yield project
     finally:
         os.chdir(project)
@@ -210,7 +212,7 @@ def share_cache(project: Path, copy: Path) -> None:
 
     theirs = Config(str(project / ".dvc"))
     with Repo(str(project)) as repo:
-        cache = repo.cache.local.path
+        cache = repo.cache.local_cache_dir
     with Config(str(copy / ".dvc")).edit("local") as settings:
         settings.clear()
         for level in ("repo", "local"):  # loaded with whole paths
