@@ -44,7 +44,9 @@ def stages() -> dict:
         kind = "train_baseline" if run == "c" else "train"
         model = f"models/small/{run}"
         found[f"{kind}_{run}"] = stage(f"{kind}_{run}", [f"{model}/run.json", f"{model}/more.bin"], before)
-        found[f"evaluate_{run}"] = stage(f"evaluate_{run}", [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False)
+        found[f"evaluate_{run}"] = stage(
+            f"evaluate_{run}", [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False
+        )
     found["wasserstein"] = stage("wasserstein", ["reports/wasserstein.csv"], ("models/small",), cached=False)
     read = ("reports/runs", "reports/wasserstein.csv", "reports/theory.csv")
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)

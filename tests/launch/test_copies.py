@@ -1,6 +1,7 @@
 """A preset runs in a working copy of its own and leaves the project as it was; real Git and DVC, a small pipeline."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import yaml
 from pfml.launch import copies
 from pfml.launch import pipeline as launch
 from tests.conftest import ROOT
-from tests.launch.small_pipeline import git, make_repro, ran, stages, state
+from tests.launch.small_pipeline import git, make_repro, ran
 
 MINE = "# Mine\nstudy: mine\nloss:\n  alpha: 4.0\n"
 
@@ -38,7 +39,9 @@ def files(folder):
     """Every file of the project but those of Git, of DVC, and of its working copies."""
     places = [path for path in folder.rglob("*") if path.is_file()]
     names = {path.relative_to(folder).as_posix(): path for path in places}
-    return {name: path.read_bytes() for name, path in names.items() if not name.startswith((".git", ".dvc", ".studies"))}
+    return {
+        name: path.read_bytes() for name, path in names.items() if not name.startswith((".git", ".dvc", ".studies"))
+    }
 
 
 def test_the_project_stays_as_it_was_but_for_the_studys_own_results(preset, monkeypatch, capfd):
@@ -142,7 +145,6 @@ def test_one_preset_runs_once_and_two_beside_each_other_and_the_default(preset, 
     assert make_repro(preset, monkeypatch, "--preset", "other") == 0 == make_repro(preset, monkeypatch)
     assert process.wait() == 0
     assert {path.stem for path in preset.glob("reports/*.md")} == {"mine", "other", "tables"}
-    assert changed(preset) == changed(preset) and yaml.safe_load((preset / "dvc.lock").read_text())
 
 
 BAD = {
@@ -155,8 +157,6 @@ BAD = {
 
 @pytest.mark.parametrize("text", BAD)
 def test_what_would_overwrite_another_study_is_refused_before_anything_runs(preset, monkeypatch, capfd, text):
-    import re
-
     (preset / "presets/mine.yaml").write_text(text + "\n")
     before = files(preset)
     assert make_repro(preset, monkeypatch, "--preset", "mine") == 2
@@ -166,7 +166,9 @@ def test_what_would_overwrite_another_study_is_refused_before_anything_runs(pres
 
 def test_settings_of_dvc_hold_in_the_copy(preset, monkeypatch):
     git(preset, "config", "user.name", "t")
-    (preset / ".dvc/config.local").write_text("[cache]\n    dir = ../shared\n['remote \"store\"']\n    url = ../store\n")
+    (preset / ".dvc/config.local").write_text(
+        "[cache]\n    dir = ../shared\n['remote \"store\"']\n    url = ../store\n"
+    )
     assert make_repro(preset, monkeypatch, "--preset", "mine") == 0
     copy = preset / ".studies/mine"
     shown = subprocess.run([*launch.DVC, "config", "--list"], cwd=copy, capture_output=True, text=True, check=True)
@@ -195,7 +197,3 @@ def test_what_a_study_writes_is_read_from_the_pipeline():
         assert copies.is_own(name, own), name
     for name in ("reports/runs/glyphs/glyphs-pfml-0.2-0.json", "src/pfml/cli.py", "reports/benchmarks.md", "dvc.yaml"):
         assert not copies.is_own(name, own), name
-
-
-def test_the_small_pipeline_has_names_of_the_real_one():
-    assert {"report", "figures", "register", *launch.DATA} <= set(stages()) and state
