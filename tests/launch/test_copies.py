@@ -13,6 +13,7 @@ import yaml
 
 from pfml.launch import copies
 from pfml.launch import pipeline as launch
+from pfml.settings.run import project_root
 from tests.conftest import ROOT
 from tests.launch.small_pipeline import git, make_repro, ran
 
@@ -197,3 +198,16 @@ def test_what_a_study_writes_is_read_from_the_pipeline():
         assert copies.is_own(name, own), name
     for name in ("reports/runs/glyphs/glyphs-pfml-0.2-0.json", "src/pfml/cli.py", "reports/benchmarks.md", "dvc.yaml"):
         assert not copies.is_own(name, own), name
+
+
+def test_relative_paths_start_at_the_project_also_in_its_copies(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    copy = tmp_path / ".studies/mine"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert project_root() == copy, "a folder of this name that is in no project"
+    (tmp_path / "params.yaml").touch()
+    assert project_root() == tmp_path
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(copy))  # an experiment of DVC in a temporary folder
+    assert project_root() == tmp_path

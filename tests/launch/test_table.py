@@ -1,4 +1,4 @@
-"""The table of one study: the committed results of three studies, and what becomes of a result that is no longer its."""
+"""The table of one study: committed results of three studies; a result that is no longer the study's is not shown."""
 
 import shutil
 
