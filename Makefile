@@ -12,13 +12,16 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro presets tables verify test ui bench lock wheel
+.PHONY: repro default presets tables verify test ui bench lock wheel
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/
 	@pfml repro $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET))
 
-presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> runs one
+default: .venv/ready     ## params.yaml and dvc.lock as committed; refuses where something would be lost (SAVE=<name> keeps it)
+	@pfml default $(addprefix --save=,$(SAVE))
+
+presets: .venv/ready     ## the paper's own studies and yours: make repro PRESET=<name> runs one
 	@pfml presets
 
 tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone

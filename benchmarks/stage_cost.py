@@ -19,8 +19,8 @@ from pathlib import Path
 PYTHON = sys.executable
 NAME = "glyphs-pfml-0.0-0"
 PRESET = (
-    "try:\n from pfml.settings.presets import use_preset\nexcept ImportError:\n from pfml.presets import use_preset\n"
-    "print(use_preset('glyphs-all'))"
+    "try:\n from pfml.settings.presets import with_preset\nexcept ImportError:\n from pfml.presets import with_preset\n"
+    "from pathlib import Path; path = Path('params.yaml'); path.write_text(with_preset(path.read_text(), 'glyphs-all'))"
 )
 FILL = """
 import shutil, sys

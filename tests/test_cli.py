@@ -47,7 +47,7 @@ def test_version_and_unknown_commands():
     assert pfml("--version").stdout == f"pfml {__version__}\n"
     assert "sub-commands" in pfml().stdout
     wrong = pfml("rerpo")
-    assert wrong.returncode == 2 and "'repro', 'presets', 'verify', 'tables', 'tune', 'ui'" in wrong.stderr
+    assert wrong.returncode == 2 and "'repro', 'presets', 'default', 'verify', 'tables', 'tune', 'ui'" in wrong.stderr
 
 
 def test_presets_are_printed_as_commands(capsys):

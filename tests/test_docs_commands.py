@@ -24,16 +24,14 @@ GPU = "fetches a dataset and trains on a GPU; tests/settings lays every preset o
 EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro": TRAINS,
     "make test": "this test is part of it",
-    "git checkout params.yaml && make repro": TRAINS,
+    "make default && make repro": TRAINS,
     "make repro PRESET=cub200-first": GPU,
     "make repro PRESET=cub200-resnet50": GPU,
     "make repro PRESET=mlrc-glyphs -j 2": TRAINS,
     "make repro PRESET=mlrc-cub200": GPU,
     "make repro PRESET=glyphs-tune": TRAINS,
     "make ui": "a server that runs until it is stopped; tests/tracking opens its pages",
-    "dvc exp run -S study=birds -S 'grid.dataset=[birds]' -S 'ablation.points=[]'": (
-        "needs a folder of images; tests/pipeline runs it on one"
-    ),
+    "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
 VALUES = {"<name>": "glyphs-noise"}  # what stands for a placeholder; one that is not here fails
 LASTING = ("source ", "export ", "cd ")  # lines whose effect lasts to the end of the file

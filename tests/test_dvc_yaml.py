@@ -122,7 +122,7 @@ def test_packages_import_only_those_before_them():
     order = [
         ("images", "losses", "retrieval", "wasserstein"), ("theory", "settings"), ("stage",),
         ("datasets", "labels", "tracking"), ("training",), ("evaluation",), ("tuning", "report"), ("figures",),
-        ("dvc_locks",), ("launch",), ("cli",), ("__main__",),
+        ("launch",), ("cli",), ("__main__",),
     ]  # fmt: skip
     rank = {name: i for i, names in enumerate(order) for name in names}
     wrong = set()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pfml import dvc_locks, launch
+from pfml.launch import locks as dvc_locks
+from pfml.launch import pipeline as launch
 from tests.conftest import ROOT
 
 

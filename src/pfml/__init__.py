@@ -14,8 +14,7 @@ tuning        the search for settings
 theory        Proposition 1 and Corollary 1 in numbers
 report        published numbers, results, verdicts, claims, tables, the page
 figures       one file a figure: what it shows and how it is drawn
-dvc_locks     what a stop leaves in DVC's own files, mended before `make repro`
-launch        `make repro`
+launch        `make repro`, also in a preset's working copy; what a stop leaves; `make default`
 cli           the command `pfml`
 stage         how the process of a stage starts and fails
 """

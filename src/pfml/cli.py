@@ -24,7 +24,7 @@ def repro(jobs: int, preset: str | None) -> None:
 
 
 def presets(names: list[str]) -> None:
-    """list the paper's own studies; with names, print each as one `dvc exp run`"""
+    """list the paper's own studies and yours; with names, print each as one `dvc exp run`"""
     from pfml.settings.load import load_params
     from pfml.settings.presets import PARAMS, command_line, listing, preset_title
 
@@ -33,11 +33,20 @@ def presets(names: list[str]) -> None:
     print("\n\n".join(f"# {name}: {preset_title(name)}\n{one}" for name, one in commands.items()) or listing())
 
 
+def default(save: str | None) -> None:
+    """bring params.yaml and dvc.lock back as they are committed, unless that would lose something"""
+    from pfml.launch.default import restore_default
+
+    print(restore_default(save))
+
+
 def verify(runs: int, preset: str | None, only: str | None) -> None:
     """compare what this machine computed with the committed results: exit 0 equal, 3 close, 1 beyond the spread"""
     from pfml.report import verify as check
     from pfml.settings.load import load_params
+    from pfml.settings import ConfigError
     from pfml.settings.presets import PARAMS, preset_params
+    from pfml.settings.run import COPIES
     from pfml.settings.runs import planned_runs
 
     params = preset_params(preset) if preset else load_params(PARAMS)
@@ -45,7 +54,10 @@ def verify(runs: int, preset: str | None, only: str | None) -> None:
     if runs:
         sys.exit(check.train_anew(check.sample(planned, runs), params.grid.field + params.mlrc.field, preset))
     if preset:
-        os.chdir(Path(".studies", preset))
+        copy = Path(COPIES, preset)
+        if not copy.is_dir():
+            raise ConfigError(f"{copy}: not there; run `make repro PRESET={preset}` first, or train some with RUNS=3")
+        os.chdir(copy)
     checks = check.check_runs(run for run in planned if only is None or run.name in only.split(","))
     print(check.describe(checks))
     if only is None and (changed := check.changed_files()):
@@ -84,7 +96,8 @@ def ui() -> None:
 
 
 JOBS = {"type": int, "default": 0, "metavar": "N", "help": "runs at a time (default: one per GPU, else one per core)"}
-PRESET = {"metavar": "NAME", "help": "lay presets/NAME.yaml over params.yaml first (`pfml presets` lists them)"}
+PRESET = {"metavar": "NAME", "help": "run presets/NAME.yaml in a working copy (`pfml presets` lists them)"}
+SAVE = {"metavar": "NAME", "help": "first write what differs in params.yaml to presets/NAME.yaml"}
 RUNS = {"type": int, "default": 0, "metavar": "N", "help": "train N runs anew in a temporary clone, and verify those"}
 OF_PRESET = {"metavar": "NAME", "help": "of the study of presets/NAME.yaml"}
 ONLY = {"metavar": "RUN,RUN", "help": "these runs alone"}
@@ -92,6 +105,7 @@ NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
     (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET}),
     (presets, {("names",): NAMES}),
+    (default, {("--save",): SAVE}),
     (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),
     (tables, {}),
     (tune, {}),
@@ -121,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if not Path("params.yaml").is_file():
         return _error(f"{Path.cwd()}: expected params.yaml here, found none; run from the project's root", 2)
+    from pfml.launch.locks import Busy
     from pfml.settings.validation import ConfigError
 
     try:
@@ -128,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ConfigError as error:
         return _error(error, 2)
+    except Busy as error:
+        return _error(error, 1)
     except BrokenPipeError:  # `pfml presets | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

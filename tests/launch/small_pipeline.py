@@ -14,7 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from pfml import launch
+from pfml.launch import pipeline as launch
+from pfml.launch.__main__ import main
 from tests.conftest import ROOT
 
 RUNS = ("a", "b", "c")
@@ -43,7 +44,9 @@ def stages() -> dict:
         kind = "train_baseline" if run == "c" else "train"
         model = f"models/small/{run}"
         found[f"{kind}_{run}"] = stage(f"{kind}_{run}", [f"{model}/run.json", f"{model}/more.bin"], before)
-        found[f"evaluate_{run}"] = stage(f"evaluate_{run}", [f"reports/runs/{run}.json"], (model,), cached=False)
+        found[f"evaluate_{run}"] = stage(
+            f"evaluate_{run}", [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False
+        )
     found["wasserstein"] = stage("wasserstein", ["reports/wasserstein.csv"], ("models/small",), cached=False)
     read = ("reports/runs", "reports/wasserstein.csv", "reports/theory.csv")
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)
@@ -62,7 +65,7 @@ def build(folder: Path) -> Path:
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
-    (folder / ".gitignore").write_text("/data/\n/models/\n/ran.txt\n")
+    (folder / ".gitignore").write_text("/data/\n/models/\n/ran.txt\n/.studies/\n")
     git(folder, "init", "-q")
     plain(folder)
     assert sorted(ran(folder)) == sorted(stages())
@@ -87,13 +90,13 @@ def ran(folder: Path) -> list[str]:
     return names
 
 
-def make_repro(folder: Path, monkeypatch) -> int:
+def make_repro(folder: Path, monkeypatch, *options: str) -> int:
     """The launcher in this process, in `folder`, with DVC in processes of their own; returns its exit code."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["make repro", "-j2"])
+    monkeypatch.setattr(sys, "argv", ["make repro", "-j2", *options])
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        return launch.main()
+        return main()
     finally:
         signal.signal(signal.SIGTERM, handler)
 

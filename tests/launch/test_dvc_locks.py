@@ -6,7 +6,8 @@ import subprocess
 import pytest
 import yaml
 
-from pfml import dvc_locks, launch
+from pfml.launch import locks as dvc_locks
+from pfml.launch import pipeline as launch
 from tests.launch.small_pipeline import make_repro, ran, state
 
 DAMAGED = {

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pfml import launch
+from pfml.launch import pipeline as launch
 from tests.conftest import ROOT, merge
 from tests.launch.small_pipeline import harm, make_repro, plain, ran, state
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from report_studies import pick, preset, runs_of, sections_of, tables_of, text_o
 from pfml.report.results import read_studies
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
-from pfml.settings.presets import every_params
+from pfml.settings.presets import every_params, with_preset
 from tests.conftest import ROOT, put
 
 NAMES = ("cub200-noise", "sop-vit")
@@ -54,9 +55,8 @@ def test_an_experiment_moves_the_study_being_run_and_no_other(project):
 
 def test_with_a_preset_laid_over_params_the_default_study_is_still_there(project):
     default = digests(read_studies(project()))["glyphs"]
-    from pfml.settings.presets import use_preset
-
-    use_preset("cub200-noise")
+    path = Path("params.yaml")
+    path.write_text(with_preset(path.read_text(), "cub200-noise"))
     running = load_params()
     assert [study.name for study in read_studies(running).every] == ["cub200-noise", "glyphs", "sop-vit"]
     assert digests(read_studies(running))["glyphs"] == default

@@ -9,10 +9,11 @@ import sys
 import pytest
 import yaml
 
-from pfml import cli, launch
+from pfml import cli
+from pfml.launch.copies import params_of
 from pfml.settings import ConfigError
 from pfml.settings.overlay import merge
-from pfml.settings.presets import command_line, preset_title, read_preset, use_preset, with_preset
+from pfml.settings.presets import command_line, preset_title, read_preset, with_preset
 from pfml.settings.validation import Loader
 from tests.conftest import ROOT
 from tests.conftest import merge as put
@@ -88,32 +89,30 @@ def project(tmp_path, monkeypatch, committed):
     return tmp_path
 
 
-def test_a_preset_is_laid_over_and_taken_back(project, committed, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "stale_stages", list)
-    monkeypatch.setattr(sys, "argv", ["make repro", "--preset", "sop-vit"])
+def test_a_preset_is_laid_over_the_committed_file_and_written_nowhere(project, committed):
     path = project / "params.yaml"
-    assert launch.main() == 0
-    first, last = capsys.readouterr().out.strip().splitlines()
-    assert "git checkout params.yaml" in first and "up to date" in last
-    assert path.read_text() == with_preset(committed, "sop-vit")
-    assert "already" in use_preset("sop-vit")
-    use_preset("cub200-noise")  # from one to the next, as if from the committed file
-    assert path.read_text() == with_preset(committed, "cub200-noise")
-    git(project, "checkout", "params.yaml")
-    assert path.read_text() == committed
-
-
-def test_changes_that_git_could_not_bring_back_are_not_written_over(project, committed):
-    path = project / "params.yaml"
-    for text in (committed.replace("epochs: 12", "epochs: 13"), with_preset(committed, "sop-vit") + "# a note\n"):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=r"cub200-dino.*not committed.*git checkout params\.yaml"):
-            use_preset("cub200-dino")
-        assert path.read_text() == text
+    path.write_text(with_preset(committed, "sop-vit") + "# a note\n")
+    text = path.read_text()
+    assert params_of("cub200-noise") == with_preset(committed, "cub200-noise")
+    assert path.read_text() == text
     path.write_text(committed.replace("epochs: 12", "epochs: 13"))
+    assert yaml.load(params_of("cub200-dino"), Loader)["train"]["epochs"] == 12
     git(project, "commit", "-qam", "mine")
-    use_preset("cub200-dino")
-    assert yaml.load(path.read_text(), Loader)["train"]["epochs"] == 13
+    assert yaml.load(params_of("cub200-dino"), Loader)["train"]["epochs"] == 13
+
+
+def test_an_error_of_the_committed_file_is_not_taken_for_one_of_the_preset(project, committed):
+    (project / "params.yaml").write_text(committed.replace("epochs: 12", "epochs: many"))
+    assert params_of("sop-vit")
+    git(project, "commit", "-qam", "wrong")
+    with pytest.raises(ConfigError, match=r"^params\.yaml \(committed\): train\.epochs"):
+        params_of("sop-vit")
+
+
+def test_every_preset_can_be_run(project):
+    """None is in the way of another; glyphs-tune alone has the name of the default study."""
+    for path in sorted((project / "presets").glob("*.yaml")):
+        assert params_of(path.stem)
 
 
 def test_a_preset_over_another_says_what_differs_from_it(project, committed, raw):
@@ -138,7 +137,7 @@ def test_presets_that_cannot_be_laid_over_each_other_are_named(project, below, w
 def test_without_git_there_is_no_way_back(project):
     shutil.rmtree(project / ".git")
     with pytest.raises(ConfigError, match=r"params\.yaml: expected it to be committed.*not a git repository"):
-        use_preset("cub200-dino")
+        params_of("cub200-dino")
 
 
 BAD = [
@@ -157,11 +156,11 @@ BAD = [
 def test_a_bad_preset_is_refused_with_its_file_and_key(project, committed, text, message):
     (project / "presets/mine.yaml").write_text(f"# mine\n{text}\n")
     with pytest.raises(ConfigError, match=message) as error:
-        use_preset("mine")
+        params_of("mine")
     assert "\n" not in str(error.value)
     assert (project / "params.yaml").read_text() == committed
-    use_preset("sop-dino")  # a bad one beside it is no obstacle
-    use_preset("sop-vit")
+    params_of("sop-dino")  # a bad one beside it is no obstacle
+    params_of("sop-vit")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all(project):

@@ -91,6 +91,30 @@ def _edits(section: yaml.MappingNode, target: dict, path: tuple[str, ...] = ()) 
     return edits
 
 
+def differing_lines(text: str, base: dict) -> str:
+    """The lines of a YAML text whose settings `base` lacks or has with another value, with their comments: a preset
+    that makes `text` of `base`. An entry that is replaced as a whole comes whole. Block style is expected.
+    """
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[number] for number in _differing(yaml.compose(text, Loader), base))
+
+
+def _differing(section: yaml.MappingNode, base: dict, path: tuple[str, ...] = ()) -> list[int]:
+    """Numbers of the lines of entries that differ, each below the lines of the sections that it is in."""
+    constructor, found = Loader(""), []
+    for key_node, node in section.value:
+        key, first = key_node.value, key_node.start_mark.line
+        value, old = constructor.construct_object(node, deep=True), base.get(key)
+        if key in base and value == old and type(value) is type(old):
+            continue
+        block = isinstance(node, yaml.MappingNode) and not node.flow_style
+        if block and isinstance(old, dict) and not _whole(path):
+            found += [first, *_differing(node, old, (*path, key))]
+        else:
+            found += range(first, _last_line(node) + 1)
+    return found
+
+
 def _last_line(node: yaml.Node) -> int:
     """Last line of a node's content, from its children, since the parser ends a block where the next one begins."""
     if isinstance(node, yaml.ScalarNode) or node.flow_style:

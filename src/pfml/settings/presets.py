@@ -1,5 +1,5 @@
-"""Presets: the paper's own studies as small YAML files that override params.yaml (`make repro PRESET=<name>`, `make
-presets`).
+"""Presets: the paper's own studies, and yours, as small YAML files that override params.yaml (`make repro
+PRESET=<name>`, `make presets`). pfml.launch.copies runs them.
 
 A preset with the key `over: <name>` overrides that preset in turn, and contains only the differences. `pfml presets
 <name>` prints the equivalent `dvc exp run` with every setting on its command line.
@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from pfml.settings import ConfigError
-from pfml.settings.load import load_params, params_from
+from pfml.settings.load import params_from
 from pfml.settings.overlay import merge, overrides, rewritten
 from pfml.settings.schema import Params
 from pfml.settings.validation import Loader
@@ -78,44 +78,12 @@ def with_preset(text: str, name: str) -> str:
     try:
         return rewritten(text, settings)
     except ValueError as error:
-        raise ConfigError(f"{PARAMS}: {error}; `git checkout {PARAMS}` goes back to the committed one") from None
+        raise ConfigError(f"{PARAMS}: {error}; a preset is laid over it line by line") from None
 
 
 def preset_params(name: str) -> Params:
     """The committed settings with those of a preset, checked. ConfigError as `read_preset`."""
     return params_from(merge(yaml.load(committed_params(), Loader), read_preset(name)), FOLDER / f"{name}.yaml")
-
-
-def use_preset(name: str) -> str:
-    """Write the committed params.yaml with the settings of a preset; returns a line that says so.
-
-    params.yaml is overwritten only if Git can restore it: it must be the committed one, with or without a preset.
-
-    Raises:
-        ConfigError: as `with_preset`; or params.yaml has uncommitted changes, or is not in Git.
-    """
-    load_params(PARAMS)  # first, so that an error in params.yaml is not taken for one of the preset
-    present, committed = PARAMS.read_text(), committed_params()
-    changed = with_preset(committed, name)
-    if present == changed:
-        return f"preset {name}: {PARAMS} has it already"
-    if present != committed and not _is_a_preset(present, committed):
-        raise ConfigError(
-            f"preset {name}: {PARAMS} has changes that are not committed and would be lost; run without a preset to "
-            f"use it as it is, commit it, or go back with `git checkout {PARAMS}`"
-        )
-    PARAMS.write_text(changed)
-    return f"preset {name} laid over {PARAMS}: `git diff {PARAMS}` shows it, `git checkout {PARAMS}` goes back"
-
-
-def _is_a_preset(text: str, committed: str) -> bool:
-    for name in preset_names():
-        try:
-            if text == with_preset(committed, name):
-                return True
-        except ConfigError:  # params.yaml cannot contain a broken preset
-            continue
-    return False
 
 
 def committed_params() -> str:
@@ -126,7 +94,9 @@ def committed_params() -> str:
     except OSError as error:
         shown, reason = None, error.strerror
     if not shown or shown.returncode:
-        raise ConfigError(f"{PARAMS}: expected it to be committed, so that there is a way back; Git says: {reason}")
+        raise ConfigError(
+            f"{PARAMS}: expected it to be committed, to be laid under presets and to go back to; Git says: {reason}"
+        )
     return shown.stdout
 
 
@@ -134,8 +104,8 @@ def every_params(params: Params) -> Iterator[Params]:
     """The settings of every study: `params` as it stands, the committed default, the presets laid over that. The first
     of a study's name wins.
 
-    A preset is laid over the *committed* params.yaml, so an experiment (`dvc exp run -S loss.alpha=4`, `make repro
-    PRESET=...`) changes the study being run and no other. Outside Git, or where the committed file no longer fits the
+    A preset is laid over the *committed* params.yaml, so an experiment (`dvc exp run -S loss.alpha=4`) changes
+    the study being run and no other. Outside Git, or where the committed file no longer fits the
     code, the file on disk takes its place. A preset that does not fit, since params.yaml may be your own, is left out.
     A line on stdout says so in both cases.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 # Settings of `train` that are newer than the first digests, each with the value that trains as before. `config` leaves
 # out a setting with this value, so that older digests stay valid.
 LATER = {"momentum": 0.0, "deterministic": True, "portable": False}
+COPIES = ".studies"  # the folder of the presets' working copies (pfml.launch.copies)
 
 
 @dataclass(frozen=True)
@@ -184,5 +185,9 @@ def inputs_digest(run: Run, root: Path = Path()) -> str:
 
 
 def project_root() -> Path:
-    """The main checkout, also from inside a queued or temporary DVC experiment; outside DVC the current folder."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    """The main checkout, also from inside a queued or temporary DVC experiment and from the working copy of a preset,
+    <project>/.studies/<preset>; outside DVC the current folder.
+    """
+    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    above = root.parent.parent
+    return above if root.parent.name == COPIES and (above / "params.yaml").is_file() else root

@@ -1,4 +1,4 @@
-"""`make repro`: runs what DVC says is out of date, independent runs side by side, and lets DVC do the rest.
+"""Runs what DVC says is out of date, independent runs side by side, and lets DVC do the rest.
 
 DVC itself runs one stage after the other. Several `dvc --wait-for-lock repro -s <stage>` work side by side in one
 workspace once everything upstream of them is done, so: data stages, then trainings (with what needs no run: the theory,
@@ -6,20 +6,16 @@ which takes longest, and figures of the losses), then what needs nothing but run
 Which stages there are and which are stale is DVC's own answer (`dvc status`); nothing of its graph is repeated here.
 """
 
-import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from pfml.dvc_locks import Busy, await_predecessors, copy_lock, mend_lock
-from pfml.settings import ConfigError
-from pfml.settings.load import load_params
-from pfml.settings.presets import use_preset
+from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
+from pfml.settings.run import project_root
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
 from pfml.tracking.provenance import restore
@@ -34,70 +30,52 @@ REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
 DVC = (sys.executable, "-m", "dvc")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="make repro", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "-j", "--jobs", type=int, default=0, help="runs at a time (default: one per GPU, else one per core, at most 8)"
-    )
-    parser.add_argument("--preset", help="lay presets/<name>.yaml over params.yaml first (`make presets` lists them)")
-    arguments = parser.parse_args()
-    jobs = at_a_time(arguments.jobs)
-    # One thread a process: runs share the cores, and train.threads sets those of torch.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    started = time.perf_counter()
-    try:
-        if arguments.preset:
-            await_predecessors()  # a pipeline at work reads params.yaml
-            print(use_preset(arguments.preset), flush=True)
-        params = load_params()
-        for folder in REPORTED:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not any(folder.iterdir()):  # Git keeps no empty folder, and a clone needs it
-                (folder / ".gitkeep").touch()
-        await_predecessors()
-        mend_lock()
-        prune_models(params)
-        if params.tracking.enabled and any(Path(".checkpoints").glob("*/mlflow_run")):
-            from pfml.tracking.mlflow import tolerate_mlflow_errors
-            from pfml.tracking.register import close_interrupted
+def repro(params: Params, jobs: tuple[int, int]) -> bool:
+    """Run what is stale in the working directory; returns whether anything was.
 
-            with tolerate_mlflow_errors("interrupted runs"):
-                close_interrupted(params.tracking.experiment, params.study)
-        stale = stale_stages()
-        if not stale:
-            restore(params.study, planned_runs(params))
-            print("everything is up to date: nothing to run")
-            return 0
-        if any(stage_group(name) in DATA for name in stale):
-            run([[*DVC, "repro", *DATA]], 1)
-            stale = stale_stages()
-        for number, (at_once, groups) in enumerate(WAVES):
-            names = wave(stale, groups)
-            if names:
-                kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
-                where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
-                stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
-                print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
-                repro = [*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item"]
-                run([[*repro, *some] for some in divided(names, jobs[number], at_once)], jobs[number])
-                copy_lock()
-                if number + 1 < len(WAVES):
-                    stale = stale_stages()
-        run([[*DVC, "repro"]], 1)
-        copy_lock()
+    Args:
+        jobs: stages at a time in each wave.
+
+    Raises:
+        Busy: another pipeline is at work in this folder.
+        subprocess.CalledProcessError: a stage failed; what is finished is kept.
+    """
+    for folder in REPORTED:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.iterdir()):  # Git keeps no empty folder, and a clone needs it
+            (folder / ".gitkeep").touch()
+    await_predecessors()
+    mend_lock()
+    prune_models(params)
+    if params.tracking.enabled and any((project_root() / ".checkpoints").glob("*/mlflow_run")):
+        from pfml.tracking.mlflow import tolerate_mlflow_errors
+        from pfml.tracking.register import close_interrupted
+
+        with tolerate_mlflow_errors("interrupted runs"):
+            close_interrupted(params.tracking.experiment, params.study)
+    stale = stale_stages()
+    if not stale:
         restore(params.study, planned_runs(params))
-    except KeyboardInterrupt:
-        print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
-        return 130
-    except (ConfigError, Busy) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    except subprocess.CalledProcessError as error:
-        print(f"failed: {' '.join(error.cmd[2:])}; what is finished is kept", file=sys.stderr)
-        return error.returncode
-    print(f"done in {time.perf_counter() - started:.0f} s")
-    return 0
+        return False
+    if any(stage_group(name) in DATA for name in stale):
+        run([[*DVC, "repro", *DATA]], 1)
+        stale = stale_stages()
+    for number, (at_once, groups) in enumerate(WAVES):
+        names = wave(stale, groups)
+        if names:
+            kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
+            where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
+            stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
+            print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
+            single = [*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item"]
+            run([[*single, *some] for some in divided(names, jobs[number], at_once)], jobs[number])
+            copy_lock()
+            if number + 1 < len(WAVES):
+                stale = stale_stages()
+    run([[*DVC, "repro"]], 1)
+    copy_lock()
+    restore(params.study, planned_runs(params))
+    return True
 
 
 def at_a_time(asked: int) -> tuple[int, int]:
@@ -194,7 +172,3 @@ def run(commands: list[list[str]], jobs: int) -> None:
             process.wait()
     if failed:
         raise failed
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The process of `make repro`: in the project itself, or for a preset in its working copy."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from pfml.launch.copies import working_copy
+from pfml.launch.locks import Busy
+from pfml.launch.pipeline import at_a_time, repro
+from pfml.launch.results import bring_back, page_of
+from pfml.launch.table import study_table
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make repro", description=__doc__)
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=0, help="runs at a time (default: one per GPU, else one per core, at most 8)"
+    )
+    parser.add_argument("--preset", help="run presets/<name>.yaml in a working copy (`make presets` lists them)")
+    arguments = parser.parse_args()
+    jobs = at_a_time(arguments.jobs)
+    # One thread a process: runs share the cores, and train.threads sets those of torch.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    started = time.perf_counter()
+    try:
+        if arguments.preset:
+            ran = run_preset(arguments.preset, jobs)
+        else:
+            ran = run_project(jobs)
+    except KeyboardInterrupt:
+        print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
+        return 130
+    except (ConfigError, Busy) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except subprocess.CalledProcessError as error:
+        print(f"failed: {' '.join(error.cmd[2:])}; what is finished is kept", file=sys.stderr)
+        return error.returncode
+    if ran:
+        print(f"done in {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+def run_project(jobs: tuple[int, int]) -> bool:
+    """Run params.yaml as it stands, in the working directory; returns whether anything was stale."""
+    params = load_params()
+    ran = repro(params, jobs)
+    if not ran:
+        print("everything is up to date: nothing to run")
+    elif table := study_table(params):
+        print(f"\nstudy {params.study}:\n{table}\nevery table: reports/tables.md; with the figures: reports/index.html")
+    return ran
+
+
+def run_preset(name: str, jobs: tuple[int, int]) -> bool:
+    """Run a preset in its working copy and bring its results back; returns whether anything was stale."""
+    with working_copy(name) as project:
+        params = load_params()
+        ran = repro(params, jobs)
+        if not ran:
+            print("everything is up to date: nothing to run")
+        table = study_table(params)
+        brought = bring_back(params, name, table, project)
+    print(f"\nstudy {params.study}:\n{table}\n{brought}\nevery table and figure of the study: {page_of(name)}")
+    return ran
+
+
+if __name__ == "__main__":
+    sys.exit(main())
