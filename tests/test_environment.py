@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 
 NAME = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*"
 LONG = r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+"  # with an underscore: in a file that uses os.environ hardly anything else
+NO_VARIABLES = {"FETCH_HEAD"}  # names of Git
 MAKE_OWN = {"MAKEFLAGS", "CURDIR", "UV"}  # what make and the Makefile define themselves
 READS = ("get", "setdefault", "pop")
 
@@ -20,7 +21,7 @@ def of_python(text: str) -> set[str]:
         return set()
     keys = []
     for node in nodes:
-        if isinstance(node, ast.Constant) and re.fullmatch(LONG, str(node.value)):
+        if isinstance(node, ast.Constant) and re.fullmatch(LONG, str(node.value)) and node.value not in NO_VARIABLES:
             keys.append(node)
         elif isinstance(node, ast.Subscript) and is_environ(node.value):
             keys.append(node.slice)
