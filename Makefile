@@ -22,7 +22,7 @@ presets: .venv/ready     ## the paper's own studies: make repro PRESET=<name> ru
 	@pfml presets
 
 tables: .venv/ready      ## the tables, their page and figures again, from the committed results alone
-	@dvc repro --quiet --force --single-item figures report && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
+	@dvc repro --quiet --force --single-item figures report page && echo "reports/tables.md, reports/index.html and reports/figures/ are rendered"
 
 verify: .venv/ready      ## are the committed numbers those of this machine? RUNS=3 trains three runs anew
 	@pfml verify $(addprefix --runs=,$(RUNS)) $(addprefix --preset=,$(PRESET))

@@ -31,6 +31,7 @@ WAVES = (  # how many stages for one start of DVC, which takes seconds as the la
 )
 # Read by the report; a study may have no stage that makes one.
 REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
+PAGE = Path("reports/index.html")
 DVC = (sys.executable, "-m", "dvc")
 
 
@@ -67,6 +68,7 @@ def main() -> int:
         stale = stale_stages()
         if not stale:
             restore(params.study, planned_runs(params))
+            show_page()
             print("everything is up to date: nothing to run")
             return 0
         if any(stage_group(name) in DATA for name in stale):
@@ -87,6 +89,7 @@ def main() -> int:
         run([[*DVC, "repro"]], 1)
         copy_lock()
         restore(params.study, planned_runs(params))
+        show_page()
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
@@ -98,6 +101,12 @@ def main() -> int:
         return error.returncode
     print(f"done in {time.perf_counter() - started:.0f} s")
     return 0
+
+
+def show_page() -> None:
+    """Make the page if it is not there. DVC, of which it is no output, does not miss it."""
+    if not PAGE.is_file():
+        run([[*DVC, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
 
 
 def at_a_time(asked: int) -> tuple[int, int]:

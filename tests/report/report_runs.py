@@ -9,10 +9,10 @@ from pfml.settings.run import Run
 def result(run: Run, recall: float, **changes) -> dict:
     """A result file's content; `recall` is R@1 as a fraction."""
     found = {key: getattr(run, key) for key in ("study", "dataset", "backbone", "dim", "method", "noise", "seed")}
-    found |= {"cell": run.name, "axis": run.axis, "value": run.value, "digest": run.digest}
+    found |= {"run": run.name, "axis": run.axis, "value": run.value, "digest": run.digest}
     found |= {f"recall@{k}": min(recall + 0.05 * i, 1.0) for i, k in enumerate((1, 2, 4, 8))}
     found |= {"map@r": recall / 2, "r_precision": recall / 2 + 0.1, "nmi": None, "best_recall@1": min(recall + 0.01, 1)}
-    found |= {"best_epoch": 3, "epochs": 4, "seconds": 12.0, "git_commit": "0123456789abcdef", "mlflow_run": None}
+    found |= {"best_epoch": 3, "epochs": 4}
     return found | {"dataset_digest": "f00d"} | changes
 
 
@@ -28,7 +28,7 @@ def write_wasserstein(
 ) -> None:
     path = reports / "wasserstein" / study / "glyphs.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["cell,digest,method,noise,seed,proxies_per_class,w2,w2_relative,measure"]
+    lines = ["run,digest,method,noise,seed,proxies_per_class,w2,w2_relative,measure"]
     lines += [f"{c.name},{c.digest},{c.method},{c.noise},{c.seed},15,{w2},{rel},{measure}" for c, w2, rel in rows]
     path.write_text("\n".join(lines) + "\n")
 

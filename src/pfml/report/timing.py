@@ -15,7 +15,6 @@ from pfml.report.names import method_name
 from pfml.report.published import paper
 from pfml.report.published.printed import printed
 from pfml.report.results import PLACE, Studies
-from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Table, numbers, plain, table_of, words
 from pfml.report.verdicts import NOT_RUN, TOLERANCE, Row, Verdict, incomparable, judged, study_column, verdict_columns
 
@@ -32,20 +31,10 @@ def timed_by(studies: Studies) -> dict[str, pd.DataFrame]:
 
 
 def cost_tables(table: int, studies: Studies) -> list[Table | str]:
-    """Published seconds per epoch, each as a ratio to the first row, and ours of each study that was timed."""
-    theirs = paper.published(table)
-    base, worst = theirs[0], max(theirs, key=lambda p: p.value)
-    columns = [
-        words("Method", [p.method for p in theirs]),
-        Column("s per epoch", [printed(p) for p in theirs]),
-        numbers(f"ratio to {base.method}", [p.value / base.value for p in theirs], digits=3),
-    ]
-    slower = 100 * (worst.value / base.value - 1)
-    said = f"The slowest, {worst.method}, takes {slower:.1f} % longer than {base.method}."
-    parts: list[Table | str] = [table_of(f"table-{table}-published", "Published:", columns, [said])]
-    parts += [cost_comparison(table, cost_rows(studies)), OWN]
+    """Published seconds per epoch and percent over ProxyNCA with ours beside them, and each study that was timed."""
     own = [_own_table(study, timings, studies) for study, timings in timed_by(studies).items()]
-    return [*parts, *(own or [f"Ours: not run (`{studies.running.name}` was not timed)."])]
+    none = f"Ours: not run (no timings of `{studies.running.name}` as it stands; `python benchmarks/run.py timing`)."
+    return [cost_comparison(table, cost_rows(studies)), *(own or [none])]
 
 
 def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
@@ -65,12 +54,12 @@ def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
         numbers("rounds", map(len, timings.seconds), digits=0),
     ]
     where = f"{run.dataset}, {run.backbone}, {run.dim} dimensions"
-    title = f"Study `{study}`: {where}, on {', '.join(timings.processor.unique())}."
+    title = f"**Study `{study}`**: {where}, on {', '.join(timings.processor.unique())}."
     said = (
         "Ratios are taken round by round, the methods in turn, and their median shown; the network's share of a step "
         "decides how much of it a loss can be."
     )
-    return table_of(f"table-9-{study}", title, columns, [said])
+    return table_of(f"table-9-{study}", title, columns, [said], listed=False)
 
 
 def cost_rows(studies: Studies) -> list[Row]:
@@ -126,8 +115,7 @@ def cost_comparison(table: int, rows: Sequence[Row]) -> Table:
     ]
     title = (
         "**Percent over ProxyNCA**: ours beside the published. Seconds are the median of n rounds, percent the mean ± "
-        "standard deviation of n rounds, each beside ProxyNCA in the same round. Timings are no MLflow runs: "
-        "`reports/complexity/<study>.csv` has them."
+        "standard deviation of n rounds, each beside ProxyNCA in the same round."
     )
     return table_of(f"table-{table}-compared", title, columns)
 

@@ -61,7 +61,8 @@ def published_parts(table: int) -> list[Table | str]:
     below = [f"{LOST.capitalize()}: {', '.join(lost)}."] if lost else []
     if not rows:
         return below
-    return [table_of(f"table-{table}-published", "Published:", columns, [published_leads(table)]), *below]
+    title = "**As published**, the best of each network bold."
+    return [table_of(f"table-{table}-published", title, columns, [published_leads(table)], listed=False), *below]
 
 
 def _column(spot: tuple, rows: Sequence[tuple], runs: dict, best: str) -> Column:
