@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from pfml.settings.run import Run
+from pfml.tracking.provenance import COLUMNS
 
 
 def result(run: Run, recall: float, **changes) -> dict:
@@ -21,6 +24,14 @@ def write(reports: Path, run: Run, recall: float, folder: str = "", **changes) -
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result(run, recall, **changes)))
     return path
+
+
+def write_provenance(reports: Path, study: str, kinds: dict[Run, str]) -> None:
+    """reports/provenance/<study>.csv with the kind of processor of each run."""
+    path = reports / "provenance" / f"{study}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [dict.fromkeys(COLUMNS, "") | {"run": r.name, "digest": r.digest, "kind": kind} for r, kind in kinds.items()]
+    pd.DataFrame(rows).to_csv(path, index=False)
 
 
 def write_wasserstein(

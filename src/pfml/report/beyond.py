@@ -11,7 +11,7 @@ from pfml.report.groups import over_seeds, place_name, place_stem
 from pfml.report.names import method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.results import Studies, condition
-from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
+from pfml.report.table import Column, Section, Table, percent, seeds, seeds_of, table_of, words
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
 

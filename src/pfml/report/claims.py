@@ -25,18 +25,7 @@ RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figu
 OVERHEAD = 4.0  # percent
 MIXED = "undecided: two readings of W2"  # studies of one dataset, measured by different settings of `wasserstein`
 LENGTH = ("epochs", "steps_per_epoch", "transform")  # of train: shared by all methods within one study
-CLAIMS = {
-    "clean": "PFML is best on clean labels",
-    "margin": "Its margin grows under label noise",
-    "w2": "Its proxies are nearer to the data (W2) than every proxy method's",
-    "w2_relative": "The same, relative to the embeddings' spread",
-    "decay": "Decay helps: PFML above CPML, clean labels",
-    "decay_noise": "Decay helps: PFML above CPML, noisy labels",
-    "proxies_per_class": "It is insensitive to M from 5 to 30",
-    "delta": "It is insensitive to δ from 0.1 to 0.35",
-    "delta_gap": "δ_rep = δ is best",
-    "overhead": f"It costs at most {OVERHEAD:g} % more time than ProxyNCA",
-}
+CLAIMS = paper.CLAIMS  # name -> the claim in words, in the order of the report
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pfml.report.names import dataset_name
 from pfml.report.results import PLACE, ROW, USUAL, Studies, Summary
 
 
-def summary_of(values: Iterable[float], kinds: Iterable, expected: int | None = None) -> Summary:
-    """Of the values that are there, each with the kinds of processors of its run; expected: how many there should be, by
+def summary_of(values: Iterable[float], kinds: Iterable = (), expected: int | None = None) -> Summary:
+    """Of the values that are there, with the kinds of processors of their runs; expected: how many there should be, by
     default as many as there are entries.
     """
     values = list(values)
@@ -88,9 +88,9 @@ def pools_of(studies: Studies) -> list[pd.DataFrame]:
     """All studies' runs of each dataset and network with a finished run, as one grid: what claims are judged on.
 
     Studies share runs: a clean run of `cub200-noise` is one of `cub200-resnet50` too. Runs of one configuration but for
-    the seed are seeds of one row (columns ROW), whatever study asks for them. Where two studies run a method with
-    different settings, the one with the most finished seeds is taken, of equals the first, and never the seeds of both. Runs that hold out
-    validation classes are in no pool: they are not measured on the test half.
+    the seed are seeds of one row (columns ROW), whatever study asks for them. Where studies run a method with different
+    settings, the one with the most finished seeds is taken, of equals the first, and never the seeds of two. Runs that
+    hold out validation classes are in no pool: they are not measured on the test half.
     """
     grid, row = studies.grid, [*PLACE, *ROW]
     grid = grid[~grid.hold_out]
@@ -138,4 +138,3 @@ def recall_levels(rows: pd.DataFrame) -> list[int]:
 def w2_readings(rows: pd.DataFrame) -> list[str]:
     """The readings of the paper's measure that runs with a W2 have (section `wasserstein` of params.yaml)."""
     return sorted(rows.w2_measure[rows.w2.notna()].unique()) or [USUAL]
-

@@ -54,20 +54,6 @@ def seeds_note(row: Mapping[str, Summary]) -> str:
     return f"The largest standard deviation over seeds is {100 * spread:.1f} points."
 
 
-def pair_order(row: Mapping[str, Summary], first: str, second: str) -> str:
-    """Whether `first` > `second` in R@1 here, beside the gaps of Table 1."""
-    values = means(row)
-    gaps = {dataset: found[first] - found[second] for dataset, found in paper.recalls(1).items()}
-    published = ", ".join(f"{gap:+.1f} {dataset_name(dataset)}" for dataset, gap in gaps.items())
-    claim = f"{method_name(first)} > {method_name(second)} (published: {published} points)"
-    if first not in values or second not in values:
-        return f"The paper's {claim} cannot be checked yet."
-    gap = 100 * (values[first] - values[second])
-    side = "the same" if gap > 0 else "the other"
-    seeds = min(row[first].n, row[second].n)
-    return f"The paper's {claim} has {side} sign here ({gap:+.1f} points, n {seeds}; the Summary has its interval)."
-
-
 def drops_of(clean: Mapping[str, Summary], noisy: Mapping[str, Summary]) -> dict[str, float]:
     """Method -> points of R@1 lost to noise, of the methods that have both."""
     before, after = means(clean), means(noisy)
@@ -81,15 +67,6 @@ def noise_drop(drops: Mapping[str, float], method: str) -> str:
     least = min(drops, key=drops.get)
     other = "" if least == method else f"; the smallest is {method_name(least)}'s, {drops[least]:.1f}"
     return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {smallest(drops, method)}{other}."
-
-
-def published_noise_order() -> str:
-    """What the paper's Tables 1 and 2 say of the drop, per dataset."""
-    parts = [
-        f"{dataset_name(dataset)} {drops['pfml']:.1f} ({smallest(drops, 'pfml')})"
-        for dataset, drops in published_drops().items()
-    ]
-    return f"Published drop of PFML: {', '.join(parts)}."
 
 
 def published_drops() -> dict[str, dict[str, float]]:
@@ -115,33 +92,10 @@ def w2_order(row: Mapping[str, Summary], what: str) -> str:
     return text + "."
 
 
-def unequal_proxies(row: Mapping[str, Summary]) -> str:
-    """Whether the methods were measured with one number of proxies per class, on which W2 depends."""
-    counts = sorted({int(v) for v in means(row).values()} - {1})
-    if len(counts) < 2:
-        return "All methods with several proxies per class have the same number of them, as in the paper."
-    return f"Methods differ in M ({', '.join(map(str, counts))}), on which W2 depends; the paper gives all the same."
-
-
 def published_w2() -> str:
     """What the paper says of Table 3 in words."""
     s = paper.statements(3)[0]
     return f"Published, on {dataset_name(s.dataset)}: {s.text} (ratio {s.value:.3f}); CPML's is higher (Corollary 1)."
-
-
-def published_leads(table: int) -> str:
-    """In how many printed columns of a table PFML is best."""
-    columns: dict = {}
-    for p in paper.published(table):
-        if isinstance(p.value, int | float):
-            columns.setdefault((p.backbone, p.dim, p.dataset, p.metric), []).append(p)
-    held = [c for c in columns.values() if any(p.key == "pfml" for p in c)]
-    leads = sum(max(c, key=lambda p: p.value).key == "pfml" for c in held)
-    if not held:
-        return "PFML's own numbers are not recovered; the text states: " + "; ".join(
-            f"{s.text} ({f'R@1, {s.dim} dimensions' if s.dim else s.metric})" for s in paper.statements(table)
-        ) + "."  # fmt: skip
-    return f"Published, PFML is best in {leads} of {len(held)} columns."
 
 
 def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis: str) -> str:

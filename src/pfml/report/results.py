@@ -124,7 +124,9 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
     """
     studies, reports = tuple(studies), Path(reports)
     files, fold_files = read_runs(reports / "runs"), read_folds(reports / "runs")
-    trained = {(row.study, row.run, row.digest): row.kind for row in read_provenance(reports / "provenance").itertuples()}
+    trained = {
+        (row.study, row.run, row.digest): row.kind for row in read_provenance(reports / "provenance").itertuples()
+    }
     for frame in (files, fold_files):
         frame["kinds"] = [_kinds(row, trained) for row in _records(frame)]
     files = joined(files, read_wasserstein(reports / "wasserstein"))
@@ -280,7 +282,7 @@ def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict
             own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
             epochs = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
             found.append((run, own | shared, epochs))
-    return [(run, origins.get(run.digest, {}) | result, history) for run, result, history in found]
+    return [(run, result | origins.get(run.digest, {}), history) for run, result, history in found]
 
 
 def _records(rows: pd.DataFrame) -> list[dict]:

@@ -15,7 +15,7 @@ from pfml.report.names import DATASETS, dataset_name, method_name, metric_name, 
 from pfml.report.published import paper
 from pfml.report.published.printed import network_name, published_pairs, published_parts
 from pfml.report.results import Studies
-from pfml.report.table import EMPTY, Column, Table, by_method, numbers, percent, seeds, seeds_of, table_of, words
+from pfml.report.table import Column, Table, by_method, numbers, percent, seeds, seeds_of, table_of, words
 from pfml.report.verdicts import Row, comparison, incomparable, rows_of
 
 SELECTED = {  # train.select in words
@@ -128,7 +128,7 @@ def drop_table(table: int, block: pd.DataFrame, listed: bool) -> Table:
     own = [m for m in after if m.startswith("pfml")]
     said = [readings.standing(after, m, f"R@1 at {share(noise)} noise") for m in own]
     said += [readings.noise_drop(drops, m) for m in own]
-    said += [readings.published_noise_order()] * bool(theirs) + [readings.seeds_note(after)]
+    said.append(readings.seeds_note(after))
     what = f"{share(noise)} of the training labels moved"
     if kind == "list":
         what = f"noisy labels of the list that is called {share(noise)} here"
@@ -141,8 +141,8 @@ def drop_table(table: int, block: pd.DataFrame, listed: bool) -> Table:
 def own_blocks(
     blocks: Sequence[pd.DataFrame], studies: Studies, part: Callable
 ) -> tuple[list[tuple[pd.DataFrame, bool]], list[str]]:
-    """The blocks with a finished run of their own, each with whether tables.md lists it: of each dataset and network the
-    one with the most finished runs.
+    """The blocks with a finished run of their own, each with whether tables.md lists it: of each dataset and network
+    the one with the most finished runs.
 
     Args:
         part: block -> those of its rows that the table shows.

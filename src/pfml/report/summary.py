@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from pfml.report.ablations import figure_rows
-from pfml.report.claims import CLAIMS, FAILS, HOLDS, LEVEL, PAPER_NOISE, RANGES, SUBJECTS, Evidence, claims_of, published_fall
+from pfml.report.claims import CLAIMS, FAILS, HOLDS, LEVEL, SUBJECTS, Evidence, claims_of
 from pfml.report.folds import fold_rows
 from pfml.report.groups import place_name
 from pfml.report.names import DATASETS, dataset_name, method_name, number
@@ -15,7 +15,7 @@ from pfml.report.proxies import ratio_rows, w2_blocks
 from pfml.report.published import paper
 from pfml.report.results import Studies
 from pfml.report.table import MIXED, Column, Entry, Section, Table, mixed_note, numbers, table_of, words
-from pfml.report.timing import BASE, cost_rows, published_percent
+from pfml.report.timing import BASE, cost_rows
 from pfml.report.verdicts import MLRC, WORDS, Row, count_verdicts, incomparable, rows_of
 
 PAPER_FIELD = {"alpha": 3.0, "delta": 0.2, "proxies_per_class": 15}  # Fig. 3, Table 8; of SOP M 2 (Sec. 4.1)
@@ -41,13 +41,13 @@ def summary_section(studies: Studies, pools: Sequence[pd.DataFrame], costs: Sequ
 
 def claims_table(pools: Sequence[pd.DataFrame], found: dict[str, list[Evidence]]) -> Table:
     """A row for each claim, a column for each dataset and network with runs; below, what may be concluded."""
-    columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [published_claim(c) for c in CLAIMS])]
+    columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [paper.SAID[c] for c in CLAIMS])]
     for name, evidence in found.items():
         by_claim = [[e for e in evidence if e.claim == claim] for claim in CLAIMS]
         columns.append(Column(name, [_judgement(claims) for claims in by_claim], words=True))
     title = (
-        f"**Claims.** PFML is the paper's setting{departures(pools)}; the tuned one is named. In brackets the effect and "
-        "its interval, in points of R@1, units of W2, or percent of time."
+        f"**Claims.** PFML is the paper's setting{departures(pools)}; the tuned one is named. In brackets the "
+        "effect and its interval, in points of R@1, units of W2, or percent of time."
     )
     mixed = frozenset().union(*(e.kinds for claims in found.values() for e in claims if len(e.kinds) > 1))
     return replace(table_of("summary-claims", title, columns, conclusions(pools, found)), note=mixed_note(mixed))
@@ -124,7 +124,10 @@ def count_parts(studies: Studies) -> list[Table | str]:
     total = sum((counts for _, counts in places), Counter())
     said = ", ".join(f"{total[word]} {word}" for word in WORDS)
     numbered = sum(total[word] for word in WORDS)
-    return [f"**Of {numbered} published numbers**: {said}.", table_of("summary-verdicts", COUNTED, columns, listed=False)]
+    return [
+        f"**Of {numbered} published numbers**: {said}.",
+        table_of("summary-verdicts", COUNTED, columns, listed=False),
+    ]
 
 
 def table_rows(table: int, studies: Studies) -> list[Row]:
@@ -135,38 +138,3 @@ def table_rows(table: int, studies: Studies) -> list[Row]:
         return [row for row in cost_rows(studies) if row.theirs.key != BASE]
     ratios = ratio_rows(w2_blocks(studies)) if table == 3 else []  # beside five lost values
     return rows_of(paper.published(table), studies) + [row for row in ratios if row.verdict.word]
-
-
-def published_claim(claim: str) -> str:
-    """What the paper's own numbers say of a claim; "" where they say nothing."""
-    if claim == "clean":
-        return _by_dataset(_published_margins(1)) + " over the next best"
-    if claim == "margin":
-        clean = _published_margins(1)
-        gaps = [f"{dataset_name(d)} {clean[d]:+.1f} to {gap:+.1f}" for d, gap in _published_margins(2).items()]
-        return f"{', '.join(gaps)} at {100 * PAPER_NOISE:g} %"
-    if claim == "w2":
-        statement = paper.statements(3)[0]
-        return f"{statement.value:.3f} of {method_name(statement.other)}'s on {dataset_name(statement.dataset)}"
-    if claim == "decay":
-        return _by_dataset({dataset: found["pfml"] - found["cpml"] for dataset, found in paper.recalls(1).items()})
-    if claim in RANGES:
-        return f"falls by {published_fall(claim):.1f} at most (digitised)"
-    if claim == "delta_gap":
-        curves = paper.curves(claim).items()
-        losses = {dataset: curve[0.0] - max(v for at, v in curve.items() if at) for dataset, curve in curves}
-        return _by_dataset(losses) + " over the next (digitised)"
-    if claim == "overhead":
-        slow = paper.published(9, key="pfml")
-        return ", ".join(f"{published_percent(p):+.1f} % at M {p.at:g}" for p in slow)
-    return ""
-
-
-def _published_margins(table: int) -> dict[str, float]:
-    """PFML's R@1 less the best other's, per dataset, with a ResNet-50."""
-    found = paper.recalls(table).items()
-    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml" and v is not None) for d, row in found}
-
-
-def _by_dataset(gaps: dict[str, float]) -> str:
-    return ", ".join(f"{dataset_name(dataset)} {gap:+.1f}" for dataset, gap in gaps.items())

@@ -11,12 +11,13 @@ import pandas as pd
 
 from pfml.report.claims import OVERHEAD, Evidence, below, effect
 from pfml.report.groups import place_name, summary_of
-from pfml.report.names import method_name
+from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
 from pfml.report.published.printed import printed
 from pfml.report.results import PLACE, Studies
 from pfml.report.table import Column, Table, numbers, plain, table_of, words
 from pfml.report.verdicts import NOT_RUN, TOLERANCE, Row, Verdict, incomparable, judged, study_column, verdict_columns
+from pfml.settings.run import Run
 
 BASE = "proxy_nca"  # the paper's first row
 GPU = "A4000"
@@ -32,34 +33,15 @@ def timed_by(studies: Studies) -> dict[str, pd.DataFrame]:
 
 def cost_tables(table: int, studies: Studies) -> list[Table | str]:
     """Published seconds per epoch and percent over ProxyNCA with ours beside them, and each study that was timed."""
-    own = [_own_table(study, timings, studies) for study, timings in timed_by(studies).items()]
+    found = timed_by(studies)
     none = f"Ours: not run (no timings of `{studies.running.name}` as it stands; `python benchmarks/run.py timing`)."
-    return [cost_comparison(table, cost_rows(studies)), *(own or [none])]
+    where = [f"`{name}` is of {_where(studies.find(name).timed[0])}, on {timings.processor.iloc[0]}."
+             for name, timings in found.items()]  # fmt: skip
+    return [cost_comparison(table, cost_rows(studies)), " ".join(where) or none]
 
 
-def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
-    run = studies.find(study).timed[0]
-    first = timings[timings.method == BASE] if BASE in set(timings.method) else timings
-    base, counts = first.epochs.iloc[0], timings.proxies_per_class
-    labels = [method_name(m) + f" M={count:g}" * (m == "pfml") for m, count in zip(timings.method, counts)]
-    ratios = [[a / b for a, b in zip(epochs, base)] for epochs in timings.epochs]
-    columns = [
-        words("Method", labels),
-        numbers("batch", timings.batch, digits=0),
-        numbers("s per epoch", map(statistics.median, timings.epochs), digits=3),
-        numbers("ms per step", [1000 * statistics.median(seconds) for seconds in timings.seconds]),
-        numbers(f"ratio to {labels[first.index[0] - timings.index[0]]}", map(statistics.median, ratios), digits=3),
-        numbers("from", map(min, ratios), digits=3),
-        numbers("to", map(max, ratios), digits=3),
-        numbers("rounds", map(len, timings.seconds), digits=0),
-    ]
-    where = f"{run.dataset}, {run.backbone}, {run.dim} dimensions"
-    title = f"**Study `{study}`**: {where}, on {', '.join(timings.processor.unique())}."
-    said = (
-        "Ratios are taken round by round, the methods in turn, and their median shown; the network's share of a step "
-        "decides how much of it a loss can be."
-    )
-    return table_of(f"table-9-{study}", title, columns, [said], listed=False)
+def _where(run: Run) -> str:
+    return f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim} dimensions"
 
 
 def cost_rows(studies: Studies) -> list[Row]:

@@ -167,7 +167,9 @@ def comparison(table: int, rows: Sequence[Row], network: Callable, ours: Callabl
         columns += [words("measure", [metric_name(p.metric) for p in theirs]), study_column(rows)]
         columns += [Column("published", list(map(printed, theirs)))]
         columns += [Column(heading, entries) for heading, entries in ours(rows).items()]
-        return table_of(f"table-{table}-{name}", f"{title}{what}.", [*columns, *verdict_columns(rows, digits)], (), listed)
+        return table_of(
+            f"table-{table}-{name}", f"{title}{what}.", [*columns, *verdict_columns(rows, digits)], (), listed
+        )
 
     shown = [of("run", ran, ", of the rows that were run", True)] if ran else []
     return [*shown, not_run(rows), of("compared", rows, ", every number", False)]

@@ -25,8 +25,8 @@ def environment(
 
     Args:
         results: the results of the report, each with dataset and dataset_digest.
-        trained: how their runs were trained, rows of reports/provenance. A commit that ends with "-dirty" means that the
-            code of the training differed from it.
+        trained: how their runs were trained, rows of reports/provenance. A commit that ends with "-dirty" means that
+            the code of the training differed from it.
     """
     results, trained = list(results), [row | {"libraries": _libraries(row)} for row in trained]
     facts = {name: _counted(row[column] for row in trained) for column, name in TRAINED.items()}
