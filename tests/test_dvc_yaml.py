@@ -128,7 +128,8 @@ def test_packages_import_only_those_before_them():
     """The order of imports: each package knows those of earlier lines alone."""
     order = [
         ("images", "losses", "retrieval", "wasserstein"), ("theory", "settings"), ("stage",),
-        ("datasets", "labels", "tracking"), ("training",), ("evaluation",), ("tuning", "report"), ("figures",), ("dvc_locks",), ("launch",),
+        ("datasets", "labels", "tracking"), ("training",), ("evaluation",), ("tuning", "report"), ("figures",),
+        ("dvc_locks",), ("launch",),
         ("cli",), ("__main__",),
     ]  # fmt: skip
     rank = {name: i for i, names in enumerate(order) for name in names}

@@ -15,6 +15,7 @@ from pfml.evaluation.folds import concatenated, evaluate_folds
 from pfml.retrieval import retrieval_metrics
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params, params_from
+from pfml.settings.overlay import merge as overlay
 from pfml.settings.planning import write_plan
 from pfml.settings.presets import read_preset
 from pfml.settings.run import inputs_digest
@@ -43,7 +44,7 @@ def folds(tiny, write):
 def test_results_that_are_committed_keep_their_digests(raw, write, monkeypatch):
     """What a run of an earlier version is must not move with what came later."""
     monkeypatch.chdir(ROOT)
-    params = params_from(merge(copy.deepcopy(raw), read_preset("glyphs-all")), "glyphs-all")
+    params = params_from(overlay(copy.deepcopy(raw), read_preset("glyphs-all")), "glyphs-all")
     digests = {run.name: run.digest for run in grid_runs(params) + ablation_runs(params)}
     records = [json.loads(path.read_text()) for path in committed("reports/runs/glyphs-all").glob("**/glyphs-*.json")]
     assert len(records) >= 200 and all(digests[record["run"]] == record["digest"] for record in records)

@@ -68,7 +68,7 @@ def test_what_differs_between_equal_runs_is_in_no_committed_document():
     assert told
     for name, text in rendered_files(committed.project() / "reports").items():
         assert not [one for one in told if one in text], name
-        assert "training s" not in text and "mlflow_run" not in text, name
+        assert "| training s |" not in text and "mlflow_run" not in text, name
 
 
 def test_the_report_needs_no_training_no_search_and_no_tracker():
