@@ -171,12 +171,6 @@ def test_w2_reading_gives_the_ratio_and_the_side_of_cpml():
     assert text == "W2: PFML's is 2nd smallest of 3, 0.750 of SoftTriple's, not below CPML's."
 
 
-def test_agreement_counts_only_pairs_that_the_plot_tells_apart():
-    theirs = {0.0: 68.2, 1.0: 71.1, 2.0: 71.15}
-    assert readings.agreement({0.0: 10, 1.0: 20, 2.0: 5}, theirs) == ", 1 of 2 pairs of values ordered as here"
-    assert readings.agreement({7.0: 1}, theirs) == ""
-
-
 @pytest.mark.parametrize(("n", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd")])
 def test_ordinals(n, text):
     assert readings.ordinal(n) == text

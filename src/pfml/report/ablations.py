@@ -67,7 +67,7 @@ def sweep_table(sweep: pd.DataFrame, listed: bool) -> Table:
         f"**{AXIS_NAMES[base.axis]}** (Figure {paper.figure3(base.axis)[0].table}); ours on "
         f"{dataset_name(base.dataset)}{noise}, study `{base.study}`{f'; not comparable: {reason}' * (not compared)}."
     )
-    reading = readings.sweep_reading(list(last.items()), default, base.axis)
+    reading = readings.sweep_reading(list(last.items()), default)
     return table_of(f"ablation-{base.axis}-{base.study}", title, columns, [reading], listed)
 
 

@@ -1,14 +1,12 @@
 """One-line readings of the tables, every word of them computed: ranks, gaps, and whether the paper's order holds."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
 from pfml.report.results import Summary
 
 FIELD_METHODS = ("pfml", "pfml_tuned", "cpml")  # the paper's own; every other method is a baseline
-READING_ERROR = 0.1  # points; two digitised values of Figure 3 nearer than this have no order
 
 
 def ordinal(rank: int) -> str:
@@ -98,8 +96,8 @@ def published_w2() -> str:
     return f"Published, on {dataset_name(s.dataset)}: {s.text} (ratio {s.value:.3f}); CPML's is higher (Corollary 1)."
 
 
-def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis: str) -> str:
-    """Best value and range of one ablation, and how many pairs of values the paper orders the same way."""
+def sweep_reading(points: Sequence[tuple[float, Summary]], default: float) -> str:
+    """Best value and range of one ablation."""
     ours = {round(value, 6): 100 * s.mean for value, s in points if s.mean is not None}
     if len(ours) < 2:
         return f"{len(ours)} of {len(points)} points finished: nothing to compare yet."
@@ -110,18 +108,4 @@ def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis:
     counts = sorted({s.n for _, s in points if s.n})
     if len(counts) > 1:
         text += f". Values of {counts[0]} to {counts[-1]} seeds stand side by side: a difference may be one of seeds"
-    for dataset, theirs in paper.curves(axis).items():
-        peak = max(theirs, key=theirs.get)
-        text += (f". Published {dataset_name(dataset)}: best at {peak:g}, "
-                 f"range {max(theirs.values()) - min(theirs.values()):.1f}{agreement(ours, theirs)}")  # fmt: skip
     return text[0].upper() + text[1:] + "."
-
-
-def agreement(ours: Mapping[float, float], theirs: Mapping[float, float]) -> str:
-    """`, 8 of 10 pairs of values ordered as here`, over the values that both have and that the plot tells apart."""
-    pairs = [
-        (ours[a] - ours[b]) * (theirs[a] - theirs[b]) > 0
-        for a, b in combinations(sorted(set(ours) & set(theirs)), 2)
-        if abs(theirs[a] - theirs[b]) > READING_ERROR + 1e-9
-    ]
-    return f", {sum(pairs)} of {len(pairs)} pairs of values ordered as here" if pairs else ""

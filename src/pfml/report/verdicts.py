@@ -66,11 +66,6 @@ class Row:
         """Whether ours was measured."""
         return bool(self.ours and self.ours.n)
 
-    @property
-    def finished(self) -> bool:
-        """Whether a run that answers the number is on disk, be it without this measure."""
-        return self.runs is not None and bool(self.runs.measured.any())
-
 
 def verdict(theirs: Published, ours: Summary | None) -> Verdict:
     """The verdict on a published percentage.
