@@ -46,7 +46,7 @@ def test_your_own_images_from_the_folder_to_the_tables(project):
         ("birds", "0", "current"), ("birds", "0.2", "current"),
     ]  # fmt: skip
     tables = (project / "reports/tables.md").read_text()
-    assert "Study `tiny`: birds, conv4" in tables and "published columns at the right" in tables
+    assert "**Study `tiny`**: birds, conv4" in tables and "published columns at the right" in tables
     assert (project / "reports/figures/gallery-birds.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((project / "data/split/birds.json").read_text())["counts"]["train_images"] == 30
     assert "up to date" in sh(project, *REPRO)

@@ -12,6 +12,7 @@ from pfml.report.results import read_studies
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.presets import every_params
+from tests.committed import committed
 from tests.conftest import ROOT, put
 
 NAMES = ("cub200-noise", "sop-vit")
@@ -104,7 +105,7 @@ def test_a_preset_that_does_not_fit_is_left_out_and_said_so(project, tmp_path, c
 
 def test_every_committed_preset_is_a_study(monkeypatch, raw):
     monkeypatch.chdir(ROOT)
-    names = {study.name for study in read_studies(load_params(ROOT / "params.yaml")).every}
+    names = {study.name for study in read_studies(load_params(ROOT / "params.yaml"), committed("reports")).every}
     assert {yaml.safe_load(path.read_text())["study"] for path in (ROOT / "presets").glob("*.yaml")} <= names
 
 

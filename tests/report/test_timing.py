@@ -33,7 +33,13 @@ def test_percents_are_of_each_round_and_the_median_of_seconds_is_shown(reports):
     assert list(rows)[:2] == ["ProxyNCA", "Proxy Anchor"]
     thirty = rows["Potential Field (Ours) M=30"]  # 20, 30 and 20 % longer, 40 steps of 12 ms
     assert thirty["s per epoch"].value == pytest.approx(0.48) and thirty["ours %"].value == pytest.approx(70 / 3)
-    assert thirty["n"].value == 3 and section.parts[1].startswith("`toy` is of glyphs, conv4, 64 dimensions, on ")
+    assert thirty["n"].value == 3
+    own = section.tables[1]
+    rows = runs_of(own)
+    assert list(rows) == ["Proxy Anchor", "ProxyNCA", "PFML M=0", "PFML M=30"] and own.name == "table-9-toy"
+    assert rows["PFML M=30"]["% over ProxyNCA"].value == pytest.approx(70 / 3) and rows["ProxyNCA"]["rounds"].value == 3
+    assert rows["PFML M=30"]["ms per step"].value == pytest.approx(12) and rows["PFML M=30"]["batch"].value == 100
+    assert own.title.startswith("**Study `toy`**: glyphs, conv4, 64 dimensions, on ")
 
 
 def test_an_epoch_of_more_steps_takes_longer(reports):

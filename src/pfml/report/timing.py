@@ -33,15 +33,25 @@ def timed_by(studies: Studies) -> dict[str, pd.DataFrame]:
 
 def cost_tables(table: int, studies: Studies) -> list[Table | str]:
     """Published seconds per epoch and percent over ProxyNCA with ours beside them, and each study that was timed."""
-    found = timed_by(studies)
+    own = [own_table(table, studies.find(study).timed[0], timings) for study, timings in timed_by(studies).items()]
     none = f"Ours: not run (no timings of `{studies.running.name}` as it stands; `python benchmarks/run.py timing`)."
-    where = [f"`{name}` is of {_where(studies.find(name).timed[0])}, on {timings.processor.iloc[0]}."
-             for name, timings in found.items()]  # fmt: skip
-    return [cost_comparison(table, cost_rows(studies)), " ".join(where) or none]
+    return [cost_comparison(table, cost_rows(studies)), *(own or [none])]
 
 
-def _where(run: Run) -> str:
-    return f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim} dimensions"
+def own_table(table: int, run: Run, timings: pd.DataFrame) -> Table:
+    """Every row that was timed of the study of `run`, whether the paper has it or not."""
+    base, pairs = timings[timings.method == BASE], zip(timings.method, timings.proxies_per_class)
+    extra = [summary_of(longer(timings[i : i + 1], base)) for i in range(len(timings))]
+    columns = [
+        words("Method", [method_name(method) + f" M={count:g}" * (method == "pfml") for method, count in pairs]),
+        numbers("batch", timings.batch, digits=0),
+        numbers("s per epoch", map(statistics.median, timings.epochs), digits=3),
+        numbers("ms per step", [1000 * statistics.median(seconds) for seconds in timings.seconds]),
+        Column(f"% over {method_name(BASE)}", list(map(plain(1, spread=True), extra))),
+        numbers("rounds", map(len, timings.seconds), digits=0),
+    ]
+    where = f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim} dimensions, on {timings.processor.iloc[0]}"
+    return table_of(f"table-{table}-{run.study}", f"**Study `{run.study}`**: {where}.", columns)
 
 
 def cost_rows(studies: Studies) -> list[Row]:
