@@ -51,7 +51,7 @@ def own_table(table: int, run: Run, timings: pd.DataFrame) -> Table:
         numbers("rounds", map(len, timings.seconds), digits=0),
     ]
     where = f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim} dimensions, on {timings.processor.iloc[0]}"
-    return table_of(f"table-{table}-{run.study}", f"**Study `{run.study}`**: {where}.", columns)
+    return table_of(f"table-{table}-{run.study}", f"**Study `{run.study}`**: {where}.", columns, listed=False)
 
 
 def cost_rows(studies: Studies) -> list[Row]:
