@@ -1,4 +1,4 @@
-"""report: every document of the report, Markdown, CSV, LaTeX, JSON and the page, from the results on disk."""
+"""report: every document of the report but the page, Markdown, CSV, LaTeX and JSON, from the results on disk."""
 
 from pfml.stage import run_stage
 

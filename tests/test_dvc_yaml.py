@@ -11,6 +11,7 @@ from functools import cache
 import pytest
 import yaml
 
+from tests.committed import committed
 from tests.conftest import ROOT
 
 SRC = ROOT / "src"
@@ -24,7 +25,7 @@ THROUGH_FILES = (
     "pfml.settings", "pfml.stage", "pfml.tracking", "pfml.datasets.download", "pfml.datasets.transfer"
 )  # fmt: skip
 NAMES = ("pfml", "pfml.losses", "pfml.datasets")  # packages that hold names alone, imported when asked
-READS_PARAMS = ("plan", "register", "report", "figures")
+READS_PARAMS = ("plan", "register", "report", "figures", "page")  # page: by way of the tables
 
 
 @cache
@@ -111,6 +112,12 @@ def test_no_stage_behind_the_plan_depends_on_all_of_params_yaml(stage):
     assert any(dep.startswith("data/plan/") for dep in deps), "it reads its settings from there"
 
 
+def test_nothing_that_differs_between_equal_runs_is_in_the_lock_file():
+    """The page shows the machine, so it is no output, and where runs were trained is no dependency."""
+    assert "outs" not in STAGES["page"] and "reports/tables.md" in STAGES["page"]["deps"]
+    assert not [name for name, stage in STAGES.items() if "reports/provenance" in map(str, stage["deps"])]
+
+
 def test_stages_hold_no_logic():
     """A stage file is a few lines that call the package."""
     long = {path.name for path in (ROOT / "stages").glob("*.py") if len(path.read_text().splitlines()) > 40}
@@ -168,7 +175,7 @@ def test_every_figure_is_drawn_twice_and_described():
 
 def test_the_committed_lock_file_is_true():
     """The recorded results were made with the committed code: DVC's own digest of every place of code in dvc.lock."""
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    lock = yaml.safe_load(committed("dvc.lock").read_text())["stages"]
     stale = {
         (name.split("@")[0], dep["path"])
         for name, stage in lock.items()
@@ -181,7 +188,7 @@ def test_the_committed_lock_file_is_true():
 @cache
 def digest_of(path: str) -> str:
     """The MD5 that DVC writes: of a file's bytes, or of the JSON list of a folder's files and theirs."""
-    place = ROOT / path
+    place = committed(path)
     if place.is_file():
         return hashlib.md5(place.read_bytes()).hexdigest()
     ignored = ("__pycache__", ".ipynb_checkpoints")  # .dvcignore

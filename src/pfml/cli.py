@@ -67,9 +67,9 @@ def verify(runs: int, preset: str | None, only: str | None) -> None:
 
 def tables() -> None:
     """render the tables, their page and figures again, from the results on disk alone"""
-    # Both stages in this process, without DVC, which starts Python for each and reads 300 stages: half of the seconds.
+    # The stages in this process, without DVC, which starts Python for each and reads 300 stages: half of the seconds.
     gc.disable()  # a render makes few cycles, and looking for them took a seventh of its time
-    for stage in ("figures", "report"):
+    for stage in ("figures", "report", "page"):
         runpy.run_path(f"stages/{stage}.py")
     print("reports/tables.md, reports/index.html and reports/figures/ are rendered")
 

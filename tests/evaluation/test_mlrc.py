@@ -14,11 +14,14 @@ import pytest
 from pfml.evaluation.folds import concatenated, evaluate_folds
 from pfml.retrieval import retrieval_metrics
 from pfml.settings import ConfigError
-from pfml.settings.load import load_params
+from pfml.settings.load import load_params, params_from
+from pfml.settings.overlay import merge as overlay
 from pfml.settings.planning import write_plan
+from pfml.settings.presets import read_preset
 from pfml.settings.run import inputs_digest
 from pfml.settings.runs import ablation_runs, by_repeat, find_run, fold_runs, grid_runs
 from pfml.training.batches.run_data import load_run_data
+from tests.committed import committed
 from tests.conftest import ROOT, merge
 
 FOLDS = {
@@ -38,13 +41,14 @@ def folds(tiny, write):
     return _folds
 
 
-def test_results_that_are_committed_keep_their_digests(raw, write):
+def test_results_that_are_committed_keep_their_digests(raw, write, monkeypatch):
     """What a run of an earlier version is must not move with what came later."""
-    params = load_params(write(raw))
+    monkeypatch.chdir(ROOT)
+    params = params_from(overlay(copy.deepcopy(raw), read_preset("glyphs-all")), "glyphs-all")
     digests = {run.name: run.digest for run in grid_runs(params) + ablation_runs(params)}
-    committed = [json.loads(path.read_text()) for path in (ROOT / "reports/runs/glyphs").glob("**/glyphs-*.json")]
-    assert len(committed) >= 28 and all(digests[record["cell"]] == record["digest"] for record in committed)
-    raw["train"]["portable"] = False
+    records = [json.loads(path.read_text()) for path in committed("reports/runs/glyphs-all").glob("**/glyphs-*.json")]
+    assert len(records) >= 200 and all(digests[record["run"]] == record["digest"] for record in records)
+    raw["train"]["portable"] = False  # as before there was this setting
     raw["field"]["pfml"]["train"] |= {"lr": 1e-2, "proxy_lr": 0.3}  # of a run that was committed once
     params = load_params(write(raw))
     assert {run.name: run.digest for run in grid_runs(params)}["glyphs-pfml-0.0-0"] == "f964e28a9a01e622"

@@ -52,6 +52,8 @@ def stages() -> dict:
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)
     found["figures"] = stage("figures", ["reports/figures/training.pdf"], ("reports/runs",), cached=False)
     found["register"] = stage("register", [], ("reports/runs",))
+    found["page"] = stage("page", [], ("reports/tables.md",))
+    found["page"]["cmd"] += " && echo page > reports/index.html"
     return found
 
 
@@ -65,7 +67,7 @@ def build(folder: Path) -> Path:
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
-    (folder / ".gitignore").write_text("/data/\n/models/\n/ran.txt\n/.studies/\n")
+    (folder / ".gitignore").write_text("/data/\n/models/\n/ran.txt\n/.studies/\n/reports/index.html\n")
     git(folder, "init", "-q")
     plain(folder)
     assert sorted(ran(folder)) == sorted(stages())
@@ -103,13 +105,13 @@ def make_repro(folder: Path, monkeypatch, *options: str) -> int:
 
 def state(folder: Path) -> dict:
     """Every output and, parsed, what DVC noted; stages stand in dvc.lock in the order in which they ran. The launcher's
-    .gitkeep in folders that the report reads is no output.
+    .gitkeep in folders that the report reads is no output, and neither is the page.
     """
     outputs = {
         str(path.relative_to(folder)): path.read_bytes()
         for place in ("data", "models", "reports")
         for path in (folder / place).rglob("*")
-        if path.is_file() and path.name != ".gitkeep"
+        if path.is_file() and path.name not in (".gitkeep", "index.html")
     }
     return outputs | {"dvc.lock": yaml.safe_load((folder / "dvc.lock").read_text())}
 

@@ -3,16 +3,19 @@
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from pfml.settings.run import Run
+from pfml.tracking.provenance import COLUMNS
 
 
 def result(run: Run, recall: float, **changes) -> dict:
     """A result file's content; `recall` is R@1 as a fraction."""
     found = {key: getattr(run, key) for key in ("study", "dataset", "backbone", "dim", "method", "noise", "seed")}
-    found |= {"cell": run.name, "axis": run.axis, "value": run.value, "digest": run.digest}
+    found |= {"run": run.name, "axis": run.axis, "value": run.value, "digest": run.digest}
     found |= {f"recall@{k}": min(recall + 0.05 * i, 1.0) for i, k in enumerate((1, 2, 4, 8))}
     found |= {"map@r": recall / 2, "r_precision": recall / 2 + 0.1, "nmi": None, "best_recall@1": min(recall + 0.01, 1)}
-    found |= {"best_epoch": 3, "epochs": 4, "seconds": 12.0, "git_commit": "0123456789abcdef", "mlflow_run": None}
+    found |= {"best_epoch": 3, "epochs": 4}
     return found | {"dataset_digest": "f00d"} | changes
 
 
@@ -23,12 +26,20 @@ def write(reports: Path, run: Run, recall: float, folder: str = "", **changes) -
     return path
 
 
+def write_provenance(reports: Path, study: str, kinds: dict[Run, str]) -> None:
+    """reports/provenance/<study>.csv with the kind of processor of each run."""
+    path = reports / "provenance" / f"{study}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [dict.fromkeys(COLUMNS, "") | {"run": r.name, "digest": r.digest, "kind": kind} for r, kind in kinds.items()]
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
 def write_wasserstein(
     reports: Path, rows: list[tuple[Run, float, float]], study: str = "toy", measure: str = ""
 ) -> None:
     path = reports / "wasserstein" / study / "glyphs.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["cell,digest,method,noise,seed,proxies_per_class,w2,w2_relative,measure"]
+    lines = ["run,digest,method,noise,seed,proxies_per_class,w2,w2_relative,measure"]
     lines += [f"{c.name},{c.digest},{c.method},{c.noise},{c.seed},15,{w2},{rel},{measure}" for c, w2, rel in rows]
     path.write_text("\n".join(lines) + "\n")
 

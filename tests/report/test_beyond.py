@@ -51,10 +51,13 @@ def test_seeds_of_two_settings_are_never_one_row(tmp_path):
     first, second = toy(grid={"seed": [0]}), toy(study="second", loss={"alpha": 4.0}, grid={"seed": [1, 2]})
     write_all(tmp_path, first, {"pfml": 0.7})
     write_all(tmp_path, second, {"pfml": 0.3})
-    (pool,) = pools_of(together(tmp_path, first, second))
-    assert by_seed(clean_pfml(pool), "recall@1") == {0: 0.7}
-    (pool,) = pools_of(together(tmp_path, second, first))
-    assert by_seed(clean_pfml(pool), "recall@1") == pytest.approx({1: 0.32, 2: 0.34})
+    for order in ((first, second), (second, first)):  # the setting with more seeds, wherever it stands
+        (pool,) = pools_of(together(tmp_path, *order))
+        assert by_seed(clean_pfml(pool), "recall@1") == pytest.approx({1: 0.32, 2: 0.34})
+    second = toy(study="second", loss={"alpha": 4.0}, grid={"seed": [1]})
+    for order, found in (((first, second), {0: 0.7}), ((second, first), {1: 0.32})):  # of as many the first
+        (pool,) = pools_of(together(tmp_path, *order))
+        assert by_seed(clean_pfml(pool), "recall@1") == pytest.approx(found)
 
 
 def clean_pfml(pool):
@@ -109,16 +112,6 @@ def test_alpha_against_noise_compares_the_same_seeds(tmp_path):
     assert rows["3"]["0 %"].value == pytest.approx(72.0)
 
 
-def test_m_against_cost_has_seconds_of_every_number_of_proxies(tmp_path):
-    study = toy(ablation={"proxies_per_class": [0, 5]})
-    write_all(tmp_path, study, {"pfml": 0.7}, seconds=24.0, epochs=12)
-    for run in pick(study, "pfml", axis="proxies_per_class", value=5):
-        write(tmp_path, run, 0.8, folder="ablation", seconds=36.0, epochs=12)
-    rows = runs_of(tables_of(tmp_path, study)["beyond-cost-glyphs-conv4-64"])
-    assert [(m, row["s per epoch"].value) for m, row in rows.items()] == [("0", 2.0), ("5", 3.0), ("15", 2.0)]
-    assert rows["5"]["R@1"].value == pytest.approx(80.0)
-
-
 def test_table_8_has_the_settings_that_training_sees(tmp_path):
     study = preset("cub200-resnet50", recipe={"cub200": {"train": {"batch": 60}}})
     write_all(tmp_path, study, {"pfml": 0.7})
@@ -128,7 +121,7 @@ def test_table_8_has_the_settings_that_training_sees(tmp_path):
     run = pick(study, "pfml", axis="")[0]
     assert (ours["batch"].text, ours["lr"].text, ours["M"].text) == ("60", "0.0001", "15")
     assert ours["δ_rep"].text == f"{run.config['loss']['delta_rep']:g}" == "0.2" and ours["n"].value == 2
-    assert rows["`toy`"]["n"].value == 0 and rows["`toy`"]["lr"].text == f"{pick(toy(), 'pfml')[0].train['lr']:g}"
+    assert "`toy`" not in rows, "nothing of it was run"
     beside = runs_of(tables["table-8-published"])
     assert (beside["batch"]["CUB-200 resnet50"].text, beside["batch"]["ours, CUB-200 resnet50"].text) == ("100", "60")
     assert beside["lr"]["CUB-200 resnet50"].mark == "third-party"

@@ -7,7 +7,9 @@ from report_studies import pick, runs_of, tables_of, together, toy, write_all
 from pfml.report import claims
 from pfml.report.claims import FAILS, HOLDS, NOT_RUN, ONE_SEED, OPEN, above, below, both, effect, paired
 from pfml.report.groups import place_name, pools_of, w2_readings
-from pfml.report.summary import published_claim, summary_section
+from pfml.report.published import paper
+from pfml.report.summary import summary_section
+from pfml.report.timing import published_percent
 
 SEEDS = {"grid": {"seed": [0, 1, 2]}}
 AXES = {"proxies_per_class": [0, 5, 30], "delta": [0.1], "delta_gap": [0.1, 0.2], "alpha": []}
@@ -177,22 +179,29 @@ def test_time_is_judged_where_it_is_measured(tmp_path, study):
     (pool,) = pools_of(found)
     cost = claims.Evidence("overhead", place_name(pool), "pfml", HOLDS, effect({0: 1.0, 1: 1.2}), "ProxyNCA")
     table = runs_of(summary_section(found, [pool], [cost]).tables[0])
-    assert table[claims.CLAIMS["overhead"]][place_name(pool)].text == HOLDS
+    assert table[claims.CLAIMS["overhead"]][place_name(pool)].text.startswith(f"{HOLDS} (1.1, ")
 
 
 def test_the_summary_has_every_claim_and_each_dataset(tmp_path, study):
     write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6, "proxy_anchor": 0.8})
-    rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
+    table = tables_of(tmp_path, study)["summary-claims"]
+    rows = runs_of(table)
     assert list(rows) == list(claims.CLAIMS.values())
-    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == FAILS
-    assert {row[dataset].text for row in rows.values() for dataset in ("CUB-200", "Cars-196", "SOP")} == {NOT_RUN}
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{FAILS} (-10.0, -10.0 to -10.0)"
+    said = " ".join(table.readings)
+    assert "Not run: CUB-200, Cars-196, SOP; nothing can be concluded there." in said
+    assert "tests none of the paper's numbers: glyphs is no dataset of the paper" in said
+    assert "On glyphs, conv4, 64-d, of 10 claims 2 do not hold, 4 hold, 3 not run, 1 undecided." in said
 
 
 def test_a_tuned_setting_is_a_subject_and_no_rival(tmp_path):
     study = toy(grid={"field": ["pfml", "pfml_tuned", "cpml"], "seed": [0, 1]})
     write_all(tmp_path, study, {"pfml": 0.7, "pfml_tuned": 0.9, "cpml": 0.8})
     rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
-    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{FAILS}; tuned: {HOLDS}"
+    assert (
+        rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text
+        == f"{FAILS} (-10.0, -10.0 to -10.0); tuned: {HOLDS} (10.0, 10.0 to 10.0)"
+    )
 
 
 def test_the_field_with_another_alpha_is_no_rival(tmp_path):
@@ -200,7 +209,7 @@ def test_the_field_with_another_alpha_is_no_rival(tmp_path):
     study = toy(grid={"field": ["pfml", "pfml_alpha_2", "cpml"], "seed": [0, 1]}, field=further)
     write_all(tmp_path, study, {"pfml": 0.8, "pfml_alpha_2": 0.9, "cpml": 0.7})
     rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
-    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == HOLDS
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{HOLDS} (10.0, 10.0 to 10.0)"
 
 
 def test_claims_say_where_pfml_is_not_the_papers_setting(tmp_path):
@@ -213,13 +222,30 @@ def test_claims_say_where_pfml_is_not_the_papers_setting(tmp_path):
         assert text in tables_of(tmp_path, study)["summary-claims"].title
 
 
-def test_what_the_paper_says_is_computed_from_its_tables():
-    assert published_claim("clean") == "CUB-200 +2.0, Cars-196 +3.1, SOP +1.5 over the next best"
-    assert published_claim("margin") == "CUB-200 +2.0 to +6.0, Cars-196 +3.1 to +7.6 at 20 %"
-    assert published_claim("decay") == "CUB-200 +5.1, Cars-196 +7.5, SOP +3.5"
-    assert published_claim("overhead") == "+0.7 % at M 5, +2.1 % at M 20, +4.2 % at M 30"
-    assert claims.published_fall("proxies_per_class") == pytest.approx(2.9)
-    assert claims.published_fall("delta") == pytest.approx(0.3)
+NAMES = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}
+
+
+def test_what_the_paper_says_fits_its_tables():
+    """The words beside the claims, computed again from the published numbers."""
+    clean, noisy = (
+        {NAMES[d]: row["pfml"] - max(v for m, v in row.items() if m != "pfml" and v) for d, row in rows.items()}
+        for rows in map(paper.recalls, (1, 2))
+    )  # fmt: skip
+    decay = {NAMES[d]: row["pfml"] - row["cpml"] for d, row in paper.recalls(1).items()}
+    gaps = {NAMES[d]: c[0.0] - max(v for at, v in c.items() if at) for d, c in paper.curves("delta_gap").items()}
+    slow = [f"{published_percent(p):+.1f} % at M {p.at:g}" for p in paper.published(9, key="pfml")]
+
+    def listed(values):
+        return ", ".join(f"{name} {value:+.1f}" for name, value in values.items())
+
+    assert {
+        "clean": f"{listed(clean)} over the next best",
+        "margin": ", ".join(f"{name} {clean[name]:+.1f} to {noisy[name]:+.1f}" for name in noisy) + " at 20 %",
+        "w2": "0.667 of SoftTriple's on CUB-200", "w2_relative": "", "decay": listed(decay), "decay_noise": "",
+        **{axis: f"falls by {claims.published_fall(axis):.1f} at most (digitised)" for axis in claims.RANGES},
+        "delta_gap": f"{listed(gaps)} over the next (digitised)", "overhead": ", ".join(slow),
+    } == paper.SAID  # fmt: skip
+    assert paper.statements(3)[0].value == 0.667 and f"{claims.OVERHEAD:g} %" in paper.CLAIMS["overhead"]
 
 
 def test_trainings_of_different_length_are_named_beside_the_verdict(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from report_runs import write
 from report_studies import pick, preset, runs_of, sections_of, tables_of, together, toy, write_all
 
+from pfml.report.names import dataset_name, metric_name
 from pfml.report.published import paper
 from pfml.report.results import Summary
 from pfml.report.verdicts import WORDS, count_verdicts, incomparable, rows_of, verdict
@@ -102,42 +103,55 @@ def test_another_network_weight_noise_or_dimension_answers_no_published_row(tmp_
 @pytest.mark.parametrize("table", [1, 2, 4, 5])
 def test_every_published_row_has_its_line_in_the_papers_order(tmp_path, table):
     tables = tables_of(tmp_path, toy())
-    for dataset in {p.dataset for p in paper.published(table)}:
-        printed = [p.method for p in paper.published(table, dataset=dataset, metric="recall@1")]
-        assert [row[1].text for row in tables[f"table-{table}-{dataset}"].rows] == printed
+    whole = tables[f"table-{table}-compared"]
+    printed = [(dataset_name(p.dataset), p.method, metric_name(p.metric)) for p in paper.published(table)]
+    assert [tuple(row[i].text for i in (0, 2, 3)) for row in whole.rows] == printed
+    assert not whole.listed and f"table-{table}-run" not in tables
 
 
-def test_a_compared_row_has_both_epochs_difference_verdict_and_runs(tmp_path):
+def compared(tables, table, label="HIST", what="compared"):
+    """(network, measure) -> rows of a method on CUB-200, entries by heading."""
+    found = tables[f"table-{table}-{what}"]
+    rows = [dict(zip(found.header, row)) for row in found.rows]
+    rows = [row for row in rows if (row["Dataset"].text, row["Method"].text) == ("CUB-200", label)]
+    places = dict.fromkeys((row["Network"].text, row["measure"].text) for row in rows)
+    return {p: [row for row in rows if (row["Network"].text, row["measure"].text) == p] for p in places}
+
+
+def test_a_compared_row_has_both_epochs_difference_and_verdict(tmp_path):
     study = preset("cub200-noise")
-    write_all(tmp_path, study, {"hist": 0.697}, mlflow_run="0123456789abcdef" * 2)
-    found = runs_of(tables_of(tmp_path, toy(), study)["table-2-cub200"], label=1)
-    row = found["HIST"]
+    write_all(tmp_path, study, {"hist": 0.697})
+    tables = tables_of(tmp_path, toy(), study)
+    (row,) = compared(tables, 2)["resnet50 512-d", "R@1"]
     assert row["last epoch"].value == pytest.approx(60.7) and row["last epoch"].std == pytest.approx(2**0.5)
     assert row["best epoch"].value == pytest.approx(61.7) and row["published"].value == 59.7
     assert row["difference"].value == pytest.approx(1.0) and row["verdict"].text == "reproduced"
-    assert row["n"].value == 2 and row["MLflow runs"].text == "`01234567` `01234567`"
-    assert found["PA"]["verdict"].text == "not run" and found["PA"]["last epoch"].empty
+    assert row["n"].value == 2
+    (row,) = compared(tables, 2)["resnet50 512-d", "R@2"]
+    assert (row["published"].value, row["verdict"].text) == (74.6, "below") and row["best epoch"].empty
+    (row,) = compared(tables, 2, "PA")["resnet50 512-d", "R@1"]
+    assert row["verdict"].text == "not run" and row["last epoch"].empty
 
 
-def test_further_measures_are_compared_where_there_is_a_run(tmp_path):
+def test_rows_that_nobody_has_run_are_one_line(tmp_path):
     study = preset("cub200-noise")
-    assert "table-2-cub200-further" not in tables_of(tmp_path, toy(), study)
     write_all(tmp_path, study, {"hist": 0.697})
-    table = tables_of(tmp_path, toy(), study)["table-2-cub200-further"]
-    (row,) = runs_of(table, label=1).values()
-    assert (row["measure"].text, row["published"].value, row["verdict"].text) == ("R@2", 74.6, "below")
+    section = sections_of(tmp_path, toy(), study, preset("cars196-noise"))["Table 2"]
+    shown = next(table for table in section.tables if table.name == "table-2-run")
+    assert shown.listed and [row[2].text for row in shown.rows] == ["HIST", "HIST"]
+    runs = "`make repro PRESET=<name>` runs `cub200-noise` 10, `cars196-noise` 12."
+    assert section.parts[1] == f"**Not run: 22 of 24 published numbers.** {runs}"
 
 
 def test_a_run_that_two_studies_share_is_one_row_and_two_settings_are_two(tmp_path):
     clean, noisy = preset("cub200-resnet50"), preset("cub200-noise")
     write_all(tmp_path, clean, {"hist": 0.7})
-    table = tables_of(tmp_path, toy(), clean, noisy)["table-1-cub200"]
-    (row,) = [row for row in table.rows if (row[0].text, row[1].text) == ("resnet50 512-d", "HIST")]
-    assert row[2].text == "`cub200-resnet50` `cub200-noise`" and row[4].value == pytest.approx(71.0)
+    (row,) = compared(tables_of(tmp_path, toy(), clean, noisy), 1)["resnet50 512-d", "R@1"]
+    assert row["Study"].text == "`cub200-resnet50` `cub200-noise`" and row["last epoch"].value == pytest.approx(71.0)
     other = preset("cub200-noise", study="other", train={"ema": 0.9})
-    table = tables_of(tmp_path, toy(), clean, other)["table-1-cub200"]
-    rows = [row for row in table.rows if (row[0].text, row[1].text) == ("resnet50 512-d", "HIST")]
-    assert [(row[2].text, row[4].empty) for row in rows] == [("`cub200-resnet50`", False), ("`other`", True)]
+    rows = compared(tables_of(tmp_path, toy(), clean, other), 1)["resnet50 512-d", "R@1"]
+    found = [(row["Study"].text, row["last epoch"].empty) for row in rows]
+    assert found == [("`cub200-resnet50`", False), ("`other`", True)]
 
 
 def test_verdicts_are_counted_once_for_every_published_number(tmp_path):
@@ -157,6 +171,7 @@ def test_figure_3_is_judged_where_the_images_and_the_network_are_the_papers(tmp_
             write(tmp_path, run, 0.682 + 0.001 * run.seed, folder="ablation")
     rows = runs_of(tables_of(tmp_path, toy(), study)["ablation-alpha-cub200-resnet50"])
     assert rows["0"]["verdict"].text == "reproduced" and rows["1"]["verdict"].text == "not run"
+    write_all(tmp_path, toy(), {"pfml": 0.7})
     assert "verdict" not in runs_of(tables_of(tmp_path, toy(), study)["ablation-alpha-toy"])["0"]
     assert "not comparable: glyphs" in tables_of(tmp_path, toy(), study)["ablation-alpha-toy"].title
     counts = runs_of(tables_of(tmp_path, toy(), study)["summary-verdicts"])["Figure 3"]
@@ -164,6 +179,7 @@ def test_figure_3_is_judged_where_the_images_and_the_network_are_the_papers(tmp_
 
 
 def test_a_study_of_ours_is_said_to_be_incomparable_once(tmp_path):
+    write_all(tmp_path, toy(), {"pfml": 0.7})
     section = sections_of(tmp_path, toy())["Table 1"]
     said = [table.title for table in section.tables if "Not comparable" in table.title]
     assert len(said) == 1 and "glyphs is no dataset of the paper" in said[0]

@@ -24,8 +24,8 @@ def example():
 
 
 def test_markdown():
-    title, table, reading = table_parts(example())
-    assert title == "**Title** of `δ`, ±." and reading == "Reading: It reads."
+    title, table, note, reading = table_parts(example())
+    assert title == "**Title** of `δ`, ±." and (note, reading) == ("", "Reading: It reads.")
     assert table.splitlines()[1:] == [
         "| :--- | ---: | ---: | ---: |",
         "| A & B_1 | 70.5 ± 0.1 | – | 3 |",

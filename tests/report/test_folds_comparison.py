@@ -37,11 +37,13 @@ def repeat(reports, study, method, seed, **measures):
 
 
 def rows_of(table):
-    return {(row[0].text, row[1].text): dict(zip(table.header, row)) for row in table.rows}
+    """(network, method) -> its row of R@1."""
+    rows = [dict(zip(table.header, row)) for row in table.rows]
+    return {(row["Network"].text, row["Method"].text): row for row in rows if row["measure"].text == "R@1"}
 
 
 def contrastive(reports, study):
-    return rows_of(tables_of(reports, study)["table-6-cub200"])["separated 128-d", "Contrastive"]
+    return rows_of(tables_of(reports, study)["table-6-compared"])["separated 128-d", "Contrastive"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_difference_and_verdict_of_repeats_beside_a_published_number(study, tmp_
     assert row["verdict"].text == f"{word}: the published number is recalled" and row["published"].mark == "recalled"
     assert row["ours"].value == pytest.approx(PUBLISHED + difference)
     assert row["ours"].std == pytest.approx((points[1] - points[0]) / 2**0.5, abs=1e-9)
-    assert row["n"].value == 2 and row["MLflow runs"].text == f"`{found.experiment}`"
+    assert row["n"].value == 2
     counts = rows_of_counts(tables_of(tmp_path, found))
     assert counts["Table 6"][word] >= 1 and counts["Table 6"]["published numbers"] == 102
 
@@ -76,20 +78,20 @@ def rows_of_counts(tables):
 
 def test_every_published_row_has_its_line_in_the_papers_order(study, tmp_path):
     found = study()
-    for table, dataset in ((6, "cub200"), (7, "cars196")):
-        rows = rows_of(tables_of(tmp_path, found)[f"table-{table}-{dataset}"])
+    for table in (6, 7):
+        rows = rows_of(tables_of(tmp_path, found)[f"table-{table}-compared"])
         for network, dim in (("separated 128-d", 128), ("concatenated 512-d", 512)):
             printed = [p.method for p in paper.published(table, dim=dim, metric="recall@1")]
             assert [method for place, method in rows if place == network] == printed
 
 
-def test_further_measures_are_compared_of_rows_with_a_repeat_and_concatenated_with_512_dimensions(study, tmp_path):
+def test_rows_with_a_repeat_are_listed_with_every_measure(study, tmp_path):
     found = study()
-    assert "table-6-cub200-further" not in tables_of(tmp_path, found)
+    assert "table-6-run" not in tables_of(tmp_path, found)
     repeat(tmp_path, found, "arcface", 1, **{"concatenated_map@r": 0.2645, "separated_r_precision": 0.4})
-    table = tables_of(tmp_path, found)["table-6-cub200-further"]
-    rows = {(r[0].text, r[1].text, r[3].text): dict(zip(table.header, r)) for r in table.rows}
-    assert len(rows) == 4 and {method for _, method, _ in rows} == {"ArcFace"}
+    table = tables_of(tmp_path, found)["table-6-run"]
+    rows = {(r[1].text, r[2].text, r[3].text): dict(zip(table.header, r)) for r in table.rows}
+    assert len(rows) == 6 and {method for _, method, _ in rows} == {"ArcFace"}
     joined = rows["concatenated 512-d", "ArcFace", "MAP@R"]
     assert joined["difference"].value == pytest.approx(0.0) and joined["verdict"].text.startswith("reproduced")
     assert rows["separated 128-d", "ArcFace", "R-Prec."]["difference"].value == pytest.approx(40 - 32.37)
@@ -99,7 +101,7 @@ def test_further_measures_are_compared_of_rows_with_a_repeat_and_concatenated_wi
 def test_a_lost_number_gets_ours_beside_it_and_no_difference(study, tmp_path):
     found = study()
     repeat(tmp_path, found, "pfml", 0, **{"separated_recall@1": 0.66})
-    row = rows_of(tables_of(tmp_path, found)["table-6-cub200"])["separated 128-d", "Ours"]
+    row = rows_of(tables_of(tmp_path, found)["table-6-compared"])["separated 128-d", "Ours"]
     assert row["ours"].value == pytest.approx(66) and row["difference"].empty
     assert row["verdict"].text == "not comparable: published number not recovered"
 
@@ -108,24 +110,24 @@ def test_a_removed_repeat_empties_its_cells_and_no_other(study, tmp_path):
     found = study()
     for method in ("contrastive", "arcface"):
         repeat(tmp_path, found, method, 0)
-    before = rows_of(tables_of(tmp_path, found)["table-6-cub200"])
+    before = rows_of(tables_of(tmp_path, found)["table-6-compared"])
     next((tmp_path / "runs/mlrc-cub200/mlrc").glob("*contrastive-0.json")).unlink()
     tables = tables_of(tmp_path, found)
-    after = rows_of(tables["table-6-cub200"])
+    after = rows_of(tables["table-6-compared"])
     for place, row in after.items():
         if place[1] != "Contrastive":
             assert row == before[place]
             continue
         assert not before[place]["ours"].empty and not before[place]["difference"].empty
-        assert all(row[key].empty for key in ("ours", "difference", "n", "MLflow runs"))
+        assert all(row[key].empty for key in ("ours", "difference", "n"))
         assert row["verdict"].text == "not run"
-    assert {row[1].text for row in tables["table-6-cub200-further"].rows} == {"ArcFace"}
+    assert {row[2].text for row in tables["table-6-run"].rows} == {"ArcFace"}
 
 
 def test_without_a_run_nothing_is_filled(study, tmp_path):
     tables = tables_of(tmp_path, study())
-    rows = rows_of(tables["table-6-cub200"])
-    assert all(row[key].empty for row in rows.values() for key in ("ours", "difference", "n", "MLflow runs"))
+    rows = rows_of(tables["table-6-compared"])
+    assert all(row[key].empty for row in rows.values() for key in ("ours", "difference", "n"))
     words = Counter(row["verdict"].text for row in rows.values())
     assert words == {
         "not run": 4, "not run: in no study": 12, "not run: no such method here": 2,
@@ -158,7 +160,7 @@ def test_two_studies_of_one_configuration_are_one_row_and_of_two_are_two(study, 
     first, same = study(), study(study="again")
     other = study(study="other", recipe={"train": {"patience": 2}})
     repeat(tmp_path, first, "contrastive", 0)
-    table = tables_of(tmp_path, first, same, other)["table-6-cub200"]
-    rows = [dict(zip(table.header, row)) for row in table.rows if row[1].text == "Contrastive"]
+    table = tables_of(tmp_path, first, same, other)["table-6-compared"]
+    rows = [dict(zip(table.header, row)) for row in table.rows if row[2].text == "Contrastive" and row[3].text == "R@1"]
     found = [(row["Study"].text, row["n"].text) for row in rows if row["Network"].text == "separated 128-d"]
     assert found == [("`mlrc-cub200` `again`", "1 of 2"), ("`other`", "")]

@@ -15,6 +15,8 @@ from pfml.report.page import OTHER_RUNS, captioned, render_page, sections
 from pfml.report.stamps import runs_digest, stamp, stamp_of
 from pfml.report.table import Column, Entry, Section, table_of, words
 from pfml.tracking.environment import environment
+from pfml.tracking.provenance import COLUMNS
+from tests.committed import committed
 from tests.conftest import ROOT
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -37,7 +39,7 @@ PAGE = (
 @pytest.fixture
 def page(tmp_path):
     picture = tmp_path / "f.png"
-    shutil.copy(ROOT / "reports/figures/training.png", picture)
+    shutil.copy(committed("reports/figures/training.png"), picture)
     path = tmp_path / "index.html"
     path.write_text(
         render_page(*PAGE, [(picture, 'A "quoted" **caption**')], {"Versions": ["a 1", "b 2"], "Seeds": "0"})
@@ -81,14 +83,23 @@ def test_texts_are_marked_up_and_escaped(page):
     assert "9.5 ± 0.5" in text and "<strong>10.2</strong> (recalled)" in text and "Reading: One reading." in text
 
 
-def dom(path, script):
-    """What `script` writes into the document, as the browser leaves it."""
+def dom(path, script, *options, width=None):
+    """What `script` writes into the document, as the browser leaves it. width: of a frame, in pixels, that shows it."""
     tried = path.with_name("tried.html")
     tried.write_text(
         path.read_text() + f"<pre id=found></pre><script>found.textContent = JSON.stringify(({script})())</script>"
     )
+    if width:
+        framed = tried.with_name("framed.html")
+        framed.write_text(
+            f'<iframe src="{tried.name}" style="width: {width}px; height: 700px; border: 0"></iframe>'
+            "<pre id=found></pre>"
+            "<script>onload = () => { found.textContent = frames[0].found.textContent; }</script>"
+        )
+        tried, options = framed, (*options, "--allow-file-access-from-files")
     command = [
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        *options,
         f"--user-data-dir={path.parent / 'profile'}", "--dump-dom", tried.as_uri(),
     ]  # fmt: skip
     out = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
@@ -120,12 +131,29 @@ def test_a_browser_opens_it_and_a_click_sorts(page):
     assert found["sort"] == "descending" and found["width"] > 100 and found["errors"] == "T"
 
 
+PHONE = """() => {
+  const wide = document.querySelector(".wide"), first = document.querySelector("#demo td");
+  wide.style.width = "8rem"; wide.scrollLeft = 50;
+  return {menu: document.querySelector("nav details").open, left: getComputedStyle(first).left,
+          moved: first.getBoundingClientRect().left - wide.getBoundingClientRect().left, scrolled: wide.scrollLeft,
+          width: document.documentElement.scrollWidth, screen: innerWidth};
+}"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+@pytest.mark.parametrize(("width", "open_menu"), [(390, False), (1200, True)])
+def test_on_a_phone_the_menu_folds_and_first_columns_stay(page, width, open_menu):
+    found = dom(page, PHONE, "--window-size=1300,800", width=width)
+    assert found["menu"] is open_menu and found["width"] <= found["screen"] and found["left"] == "0px"
+    assert found["scrolled"] > 0 and abs(found["moved"]) < 1
+
+
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_the_whole_report_opens_with_every_table_and_figure(tmp_path):
     study = toy()
     write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.6})
     report = report_sections(together(tmp_path, study))
-    figures = captioned(ROOT / "reports/figures", ROOT / "docs/figures.md", {"glyphs": ""})
+    figures = captioned(committed("reports/figures"), ROOT / "docs/figures.md", {"glyphs": ""})
     path = tmp_path / "index.html"
     path.write_text(render_page("Report", PREAMBLE, report, figures, {"Seeds": "0"}))
     found = dom(
@@ -138,7 +166,7 @@ def test_the_whole_report_opens_with_every_table_and_figure(tmp_path):
     })""",
     )
     assert found["tables"] == sum(len(section.tables) for section in report) and found["broken"] == 0
-    assert found["images"] == len(figures) == len(list((ROOT / "reports/figures").glob("*.png")))
+    assert found["images"] == len(figures) == len(list(committed("reports/figures").glob("*.png")))
     assert [f"Table {n}" for n in range(1, 10)] == [h for h in found["headings"] if h.startswith("Table")]
     assert found["headings"][0] == "Summary" and found["headings"][-2:] == ["Figures", "Environment"]
 
@@ -172,15 +200,25 @@ def test_the_environment_names_versions_hardware_code_and_data(raw, write, tmp_p
     from pfml.settings.load import load_params
 
     (tmp_path / "requirements.lock").write_text("")
-    results = [
-        {"dataset": name, "git_commit": commit, "dataset_digest": digest}
-        for name, commit, digest in (("b", "2" * 40, "f" * 32), ("b", "1" * 40, "f" * 32), ("a", None, "e" * 32))
-    ]
+    results = [{"dataset": name, "dataset_digest": digest} for name, digest in (("b", "f" * 32), ("a", "e" * 32))]
+    trained = [dict.fromkeys(COLUMNS, "") | {"git_commit": commit} for commit in ("2" * 40, "1" * 40, "2" * 40)]
+    trained[0] |= {
+        "kind": "x86-64 with AVX2",
+        "processor": "AMD EPYC",
+        "threads": "1",
+        "torch": "2.9.0",
+        "python": "3.11",
+    }
     params = load_params(write(raw))
     (tmp_path / "params.yaml").unlink()
-    found = environment(params, results, tmp_path)
+    found = environment(params, results, trained, tmp_path)
     flat = " ".join(text for value in found.values() for text in ([value] if isinstance(value, str) else value))
     assert re.search(r"Python 3\.\d+", flat) and re.search(r"torch \d+\.\d+", flat) and "cores" in flat
-    assert found["Code that trained the results (Git commits)"] == ["1" * 40, "2" * 40]
+    assert found["Code (Git commits)"] == [f"{'1' * 40} (1 runs)", f"{'2' * 40} (2 runs)"]
+    assert found["Kinds of processors that trained the results"] == [
+        "not recorded (2 runs)",
+        "x86-64 with AVX2 (1 runs)",
+    ]
+    assert found["Libraries of the trainings"] == ["not recorded (2 runs)", "python 3.11, torch 2.9.0 (1 runs)"]
     assert found["Dataset b (start of its SHA-256)"] == ["f" * 32] and found["Seeds of the study"] == "0"
     assert "e3b0c44298fc1c149afbf4c8996fb924" in flat and "params.yaml is not here" in flat

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from report_runs import table_after, write
+from report_runs import write
 from report_studies import pick, preset, runs_of, sections_of, tables_of, text_of, toy, write_all
 
 from pfml.report.results import read_studies
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.presets import every_params, with_preset
+from tests.committed import committed
 from tests.conftest import ROOT, put
 
 NAMES = ("cub200-noise", "sop-vit")
@@ -104,7 +105,7 @@ def test_a_preset_that_does_not_fit_is_left_out_and_said_so(project, tmp_path, c
 
 def test_every_committed_preset_is_a_study(monkeypatch, raw):
     monkeypatch.chdir(ROOT)
-    names = {study.name for study in read_studies(load_params(ROOT / "params.yaml")).every}
+    names = {study.name for study in read_studies(load_params(ROOT / "params.yaml"), committed("reports")).every}
     assert {yaml.safe_load(path.read_text())["study"] for path in (ROOT / "presets").glob("*.yaml")} <= names
 
 
@@ -117,8 +118,8 @@ def test_outdated_results_are_listed_with_why_and_stand_in_no_row(tmp_path):
     text = text_of(tmp_path, toy())
     tables, outside = text.split("## Results outside the present configuration")
     assert not [value for value in ("99.9", "99.7", "99.5") if value in tables]
-    rows = table_after(f"\n## x\n{outside}", "x")
-    assert rows["`toy`"]["R@1"] in ("99.9", "99.7") and run.digest in outside
+    assert "1 of `toy` (outdated: its configuration has changed)" in outside
+    assert run.digest in {row["Digest"].text.strip("`") for row in _outside_rows(tmp_path)}
     why = {row["Run"].text: row["Why"].text for row in _outside_rows(tmp_path)}
     assert why["glyphs-pfml-0.0-0"] == "outdated: its configuration has changed"
     assert why["glyphs-cpml-0.0-5"] == "the study no longer asks for it"
@@ -143,9 +144,9 @@ def test_a_study_within_another_is_named_and_not_repeated(tmp_path):
 
 def test_a_study_without_runs_is_named_and_the_papers_stand_in_the_comparison(tmp_path):
     found = sections_of(tmp_path, toy(), toy(study="later", model={"embedding_dim": 128}), preset("cub200-noise"))
-    assert "Not run yet: `later`." in found["Table 1"].parts
-    studies = {row[2].text for row in tables_of(tmp_path, toy(), preset("cub200-noise"))["table-2-cub200"].rows}
-    assert studies == {"`cub200-noise`"}
+    assert "Not run yet: `toy`, `later`." in found["Table 1"].parts
+    rows = tables_of(tmp_path, toy(), preset("cub200-noise"))["table-2-compared"].rows
+    assert {row[4].text for row in rows if row[0].text == "CUB-200"} == {"`cub200-noise`"}
 
 
 def test_seeds_of_two_studies_are_one_row_where_their_settings_are_the_same(tmp_path):

@@ -8,6 +8,7 @@ from pfml.settings.overlay import merge
 from pfml.settings.presets import read_preset
 from pfml.settings.runs import ablation_runs, grid_runs
 from pfml.tuning import best
+from tests.committed import committed
 from tests.conftest import ROOT
 
 
@@ -18,7 +19,7 @@ def params_of(monkeypatch, raw):
 
 
 def test_all_methods_had_as_many_trials_of_the_present_space(params_of):
-    searches, tune = read_searches(ROOT / "reports/tuning")["glyphs"], params_of("glyphs-tune").tune
+    searches, tune = read_searches(committed("reports/tuning"))["glyphs"], params_of("glyphs-tune").tune
     assert set(searches) == set(tune.method) >= {"pfml_tuned", "pfml", "cpml", "proxy_anchor", "hist", "pa_niv"}
     assert {len(trials) for trials in searches.values()} == {tune.trials}
     for method, trials in searches.items():
@@ -28,7 +29,7 @@ def test_all_methods_had_as_many_trials_of_the_present_space(params_of):
 
 @pytest.mark.parametrize("name", [None, "glyphs-all", "glyphs-noise"])
 def test_a_method_runs_with_its_best_trial(name, params_of):
-    searches, params = read_searches(ROOT / "reports/tuning")["glyphs"], params_of(name)
+    searches, params = read_searches(committed("reports/tuning"))["glyphs"], params_of(name)
     runs = {run.method: run for run in grid_runs(params)}
     assert name is None or set(runs) == set(searches)
     assert {"pfml_tuned", "cpml", "proxy_anchor", "triplet"} <= set(runs) & set(searches)

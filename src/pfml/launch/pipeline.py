@@ -27,6 +27,7 @@ WAVES = (  # how many stages for one start of DVC, which takes seconds as the la
 )
 # Read by the report; a study may have no stage that makes one.
 REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
+PAGE = Path("reports/index.html")
 DVC = (sys.executable, "-m", "dvc")
 
 
@@ -56,6 +57,7 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
     stale = stale_stages()
     if not stale:
         restore(params.study, planned_runs(params))
+        show_page()
         return False
     if any(stage_group(name) in DATA for name in stale):
         run([[*DVC, "repro", *DATA]], 1)
@@ -75,7 +77,14 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
     run([[*DVC, "repro"]], 1)
     copy_lock()
     restore(params.study, planned_runs(params))
+    show_page()
     return True
+
+
+def show_page() -> None:
+    """Make the page if it is not there. DVC, of which it is no output, does not miss it."""
+    if not PAGE.is_file():
+        run([[*DVC, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
 
 
 def at_a_time(asked: int) -> tuple[int, int]:

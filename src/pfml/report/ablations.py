@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pfml.report import readings
-from pfml.report.groups import points_of, sweeps_of, without_repeats
+from pfml.report.groups import most_runs, points_of, sweeps_of, without_repeats
 from pfml.report.names import dataset_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import AXIS_NAMES, Published
@@ -21,13 +21,15 @@ DATASETS = ("cub200", "cars196")
 
 
 def ablation_section(studies: Studies) -> Section:
-    """Each axis of each study that has finished points, and those of the study being run."""
+    """Each axis of each study that has finished points; tables.md lists the study with the most."""
     parts: list[Table | str] = []
-    names = set()
-    for axis in AXIS_NAMES:
+    names, none = set(), []
+    for axis, name in AXIS_NAMES.items():
         shown = shown_sweeps(studies, axis)
-        parts += list(map(sweep_table, shown)) or [published_curve(axis)]
-        names |= {sweep.study.iloc[0] for sweep in shown}
+        first = most_runs(shown)
+        parts += [sweep_table(sweep, i in first) for i, sweep in enumerate(shown)] or [published_curve(axis)]
+        names, none = names | {sweep.study.iloc[0] for sweep in shown}, none + [name] * (not shown)
+    parts += [f"Not run: {', '.join(none)}."] if none else []
     waiting = [f"`{study.name}`" for study in studies.every if study.defaults and study.name not in names]
     parts += [f"Ours: no finished run, or none of its own, in {', '.join(waiting)}."] if waiting else []
     return Section("Ablations", paper.LEADS["ablations"], [*parts, *footnotes("figure 3")])
@@ -35,14 +37,13 @@ def ablation_section(studies: Studies) -> Section:
 
 def shown_sweeps(studies: Studies, axis: str) -> list[pd.DataFrame]:
     """What is to be seen, without sweeps whose every point is another study's too."""
-    running = studies.running.name
     sweeps = [(sweep, sweep[sweep.kind == "ablation"]) for sweep in sweeps_of(studies, axis)]
-    sweeps = [(sweep, own) for sweep, own in sweeps if own.measured.any() or sweep.study.iloc[0] == running]
-    left, _ = without_repeats([own for _, own in sweeps], running)
+    sweeps = [(sweep, own) for sweep, own in sweeps if own.measured.any()]
+    left, _ = without_repeats([own for _, own in sweeps], studies.running.name)
     return [sweeps[i][0] for i in left]
 
 
-def sweep_table(sweep: pd.DataFrame) -> Table:
+def sweep_table(sweep: pd.DataFrame, listed: bool) -> Table:
     """Ours by value, the published curves beside it; with verdicts where both are of the same images and network."""
     base, default = sweep.iloc[0], float(sweep.value.iloc[0])
     last, best = (points_of(sweep, key) for key in ("recall@1", "best_recall@1"))
@@ -66,8 +67,8 @@ def sweep_table(sweep: pd.DataFrame) -> Table:
         f"**{AXIS_NAMES[base.axis]}** (Figure {paper.figure3(base.axis)[0].table}); ours on "
         f"{dataset_name(base.dataset)}{noise}, study `{base.study}`{f'; not comparable: {reason}' * (not compared)}."
     )
-    reading = readings.sweep_reading(list(last.items()), default, base.axis)
-    return table_of(f"ablation-{base.axis}-{base.study}", title, columns, [reading])
+    reading = readings.sweep_reading(list(last.items()), default)
+    return table_of(f"ablation-{base.axis}-{base.study}", title, columns, [reading], listed)
 
 
 def published_curve(axis: str) -> Table:
@@ -78,7 +79,7 @@ def published_curve(axis: str) -> Table:
         found = {p.at: printed(p) for p in theirs if p.dataset == dataset}
         columns.append(Column(f"{dataset_name(dataset)} (digitised)", [found[value] for value in values], "high"))
     title = f"**{AXIS_NAMES[axis]}** (Figure {theirs[0].table}); ours: not run."
-    return table_of(f"ablation-{axis}-published", title, columns)
+    return table_of(f"ablation-{axis}-published", title, columns, listed=False)
 
 
 def figure_rows(studies: Studies) -> list[Row]:

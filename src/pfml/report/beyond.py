@@ -1,5 +1,5 @@
-"""What the paper does not have: R@1 against the noise rate for every method, α against noise, M against cost, and seen
-classes against unseen ones. Each table is of a pool: all studies' runs of one dataset and network.
+"""What the paper does not have: R@1 against the noise rate for every method, α against noise, and seen classes against
+unseen ones. Each table is of a pool: all studies' runs of one dataset and network.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pfml.report.groups import over_seeds, place_name, place_stem
 from pfml.report.names import method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.results import Studies, condition
-from pfml.report.table import Column, Section, Table, numbers, percent, plain, seeds, seeds_of, table_of, words
+from pfml.report.table import Column, Section, Table, percent, seeds, seeds_of, table_of, words
 
 GENERALISATION = ("recall@1", "map@r", "seen_recall@1", "seen_map@r", "few_shot_1", "few_shot_5")
 
@@ -21,7 +21,6 @@ def beyond_section(studies: Studies, pools: Sequence[pd.DataFrame]) -> Section:
     for make, what in (
         (noise_tables, "**R@1 against the noise rate**"),
         (alpha_tables, "**α against noise**"),
-        (cost_tables, "**M against cost**"),
         (generalisation_tables, "**Seen against unseen classes**"),
     ):
         found = [table for pool in pools for table in make(pool, studies)]
@@ -66,29 +65,6 @@ def alpha_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:
     return [table_of(f"beyond-alpha-{place_stem(pool)}", title, columns)]
 
 
-def cost_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:
-    """M down: R@1 and seconds of training on clean labels. Runs beside one another slow each other down."""
-    rows = _varied(pool, studies, ("loss.proxies_per_class",))
-    rows = rows.assign(m=[run.loss["proxies_per_class"] for run in rows.run])
-    if rows.m.nunique() < 2:
-        return []
-    rows = rows.sort_values("m")
-    recall, seconds, epochs = (over_seeds(rows, "m", key).values() for key in ("recall@1", "seconds", "epochs"))
-    each = [s.mean / e.mean if s.mean and e.mean else None for s, e in zip(seconds, epochs)]
-    columns = [
-        words("M", [f"{m:g}" for m in rows.m.unique()]),
-        Column("R@1", [percent(s) for s in recall], "high"),
-        Column("training s", [plain(1, spread=True)(s) for s in seconds]),
-        numbers("s per epoch", each, digits=2),
-        Column("n", [seeds(s) for s in recall]),
-    ]
-    title = (
-        f"**M against cost** on {place_name(pool)}: PFML, clean labels. Seconds of the runs as they came, several at a "
-        "time on one machine."
-    )
-    return [table_of(f"beyond-cost-{place_stem(pool)}", title, columns)]
-
-
 def generalisation_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:
     """A table for clean labels and one for the paper's noise: methods down, by their few-shot accuracy."""
     tables = []
@@ -108,7 +84,7 @@ def generalisation_tables(pool: pd.DataFrame, studies: Studies) -> list[Table]:
             "by their true labels and within the test classes, and few-shot accuracy on the latter by the nearest "
             "class mean."
         )
-        tables.append(table_of(f"beyond-generalisation-{noise:g}-{place_stem(pool)}", title, columns))
+        tables.append(table_of(f"beyond-generalisation-{noise:g}-{place_stem(pool)}", title, columns, listed=False))
     return tables
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.special import stdtrit
 
-from pfml.report.groups import by_seed, place_name, summarize, sweeps_of, w2_readings
+from pfml.report.groups import by_seed, kinds_of, place_name, summarize, sweeps_of, w2_readings
 from pfml.report.names import method_name
 from pfml.report.published import paper
 from pfml.report.results import PLACE, Studies
@@ -26,18 +26,7 @@ RANGES = {"proxies_per_class": (5, 30), "delta": (0.1, 0.35)}  # plotted in Figu
 OVERHEAD = 4.0  # percent
 MIXED = "undecided: two readings of W2"  # studies of one dataset, measured by different settings of `wasserstein`
 LENGTH = ("epochs", "steps_per_epoch", "transform")  # of train: shared by all methods within one study
-CLAIMS = {
-    "clean": "PFML is best on clean labels",
-    "margin": "Its margin grows under label noise",
-    "w2": "Its proxies are nearer to the data (W2) than every proxy method's",
-    "w2_relative": "The same, relative to the embeddings' spread",
-    "decay": "Decay helps: PFML above CPML, clean labels",
-    "decay_noise": "Decay helps: PFML above CPML, noisy labels",
-    "proxies_per_class": "It is insensitive to M from 5 to 30",
-    "delta": "It is insensitive to δ from 0.1 to 0.35",
-    "delta_gap": "δ_rep = δ is best",
-    "overhead": f"It costs at most {OVERHEAD:g} % more time than ProxyNCA",
-}
+CLAIMS = paper.CLAIMS  # name -> the claim in words, in the order of the report
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,9 @@ class Effect:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One claim on one pool. found: the effect, None where a run is missing; detail: what stands behind it."""
+    """One claim on one pool. found: the effect, None where a run is missing; detail: what stands behind it; kinds: of
+    processors that trained the runs.
+    """
 
     claim: str
     pool: str
@@ -61,6 +52,7 @@ class Evidence:
     found: Effect | None = None
     against: str = ""
     detail: str = ""
+    kinds: frozenset[str] = frozenset()
 
 
 def half_width(values: Sequence[float]) -> float | None:
@@ -109,8 +101,8 @@ def claims_of(pool: pd.DataFrame, studies: Studies, costs: Sequence[Evidence] = 
         found += [higher("clean", rows, own, rows.rival(own, 0.0, "recall@1")), margin(rows, own)]
         found += [nearest(rows, own, key) for key in ("w2", "w2_relative")]
         found += [higher("decay", rows, own, "cpml"), higher("decay_noise", rows, own, "cpml", PAPER_NOISE)]
-    found += [insensitive(name, axis, series(pool, axis, studies)) for axis in RANGES]
-    found += [same_radius(name, series(pool, "delta_gap", studies))]
+    found += [insensitive(name, axis, *series(pool, axis, studies)) for axis in RANGES]
+    found += [same_radius(name, *series(pool, "delta_gap", studies))]
     found += [cost for cost in costs if cost.pool == name] or [Evidence("overhead", name, "pfml", NOT_RUN)]
     return sorted(found, key=lambda e: list(CLAIMS).index(e.claim))
 
@@ -143,6 +135,9 @@ class ByMethod:
                 means[method] = sum(shared) / len(shared)
         return (max if highest else min)(means, key=means.get, default="")
 
+    def kinds(self, *rows: tuple[str, float]) -> frozenset[str]:
+        return frozenset().union(*(kinds_of(self.of(method, noise)) for method, noise in rows))
+
     def differs_in(self, *rows: tuple[str, float]) -> str:
         """How the lengths of trainings that are compared differ, as studies of different recipes may: `epochs 12 and
         100`; nothing where they do not.
@@ -155,8 +150,9 @@ class ByMethod:
 def higher(claim: str, rows: ByMethod, own: str, other: str, noise: float = 0.0) -> Evidence:
     """R@1 of `own` above that of another method."""
     found = effect(rows.gap(own, other, noise))
-    detail = rows.differs_in((own, noise), (other, noise))
-    return Evidence(claim, rows.name, own, above(found), found, method_name(other), detail)
+    both = (own, noise), (other, noise)
+    detail, kinds = rows.differs_in(*both), rows.kinds(*both)
+    return Evidence(claim, rows.name, own, above(found), found, method_name(other), detail, kinds)
 
 
 def margin(rows: ByMethod, own: str) -> Evidence:
@@ -168,9 +164,11 @@ def margin(rows: ByMethod, own: str) -> Evidence:
         return Evidence("margin", rows.name, own, NOT_RUN)
     names = " and ".join(dict.fromkeys(method_name(other) for other in rivals.values()))
     detail = f"margin {effect(clean).mean:+.1f} clean, {at_noise.mean:+.1f} at {100 * PAPER_NOISE:g} % noise"
-    other = rows.differs_in((own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items()))
+    used = [(own, 0.0), (own, PAPER_NOISE), *((other, noise) for noise, other in rivals.items())]
+    other = rows.differs_in(*used)
     detail += f"; {other}" * bool(other)
-    return Evidence("margin", rows.name, own, both(above(grown), above(at_noise)), grown, names, detail)
+    verdict = both(above(grown), above(at_noise))
+    return Evidence("margin", rows.name, own, verdict, grown, names, detail, rows.kinds(*used))
 
 
 def nearest(rows: ByMethod, own: str, key: str) -> Evidence:
@@ -182,11 +180,12 @@ def nearest(rows: ByMethod, own: str, key: str) -> Evidence:
     found = effect(rows.gap(own, other, 0.0, key))
     counts = [summarize(r, "proxies_per_class").mean for r in (mine, theirs)]
     detail = "" if None in counts else f"M {counts[0]:g} and {counts[1]:g}"
-    return Evidence(key, rows.name, own, below(found), found, method_name(other), detail)
+    kinds = rows.kinds((own, 0.0), (other, 0.0))
+    return Evidence(key, rows.name, own, below(found), found, method_name(other), detail, kinds)
 
 
-def series(pool: pd.DataFrame, axis: str, studies: Studies) -> dict[float, dict[int, float]]:
-    """value -> R@1 (%) by seed along one axis on clean labels, the default first.
+def series(pool: pd.DataFrame, axis: str, studies: Studies) -> tuple[dict[float, dict[int, float]], frozenset[str]]:
+    """value -> R@1 (%) by seed along one axis on clean labels, the default first; and the kinds of processors.
 
     Of the first study that has finished points, with the seeds that others have of the same configuration.
     """
@@ -195,17 +194,17 @@ def series(pool: pd.DataFrame, axis: str, studies: Studies) -> dict[float, dict[
     sweeps = [(s, base) for s, base in sweeps if not base.hold_out and not base.noise and base[PLACE].equals(place)]
     first = next((base for sweep, base in sweeps if sweep.measured[sweep.kind == "ablation"].any()), None)
     if first is None:
-        return {}
+        return {}, frozenset()
     points: dict[float, dict] = {first.value: {}}
-    for sweep, base in sweeps:
-        if base.condition == first.condition:
-            for value, rows in sweep.drop_duplicates(["value", "digest"]).groupby("value"):
-                found = by_seed(rows, "recall@1")
-                points.setdefault(value, {}).update({seed: 100 * recall for seed, recall in found.items()})
-    return points
+    alike = [sweep for sweep, base in sweeps if base.condition == first.condition]
+    for sweep in alike:
+        for value, rows in sweep.drop_duplicates(["value", "digest"]).groupby("value"):
+            found = by_seed(rows, "recall@1")
+            points.setdefault(value, {}).update({seed: 100 * recall for seed, recall in found.items()})
+    return points, frozenset().union(*map(kinds_of, alike))
 
 
-def insensitive(pool: str, axis: str, points: Mapping[float, dict]) -> Evidence:
+def insensitive(pool: str, axis: str, points: Mapping[float, dict], kinds: frozenset[str]) -> Evidence:
     """The greatest fall from the default over the plotted range is no larger than the published one."""
     (low, high), default = RANGES[axis], next(iter(points), None)
     falls = {v: paired(points[default], found) for v, found in points.items() if low <= v <= high and v != default}
@@ -214,17 +213,17 @@ def insensitive(pool: str, axis: str, points: Mapping[float, dict]) -> Evidence:
         return Evidence(axis, pool, "pfml", NOT_RUN)
     worst, allowed = max(falls, key=lambda v: falls[v].mean), max(TOLERANCE, published_fall(axis))
     detail = f"greatest fall from {default:g}, at {worst:g} of {len(falls)} other values; allowed {allowed:.1f}"
-    return Evidence(axis, pool, "pfml", below(falls[worst], allowed), falls[worst], f"{worst:g}", detail)
+    return Evidence(axis, pool, "pfml", below(falls[worst], allowed), falls[worst], f"{worst:g}", detail, kinds)
 
 
-def same_radius(pool: str, points: Mapping[float, dict]) -> Evidence:
+def same_radius(pool: str, points: Mapping[float, dict], kinds: frozenset[str]) -> Evidence:
     gaps = {v: paired(points.get(0.0, {}), found) for v, found in points.items() if v > 0}
     gaps = {v: effect(gap) for v, gap in gaps.items() if gap}
     if not gaps:
         return Evidence("delta_gap", pool, "pfml", NOT_RUN)
     best = min(gaps, key=lambda v: gaps[v].mean)
     detail = f"the best other of {len(gaps)} values, δ_rep = δ + {best:g}"
-    return Evidence("delta_gap", pool, "pfml", above(gaps[best]), gaps[best], f"δ + {best:g}", detail)
+    return Evidence("delta_gap", pool, "pfml", above(gaps[best]), gaps[best], f"δ + {best:g}", detail, kinds)
 
 
 def published_fall(axis: str) -> float:

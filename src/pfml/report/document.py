@@ -1,10 +1,13 @@
 """The report's tables: the paper's Tables 1-9 and Figure 3, ours beside the published, and what is said of them.
 
-`report_sections` is all of it as data; `write_report` writes every document from it.
+`report_sections` is all of it as data; `write_report` and `write_page` write every document from it.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+import pandas as pd
 
 from pfml.report.ablations import ablation_section
 from pfml.report.beyond import beyond_section
@@ -25,14 +28,15 @@ from pfml.report.table import Section, Table, numbers, table_of, words
 from pfml.report.timing import cost_tables, costs_of
 from pfml.settings.schema import Params
 from pfml.tracking.environment import environment
+from pfml.tracking.provenance import read_provenance
 
 TITLE = "Potential Field Based Deep Metric Learning, reproduced"
 PREAMBLE = fill("tables.md", lost=LOST, missing=MISSING)
 
 
 def write_report(params: Params) -> None:
-    """Every document of the report from the results below reports/: tables.md, tables/, results.csv, summary.json,
-    tuning.md and index.html. Run from the project's root.
+    """What DVC keeps of the report, from the results below reports/: tables.md, tables/, results.csv, summary.json and
+    tuning.md. Equal results give equal bytes. Run from the project's root.
 
     Raises:
         ConfigError, ValueError: of `read_studies`.
@@ -45,11 +49,24 @@ def write_report(params: Params) -> None:
     write_summary(studies, reports / "summary.json")
     used = settings_in_use(studies.grid.run)
     (reports / "tuning.md").write_text(render_tuning(read_searches(reports / "tuning"), used), encoding="utf-8")
+
+
+def write_page(params: Params) -> None:
+    """reports/index.html: the same sections, all figures, and the machines that trained and rendered them. Run from the
+    project's root.
+
+    Raises:
+        ConfigError, ValueError: of `read_studies`.
+    """
+    studies, reports = read_studies(params), Path("reports")
     grid = studies.running.grid
     drawn_from = {name: runs_digest(run for run in grid if run.dataset == name) for name in params.grid.dataset}
     figures = captioned(reports / "figures", Path("docs/figures.md"), drawn_from)
-    shown = studies.files.loc[studies.files.current, ["dataset", "git_commit", "dataset_digest"]].fillna("")
-    page = render_page(TITLE, PREAMBLE, sections, figures, environment(params, shown.to_dict("records")))
+    shown = pd.concat(frame[frame.current.astype(bool)] for frame in (studies.files, studies.fold_files))
+    trained = read_provenance(reports / "provenance")
+    trained = trained[trained.digest.isin(" ".join(shown.digest).split())]
+    facts = environment(params, shown[["dataset", "dataset_digest"]].to_dict("records"), trained.to_dict("records"))
+    page = render_page(TITLE, PREAMBLE, report_sections(studies), figures, facts)
     (reports / "index.html").write_text(page, encoding="utf-8")
 
 
@@ -62,7 +79,7 @@ def report_sections(studies: Studies) -> list[Section]:
         ablation_section(studies),
         beyond_section(studies, pools),
         Section("Theory", LEADS["theory"], footnotes("figure 1")),
-        Section("Results outside the present configuration", "", [outside(studies)]),
+        Section("Results outside the present configuration", "", outside(studies)),
     ]
 
 
@@ -76,12 +93,14 @@ MAKERS: dict[int, Callable] = {
 }  # fmt: skip
 
 
-def outside(studies: Studies) -> Table | str:
-    """Results on disk whose digest no run of any study has."""
+def outside(studies: Studies) -> list[Table | str]:
+    """Results on disk whose digest no run of any study has: how many of each study, and all of them in a file."""
     files = studies.files[~studies.files.current]
     if files.empty:
-        return "None: every run on disk belongs to the present configuration of a study."
+        return ["None: every run on disk belongs to the present configuration of a study."]
     why = [why_outside(study, run, studies) for study, run in zip(files.study, files.run_name)]
+    counts = Counter(zip(files.study, why))
+    said = "; ".join(f"{count} of `{study}` ({reason})" for (study, reason), count in counts.items())
     columns = [
         words("Study", [f"`{study}`" for study in files.study]),
         words("Run", files.run_name),
@@ -90,10 +109,9 @@ def outside(studies: Studies) -> Table | str:
         numbers("R@1", 100 * files["recall@1"]),
         numbers("best R@1", 100 * files["best_recall@1"]),
         numbers("epochs", files.epochs, digits=0),
-        words("commit", [commit[:10] for commit in files.git_commit.fillna("")]),
     ]
     title = "On disk, but no study as it stands asks for them; in no table above."
-    return table_of("outside", title, columns)
+    return [f"On disk, but in no table above: {said}.", table_of("outside", title, columns, listed=False)]
 
 
 def why_outside(name: str, run_name: str, studies: Studies) -> str:

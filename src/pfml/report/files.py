@@ -22,6 +22,7 @@ CHARACTERS = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': "''",
     "±": r"$\pm$", "–": "--", "−": r"$-$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\to$",
     "α": r"$\alpha$", "δ": r"$\delta$", "Ψ": r"$\Psi$", "·": r"$\cdot$", "…": r"\ldots{}",
+    "†": r"$\dagger$",
 }  # fmt: skip
 
 
@@ -40,9 +41,12 @@ def document(preamble: str, sections: Sequence[Section]) -> str:
 
 
 def section_text(section: Section) -> str:
+    """The section in Markdown, with a line that names the tables left to their files."""
     shown = [part for part in section.parts if isinstance(part, str) or part.listed]
     parts = [text for part in shown for text in ([part] if isinstance(part, str) else table_parts(part))]
-    return "\n\n".join(filter(None, [f"## {section.heading}", section.lead, *parts])) + "\n"
+    others = ", ".join(f"[{table.name}](tables/{table.name}.csv)" for table in section.tables if not table.listed)
+    more = f"More tables: {others}." if others else ""
+    return "\n\n".join(filter(None, [f"## {section.heading}", section.lead, *parts, more])) + "\n"
 
 
 def table_parts(table: Table) -> list[str]:
@@ -50,7 +54,7 @@ def table_parts(table: Table) -> list[str]:
     marks = [":---" if words else "---:" for words in table.words]
     rows = [table.header, marks, *(map(entry_text, row) for row in table.rows)]
     readings = f"Reading: {' '.join(table.readings)}" if table.readings else ""
-    return [table.title, "\n".join(f"| {' | '.join(row)} |" for row in rows), readings]
+    return [table.title, "\n".join(f"| {' | '.join(row)} |" for row in rows), table.note, readings]
 
 
 def entry_text(entry: Entry) -> str:
@@ -118,7 +122,7 @@ def latex_text(table: Table) -> str:
         r"\begin{table}[htbp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{latex(table.title)}}}", rf"\label{{tab:{table.name}}}", rf"\begin{{tabular}}{{{marks}}}",
         r"\toprule", " & ".join(map(latex, table.header)) + r" \\", r"\midrule", *rows,
-        r"\bottomrule", r"\end{tabular}", r"\end{table}",
+        r"\bottomrule", r"\end{tabular}", *([rf"\par {latex(table.note)}"] if table.note else []), r"\end{table}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -146,10 +150,10 @@ def latex(text: str) -> str:
 
 def write_results_csv(files: pd.DataFrame, path: str | Path) -> None:
     """reports/results.csv: one line per finished run of every study, fractions as measured, six significant digits."""
-    keys = [key for key in keys_of(RunResult) if key not in ("run", "recall@1", "dataset_digest")]
+    keys = [key for key in keys_of(RunResult) if key not in ("run", "recall@1", "dataset_digest", "weights")]
     first, best = keys.index("digest") + 1, keys.index("best_recall@1")
     recalls = [f"recall@{k}" for k in sorted({1, 2, 4, 8, *recall_levels(files)})]
-    columns = [*keys[:first], *recalls, *keys[first:best], "w2", "w2_relative", *keys[best:], "status"]
+    columns = [*keys[:first], *recalls, *keys[first:best], "w2", "w2_relative", *keys[best:], "weights", "status"]
     status = files.current.map({True: "current", False: "other"})
     table = files.assign(status=status).reindex(columns=columns)
     table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

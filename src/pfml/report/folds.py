@@ -13,7 +13,6 @@ from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
 from pfml.report.published.printed import published_parts
 from pfml.report.results import Studies, configurations
-from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Entry, Table, by_method, plain, seeds, table_of, words
 from pfml.report.verdicts import Row, comparison, rows_for
 from pfml.settings.run import Run
@@ -24,8 +23,14 @@ FOLDS = 4
 
 
 def fold_tables(table: int, studies: Studies) -> list[Table | str]:
-    """The published rows, most of them recalled, then ours beside them, then our own studies."""
-    return [*published_parts(table), *comparison_tables(table, studies), OWN, *own_tables(table, studies)]
+    """Ours beside the published, our own studies, and in a file the published rows, most of them recalled."""
+
+    def ours(rows: Sequence[Row]) -> dict:
+        return {"ours": [plain(2, spread=True, factor=100)(row.ours) for row in rows]}
+
+    rows = sorted(fold_rows(table, studies), key=lambda row: row.theirs.dim)
+    parts = comparison(table, rows, lambda p: f"{KINDS[p.dim]} {p.dim}-d", ours, 2)
+    return [*parts, *own_tables(table, studies), *published_parts(table)]
 
 
 def incomparable(run: Run) -> str:
@@ -48,45 +53,21 @@ def fold_rows(table: int, studies: Studies) -> list[Row]:
     return [row for several in rows for row in several]
 
 
-def comparison_tables(table: int, studies: Studies) -> list[Table]:
-    """R@1 of every row, separated and concatenated; further measures of the rows that have a finished repeat."""
-    rows = sorted(fold_rows(table, studies), key=lambda row: row.theirs.dim)
-    further = [row for row in rows if row.theirs.metric != "recall@1" and row.ran]
-    name, dataset = f"table-{table}-{TABLES[table]}", dataset_name(TABLES[table])
-    title = (
-        f"**{dataset}, R@1**: ours beside the published; mean ± standard deviation over n repeats. There is no best "
-        "epoch on the test classes: they are seen once, when validation has chosen the network."
-    )
-    first = [row for row in rows if row.theirs.metric == "recall@1"]
-    tables = [_comparison(name, title, first, studies)]
-    if further:
-        title = f"**{dataset}, further measures** of the rows that were run."
-        tables.append(_comparison(f"{name}-further", title, further, studies))
-    return tables
-
-
-def _comparison(name: str, title: str, rows: Sequence[Row], studies: Studies) -> Table:
-    ours = [plain(2, spread=True, factor=100)(row.ours) for row in rows]
-    runs = [" ".join(f"`{studies.find(name).experiment}`" for name in row.studies if row.ran) for row in rows]
-    return comparison(name, title, rows, lambda p: f"{KINDS[p.dim]} {p.dim}-d", {"ours": ours}, 2, runs)
-
-
 def own_tables(table: int, studies: Studies) -> list[Table | str]:
-    """Our part of a table: studies of its own dataset, and of datasets that the paper does not have, of which anything
-    was run. Results that no study asks for are named below, in no row.
+    """Our studies of a table's own dataset of which anything was run, and in the first table of datasets that the paper
+    does not have. Results that no study asks for are named below, in no row.
     """
-    own, others = TABLES[table], set(TABLES.values()) - {TABLES[table]}
+    others = {dataset for number, dataset in TABLES.items() if number != table}
     folds, files = (frame[~frame.dataset.isin(others)] for frame in (studies.folds, studies.fold_files))
-    parts: list = [own_table(table, block, studies) for block in blocks_of(folds) if block.measured.any()]
-    if not parts:
-        names = ", ".join(f"`{name}`" for name in folds.study[folds.dataset == own].unique())
-        parts.append(f"Ours: not run ({names or f'`{studies.running.name}` does not measure this'}).")
+    if table != min(TABLES):
+        folds, files = (frame[frame.dataset == TABLES[table]] for frame in (folds, files))
     outside = files[~files.current.astype(bool)]
     named = ", ".join(f"`{study}/{name}`" for study, name in zip(outside.study, outside.run_name))
-    return [*parts, *([f"Outside the present configuration, in no row: {named}."] if named else [])]
+    tables = [own_table(table, block) for block in blocks_of(folds) if block.measured.any()]
+    return [*tables, *([f"Outside the present configuration, in no row: {named}."] if named else [])]
 
 
-def own_table(table: int, block, studies: Studies) -> Table:
+def own_table(table: int, block) -> Table:
     """Methods down; ours and n across, each with Student's interval. Empty: no run."""
     first, run = block.iloc[0], block.runs.iloc[0][0]
     counts = over_seeds(block, "method", "_".join(FOLD_MEASURES[0]))
@@ -99,9 +80,9 @@ def own_table(table: int, block, studies: Studies) -> Table:
     reason = incomparable(run)
     note = f" Not comparable with any published number: {reason}." if reason else ""
     title = (
-        f"Study `{first.study}`: {dataset_name(first.dataset)}, {first.backbone}, {run.folds} folds, {first.dim} "
+        f"**Study `{first.study}`**: {dataset_name(first.dataset)}, {first.backbone}, {run.folds} folds, {first.dim} "
         f"dimensions separated and {run.folds * first.dim} concatenated; percent, mean ± 95 % interval over n "
-        f"repeats (Student's t).{note} MLflow experiment `{studies.find(first.study).experiment}`, a run a fold."
+        f"repeats (Student's t).{note}"
     )
     return table_of(f"table-{table}-{first.study}-{first.dataset}-{first.dim}", title, columns)
 

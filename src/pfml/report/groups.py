@@ -13,16 +13,22 @@ import pandas as pd
 from pfml.report.names import dataset_name
 from pfml.report.results import PLACE, ROW, USUAL, Studies, Summary
 
-SHORT = 8  # digits of an MLflow run's id that stand in a table
 
-
-def summary_of(values: Iterable[float], expected: int | None = None) -> Summary:
-    """Of the values that are there; expected: how many there should be, by default as many as there are entries."""
+def summary_of(values: Iterable[float], kinds: Iterable = (), expected: int | None = None) -> Summary:
+    """Of the values that are there, with the kinds of processors of their runs; expected: how many there should be, by
+    default as many as there are entries.
+    """
     values = list(values)
-    there = [value for value in values if value is not None and value == value]
-    mean = statistics.fmean(there) if there else None
-    std = statistics.stdev(there) if len(there) > 1 else None
-    return Summary(mean, std, len(there), len(values) if expected is None else expected)
+    there = {i: value for i, value in enumerate(values) if value is not None and value == value}
+    mean = statistics.fmean(there.values()) if there else None
+    std = statistics.stdev(there.values()) if len(there) > 1 else None
+    found = frozenset(kind for i, own in enumerate(kinds) if i in there for kind in own)
+    return Summary(mean, std, len(there), len(values) if expected is None else expected, found)
+
+
+def kinds_of(rows: pd.DataFrame) -> frozenset[str]:
+    """The kinds of processors that trained the finished ones of some runs."""
+    return frozenset(kind for own in rows.kinds[rows.measured] for kind in own)
 
 
 def over_seeds(rows: pd.DataFrame, by: str | list[str], key: str) -> dict:
@@ -30,11 +36,12 @@ def over_seeds(rows: pd.DataFrame, by: str | list[str], key: str) -> dict:
     expected.
     """
     rows = rows if key in rows else rows.assign(**{key: None})
-    return {group: summary_of(values) for group, values in rows.groupby(by, sort=False)[key].agg(list).items()}
+    found = rows.groupby(by, sort=False)[[key, "kinds"]].agg(list)
+    return {group: summary_of(values, kinds) for group, values, kinds in found.itertuples()}
 
 
 def summarize(rows: pd.DataFrame, key: str) -> Summary:
-    return summary_of(rows.get(key, [None] * len(rows)))
+    return summary_of(rows.get(key, [None] * len(rows)), rows.kinds)
 
 
 def by_seed(rows: pd.DataFrame, key: str) -> dict[int, float]:
@@ -67,20 +74,30 @@ def without_repeats(groups: Sequence[pd.DataFrame], keep: str) -> tuple[list[int
     return left, holders
 
 
+def most_runs(groups: Sequence[pd.DataFrame]) -> set[int]:
+    """The places of those groups that have the most finished runs of their dataset and network; of equals the first."""
+    best: dict[tuple, tuple[int, int]] = {}
+    for i, group in enumerate(groups):
+        count, key = group.digest[group.measured].nunique(), tuple(group.iloc[0][PLACE])
+        if count > best.get(key, (0,))[0]:
+            best[key] = count, i
+    return {i for _, i in best.values()}
+
+
 def pools_of(studies: Studies) -> list[pd.DataFrame]:
     """All studies' runs of each dataset and network with a finished run, as one grid: what claims are judged on.
 
     Studies share runs: a clean run of `cub200-noise` is one of `cub200-resnet50` too. Runs of one configuration but for
-    the seed are seeds of one row (columns ROW), whatever study asks for them. Where two studies run a method with
-    different settings, the first that has a finished run is taken, and never the seeds of both. Runs that hold out
-    validation classes are in no pool: they are not measured on the test half.
+    the seed are seeds of one row (columns ROW), whatever study asks for them. Where studies run a method with different
+    settings, the one with the most finished seeds is taken, of equals the first, and never the seeds of two. Runs that
+    hold out validation classes are in no pool: they are not measured on the test half.
     """
     grid, row = studies.grid, [*PLACE, *ROW]
     grid = grid[~grid.hold_out]
-    waiting = ~grid.groupby([*row, "condition"]).measured.transform("any")
-    ranked = grid.assign(waiting=waiting).sort_values("waiting", kind="stable")
-    first = ranked.groupby(row).condition.transform("first")
-    grid = grid[grid.condition.eq(first)].drop_duplicates([*row, "digest"])
+    grid = grid.drop_duplicates([*row, "digest"])
+    finished = grid.groupby([*row, "condition"]).measured.transform("sum")
+    ranked = grid.assign(finished=finished).sort_values("finished", ascending=False, kind="stable")
+    grid = grid[grid.condition.eq(ranked.groupby(row).condition.transform("first"))]
     return [pool for _, pool in grid.groupby(PLACE, sort=False) if pool.measured.any()]
 
 
@@ -121,8 +138,3 @@ def recall_levels(rows: pd.DataFrame) -> list[int]:
 def w2_readings(rows: pd.DataFrame) -> list[str]:
     """The readings of the paper's measure that runs with a W2 have (section `wasserstein` of params.yaml)."""
     return sorted(rows.w2_measure[rows.w2.notna()].unique()) or [USUAL]
-
-
-def run_ids(rows: pd.DataFrame) -> str:
-    """First digits of the ids of the MLflow runs that trained some runs."""
-    return " ".join(f"`{name[:SHORT]}`" for name in rows.mlflow_run.dropna() if name)

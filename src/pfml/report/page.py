@@ -1,4 +1,4 @@
-"""reports/index.html: summary, tables, figures and environment as one page that needs neither network nor server, from
+"""reports/index.html: claims, tables, figures and environment as one page that needs neither network nor server, from
 templates/page.html; and the captions of its figures, which docs/figures.md has.
 """
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from pfml.report import readings
-from pfml.report.groups import blocks_of, by_seed, over_seeds, run_ids, summary_of, w2_readings
+from pfml.report.groups import blocks_of, by_seed, kinds_of, over_seeds, summary_of, w2_readings
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import LOST, printed
 from pfml.report.results import ANSWER, USUAL, Studies
-from pfml.report.retrieval import OWN, block_table, clean_and_noisy, nothing_run, own_blocks, table_number
+from pfml.report.retrieval import block_table, clean_and_noisy, own_blocks, table_number
 from pfml.report.table import Column, Entry, Table, by_method, plain, seeds_of, table_of, words
 from pfml.report.verdicts import NOT_RUN, Row, Verdict, incomparable, judged, place, study_column, verdict_columns
 
@@ -25,18 +25,17 @@ POINT = 0.01  # of a ratio, in the verdict's rule
 def proxy_table(table: int, studies: Studies) -> list[Table | str]:
     blocks = w2_blocks(studies)
     shown, notes = own_blocks(blocks, studies, clean_and_noisy)
-    running = studies.running.name
-    parts = [distance_table(table, studies, b) for b in shown if b.study.iloc[0] == running or b.w2.notna().any()]
-    compared = ratio_table(table, ratio_rows(blocks, [b.study.iloc[0] for b in shown]))
+    tables = [distance_table(table, block, listed) for block, listed in shown if block.w2.notna().any()]
+    compared = ratio_table(table, ratio_rows(blocks, [block.study.iloc[0] for block, _ in shown]))
     lost = f"Published values: {LOST}. {readings.published_w2()}"
-    return [lost, compared, OWN, *(parts or [nothing_run(studies)]), *notes]
+    return [lost, compared, *tables, *notes]
 
 
 def w2_blocks(studies: Studies) -> list[pd.DataFrame]:
     return [block for block in blocks_of(studies.grid) if table_number(block) < 6]
 
 
-def distance_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
+def distance_table(table: int, block: pd.DataFrame, listed: bool) -> Table:
     """W2 absolute and relative, clean and noisy, for the methods that have proxies and those of the paper."""
     theirs = {p.key: printed(p) for p in paper.published(table)}
     at = dict(iter(clean_and_noisy(block).groupby("noise")))
@@ -50,11 +49,10 @@ def distance_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     columns.append(Column("n", [seeds_of(rows[noise, "w2"].get(m) for noise in at) for m in methods]))
     columns.append(Column("published, CUB-200", [theirs.get(m, printed(None)) for m in methods]))
     said = [readings.w2_order(row, f"{metric_name(key)} at {share(n)} noise") for (n, key), row in rows.items()]
-    said.append(readings.unequal_proxies(proxies))
     measures = w2_readings(block)
     other = f"; measure: {' and '.join(measures)}" if measures != [USUAL] else ""
     what = f"columns by label noise; smaller is better{other}"
-    return block_table(table, studies, block, what, columns, said)
+    return block_table(table, block, what, columns, said, listed)
 
 
 def ratio_rows(blocks: Iterable[pd.DataFrame], shown: Sequence[str] = ()) -> list[Row]:
@@ -73,14 +71,16 @@ def _row(clean: pd.DataFrame, other: str) -> Row | None:
         return None
     ours, theirs = by_seed(first, "w2"), by_seed(second, "w2")
     ratios = {seed: ours[seed] / theirs[seed] for seed in ours if theirs.get(seed)}
-    summary = summary_of(ratios.values(), len(set(first.seed) & set(second.seed)))
     both = pd.concat([first, second])
+    used = both[both.seed.isin(ratios)]
+    kinds = [kinds_of(used)] * len(ratios)
+    summary = summary_of(ratios.values(), kinds, len(set(first.seed) & set(second.seed)))
     reason = _reason(first) or ("W2 of two readings of the measure" if len(w2_readings(both)) > 1 else "")
     said = Verdict("")  # of CPML's ratio the paper recovers no number
     if other == STATEMENT.other:
         said = judged(summary.mean, summary.std, STATEMENT.value, unit=POINT) if ratios else Verdict(NOT_RUN)
         said = Verdict("not comparable", reason, said.difference) if reason and ratios else said
-    return Row(other, said, (clean.study.iloc[0],), summary, both[both.seed.isin(ratios)] if ratios else both, reason)
+    return Row(other, said, (clean.study.iloc[0],), summary, used if ratios else both, reason)
 
 
 def _reason(runs: pd.DataFrame) -> str:
@@ -102,7 +102,6 @@ def ratio_table(table: int, rows: Sequence[Row]) -> Table:
         Column("published", [Entry(STATEMENT.value, digits=3) if r.theirs == STATEMENT.other else below for r in rows]),
         Column("ours", [plain(3, spread=True)(row.ours) for row in rows]),
         *verdict_columns(rows, 3),
-        words("MLflow runs", [run_ids(row.runs) if row.ran else "" for row in rows]),
     ]
     title = (
         f"**{dataset_name(STATEMENT.dataset)}, ratio of W2**: ours beside the published, clean labels; a ratio is of "

@@ -1,14 +1,12 @@
 """One-line readings of the tables, every word of them computed: ranks, gaps, and whether the paper's order holds."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
 from pfml.report.results import Summary
 
 FIELD_METHODS = ("pfml", "pfml_tuned", "cpml")  # the paper's own; every other method is a baseline
-READING_ERROR = 0.1  # points; two digitised values of Figure 3 nearer than this have no order
 
 
 def ordinal(rank: int) -> str:
@@ -54,20 +52,6 @@ def seeds_note(row: Mapping[str, Summary]) -> str:
     return f"The largest standard deviation over seeds is {100 * spread:.1f} points."
 
 
-def pair_order(row: Mapping[str, Summary], first: str, second: str) -> str:
-    """Whether `first` > `second` in R@1 here, beside the gaps of Table 1."""
-    values = means(row)
-    gaps = {dataset: found[first] - found[second] for dataset, found in paper.recalls(1).items()}
-    published = ", ".join(f"{gap:+.1f} {dataset_name(dataset)}" for dataset, gap in gaps.items())
-    claim = f"{method_name(first)} > {method_name(second)} (published: {published} points)"
-    if first not in values or second not in values:
-        return f"The paper's {claim} cannot be checked yet."
-    gap = 100 * (values[first] - values[second])
-    side = "the same" if gap > 0 else "the other"
-    seeds = min(row[first].n, row[second].n)
-    return f"The paper's {claim} has {side} sign here ({gap:+.1f} points, n {seeds}; the Summary has its interval)."
-
-
 def drops_of(clean: Mapping[str, Summary], noisy: Mapping[str, Summary]) -> dict[str, float]:
     """Method -> points of R@1 lost to noise, of the methods that have both."""
     before, after = means(clean), means(noisy)
@@ -81,15 +65,6 @@ def noise_drop(drops: Mapping[str, float], method: str) -> str:
     least = min(drops, key=drops.get)
     other = "" if least == method else f"; the smallest is {method_name(least)}'s, {drops[least]:.1f}"
     return f"{method_name(method)} loses {drops[method]:.1f} points to noise, {smallest(drops, method)}{other}."
-
-
-def published_noise_order() -> str:
-    """What the paper's Tables 1 and 2 say of the drop, per dataset."""
-    parts = [
-        f"{dataset_name(dataset)} {drops['pfml']:.1f} ({smallest(drops, 'pfml')})"
-        for dataset, drops in published_drops().items()
-    ]
-    return f"Published drop of PFML: {', '.join(parts)}."
 
 
 def published_drops() -> dict[str, dict[str, float]]:
@@ -115,37 +90,14 @@ def w2_order(row: Mapping[str, Summary], what: str) -> str:
     return text + "."
 
 
-def unequal_proxies(row: Mapping[str, Summary]) -> str:
-    """Whether the methods were measured with one number of proxies per class, on which W2 depends."""
-    counts = sorted({int(v) for v in means(row).values()} - {1})
-    if len(counts) < 2:
-        return "All methods with several proxies per class have the same number of them, as in the paper."
-    return f"Methods differ in M ({', '.join(map(str, counts))}), on which W2 depends; the paper gives all the same."
-
-
 def published_w2() -> str:
     """What the paper says of Table 3 in words."""
     s = paper.statements(3)[0]
     return f"Published, on {dataset_name(s.dataset)}: {s.text} (ratio {s.value:.3f}); CPML's is higher (Corollary 1)."
 
 
-def published_leads(table: int) -> str:
-    """In how many printed columns of a table PFML is best."""
-    columns: dict = {}
-    for p in paper.published(table):
-        if isinstance(p.value, int | float):
-            columns.setdefault((p.backbone, p.dim, p.dataset, p.metric), []).append(p)
-    held = [c for c in columns.values() if any(p.key == "pfml" for p in c)]
-    leads = sum(max(c, key=lambda p: p.value).key == "pfml" for c in held)
-    if not held:
-        return "PFML's own numbers are not recovered; the text states: " + "; ".join(
-            f"{s.text} ({f'R@1, {s.dim} dimensions' if s.dim else s.metric})" for s in paper.statements(table)
-        ) + "."  # fmt: skip
-    return f"Published, PFML is best in {leads} of {len(held)} columns."
-
-
-def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis: str) -> str:
-    """Best value and range of one ablation, and how many pairs of values the paper orders the same way."""
+def sweep_reading(points: Sequence[tuple[float, Summary]], default: float) -> str:
+    """Best value and range of one ablation."""
     ours = {round(value, 6): 100 * s.mean for value, s in points if s.mean is not None}
     if len(ours) < 2:
         return f"{len(ours)} of {len(points)} points finished: nothing to compare yet."
@@ -156,18 +108,4 @@ def sweep_reading(points: Sequence[tuple[float, Summary]], default: float, axis:
     counts = sorted({s.n for _, s in points if s.n})
     if len(counts) > 1:
         text += f". Values of {counts[0]} to {counts[-1]} seeds stand side by side: a difference may be one of seeds"
-    for dataset, theirs in paper.curves(axis).items():
-        peak = max(theirs, key=theirs.get)
-        text += (f". Published {dataset_name(dataset)}: best at {peak:g}, "
-                 f"range {max(theirs.values()) - min(theirs.values()):.1f}{agreement(ours, theirs)}")  # fmt: skip
     return text[0].upper() + text[1:] + "."
-
-
-def agreement(ours: Mapping[float, float], theirs: Mapping[float, float]) -> str:
-    """`, 8 of 10 pairs of values ordered as here`, over the values that both have and that the plot tells apart."""
-    pairs = [
-        (ours[a] - ours[b]) * (theirs[a] - theirs[b]) > 0
-        for a, b in combinations(sorted(set(ours) & set(theirs)), 2)
-        if abs(theirs[a] - theirs[b]) > READING_ERROR + 1e-9
-    ]
-    return f", {sum(pairs)} of {len(pairs)} pairs of values ordered as here" if pairs else ""

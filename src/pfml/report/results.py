@@ -5,7 +5,7 @@ A result whose digest no study asks for enters no table: it is listed as outside
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from pfml.settings.run import Run
 from pfml.settings.runs import ablation_base, ablation_runs, by_repeat, fold_runs, grid_runs, timing_runs
 from pfml.settings.schema import Params
 from pfml.settings.study import ABLATION_AXES
+from pfml.tracking.provenance import read_provenance
 
 ROW = ["method", "noise", "noise_kind"]  # of a table that pools all studies of a dataset and network
 PLACE = ["dataset", "backbone", "dim", "weights"]
@@ -33,11 +34,10 @@ USUAL = "reconstruction"  # the reading of W2 that params.yaml has by default
 @dataclass(frozen=True)
 class Study:
     """The runs that one study asks for. defaults: ablation axis -> its default value and the runs of the grid that have
-    it; timed: of Table 9; folds: of Tables 6 and 7. experiment: its name in MLflow.
+    it; timed: of Table 9; folds: of Tables 6 and 7.
     """
 
     name: str
-    experiment: str
     grid: Sequence[Run] = ()
     ablations: Sequence[Run] = ()
     defaults: dict[str, tuple[float, list[Run]]] = field(default_factory=dict)
@@ -57,6 +57,7 @@ class Studies:
         kind: "grid", "ablation", or "default" for the grid's runs once more as the default point of an axis.
     folds: a row for each cross validation that a study asks for, its measures beside it.
     files, fold_files: a row for each result on disk, asked for or not. timings: of reports/complexity.
+    All but timings have `kinds`: the kinds of processors that trained the run or its folds, "" where not recorded.
     """
 
     every: tuple[Study, ...]
@@ -85,12 +86,15 @@ class Studies:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation (None below two values) over the n finished of `expected` seeds."""
+    """Mean and sample standard deviation (None below two values) over the n finished of `expected` seeds, and the kinds
+    of processors that trained them.
+    """
 
     mean: float | None
     std: float | None
     n: int
     expected: int
+    kinds: frozenset[str] = frozenset()
 
 
 def study_of(params: Params) -> Study:
@@ -98,9 +102,8 @@ def study_of(params: Params) -> Study:
     ablations = ablation_runs(params)
     axes = [axis for axis in ABLATION_AXES if any(run.axis == axis for run in ablations)]
     defaults = {axis: ablation_base(params, axis) for axis in axes}
-    experiment = f"{params.tracking.experiment}-{params.study}"
     grid, timed, folds = grid_runs(params), timing_runs(params), fold_runs(params)
-    return Study(params.study, experiment, grid, ablations, defaults, timed, folds)
+    return Study(params.study, grid, ablations, defaults, timed, folds)
 
 
 def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
@@ -121,6 +124,11 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
     """
     studies, reports = tuple(studies), Path(reports)
     files, fold_files = read_runs(reports / "runs"), read_folds(reports / "runs")
+    trained = {
+        (row.study, row.run, row.digest): row.kind for row in read_provenance(reports / "provenance").itertuples()
+    }
+    for frame in (files, fold_files):
+        frame["kinds"] = [_kinds(row, trained) for row in _records(frame)]
     files = joined(files, read_wasserstein(reports / "wasserstein"))
     # A file of W2 counts the proxies of every method that has any; a result knows those of PFML and CPML.
     own = files.get("proxies_per_class", pd.Series(index=files.index, dtype=float))
@@ -129,6 +137,13 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
     files["current"], fold_files["current"] = files.digest.isin(runs.digest), fold_files.digest.isin(folds.digest)
     runs, folds = (f.assign(measured=f.path.notna()) for f in (joined(runs, files), joined(folds, fold_files)))
     return Studies(studies, runs, folds, files, fold_files, read_timings(reports / "complexity"))
+
+
+def _kinds(row: Mapping, trained: Mapping[tuple, str]) -> tuple[str, ...]:
+    """Of a result: of its run, or of each fold of a cross validation."""
+    name, digests = row["run_name"], row["digest"].split()
+    names = [f"{name}-fold-{k}" for k in range(len(digests))] if len(digests) > 1 else [name]
+    return tuple(dict.fromkeys(trained.get((row["study"], *own), "") for own in zip(names, digests)))
 
 
 def joined(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
@@ -267,7 +282,7 @@ def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict
             own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
             epochs = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
             found.append((run, own | shared, epochs))
-    return [(run, origins.get(run.digest, {}) | result, history) for run, result, history in found]
+    return [(run, result | origins.get(run.digest, {}), history) for run, result, history in found]
 
 
 def _records(rows: pd.DataFrame) -> list[dict]:

@@ -1,5 +1,5 @@
-"""Tables 1, 2, 4 and 5: retrieval on clean and on noisy labels. The published rows come first, then ours beside every
-published number, then tables of our own studies.
+"""Tables 1, 2, 4 and 5: retrieval on clean and on noisy labels. Ours beside every published number that was run, then
+our own studies with the published R@1 beside them.
 
 A block is the rows of one study on one dataset with one network (`groups.blocks_of`).
 """
@@ -10,15 +10,14 @@ import pandas as pd
 
 from pfml.report import readings
 from pfml.report.claims import PAPER_NOISE
-from pfml.report.groups import blocks_of, over_seeds, recall_levels, run_ids, summarize, without_repeats
+from pfml.report.groups import blocks_of, most_runs, over_seeds, recall_levels, summarize, without_repeats
 from pfml.report.names import DATASETS, dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import network_name, published_pairs, published_parts
 from pfml.report.results import Studies
-from pfml.report.table import EMPTY, Column, Table, by_method, numbers, percent, plain, seeds, seeds_of, table_of, words
-from pfml.report.verdicts import comparison, incomparable, rows_of
+from pfml.report.table import Column, Table, by_method, numbers, percent, seeds, seeds_of, table_of, words
+from pfml.report.verdicts import Row, comparison, incomparable, rows_of
 
-OWN = "**Our own studies.**"
 SELECTED = {  # train.select in words
     "best_test": "best on the TEST classes (the published numbers' style)",
     "best_validation": "best on validation classes",
@@ -29,24 +28,22 @@ SMALL, DIM = (4, 5), 64  # the paper's tables of small embeddings
 def retrieval_table(table: int, studies: Studies) -> list[Table | str]:
     """Tables 1, 4 and 5: clean labels."""
     blocks = [block for block in blocks_of(studies.grid) if (block.noise == 0).any()]
-    shown, notes = own_blocks([b for b in blocks if table_number(b) == table], studies, clean)
-    parts = [*published_parts(table), *comparison_parts(table, studies), OWN]
-    parts += [clean_table(table, studies, block) for block in shown]
-    if table in SMALL:
-        others = [b for b in blocks if table_number(b) == 1 and b.dim.iloc[0] == DIM]
-        parts += [small_table(table, studies, block) for block in own_blocks(others, studies, clean)[0]]
-    if parts[-1] == OWN:
-        parts.append(nothing_run(studies))
-    return [*parts, *notes]
+    own = [block for block in blocks if table_number(block) == table]
+    if table in SMALL:  # other images with an embedding as small
+        own += [b for b in blocks if table_number(b) == 1 and b.dim.iloc[0] == DIM]
+    shown, notes = own_blocks(own, studies, clean)
+    own = [(block, listed and (table != max(SMALL) or block.dataset.iloc[0] in DATASETS)) for block, listed in shown]
+    tables = [clean_table(table, block, listed) for block, listed in own]
+    return [*compared(table, studies), *tables, *notes, *published_parts(table)]
 
 
 def noise_table(table: int, studies: Studies) -> list[Table | str]:
     """Table 2: clean against noisy; further noise rates are in "Beyond the paper"."""
     blocks = [b for b in blocks_of(studies.grid) if noisy(b) and (b.noise == 0).any() and table_number(b) < 6]
     shown, notes = own_blocks(blocks, studies, clean_and_noisy)
-    parts = [*published_parts(table), *comparison_parts(table, studies), OWN]
-    parts += [drop_table(table, studies, block) for block in shown] or [nothing_run(studies)]
-    return [*parts, *notes]
+    running = studies.running.name  # listed too: it has clean and noisy R@1 of an experiment
+    tables = [drop_table(table, block, listed or block.study.iloc[0] == running) for block, listed in shown]
+    return [*compared(table, studies), *tables, *notes, *published_parts(table)]
 
 
 def clean(block: pd.DataFrame) -> pd.DataFrame:
@@ -72,57 +69,38 @@ def table_number(block: pd.DataFrame) -> int:
     return (5 if first.dataset == "sop" else 4) if small else 1
 
 
-def comparison_parts(table: int, studies: Studies) -> list[Table | str]:
-    """R@1 of each dataset; further measures of a dataset, and of the rows, that have a finished run."""
-    parts: list[Table | str] = []
-    for dataset in dict.fromkeys(p.dataset for p in paper.published(table)):
-        rows, name = rows_of(paper.published(table, dataset=dataset), studies), f"table-{table}-{dataset}"
-        first = [row for row in rows if row.theirs.metric == "recall@1"]
-        best = [EMPTY if row.runs is None else percent(summarize(row.runs, "best_recall@1")) for row in first]
-        ours = {"last epoch": [percent(row.ours) for row in first], "best epoch": best}
-        runs = ["" if row.runs is None else run_ids(row.runs) for row in first]
-        title = f"**{dataset_name(dataset)}, R@1**: ours beside the published."
-        parts.append(comparison(name, title, first, network_name, ours, runs=runs))
-        further = [row for row in rows if row.theirs.metric != "recall@1" and row.finished]
-        if further:
-            ours = {"last epoch": [percent(row.ours) for row in further]}
-            title = f"**{dataset_name(dataset)}, further measures** of the rows that were run."
-            parts.append(comparison(f"{name}-further", title, further, network_name, ours, counts=False))
-    return parts
+def compared(table: int, studies: Studies) -> list[Table | str]:
+    def ours(rows: Sequence[Row]) -> dict:
+        best = [summarize(r.runs, "best_recall@1") if r.ran and r.theirs.metric == "recall@1" else None for r in rows]
+        return {"last epoch": [percent(row.ours) for row in rows], "best epoch": list(map(percent, best))}
+
+    return comparison(table, rows_of(paper.published(table), studies), network_name, ours)
 
 
-def clean_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
-    """Every measure of every method of one study at the last epoch, and R@1 of the best."""
-    rows = clean(block)
-    keys = [*(f"recall@{k}" for k in recall_levels(block)), "map@r", "r_precision", "nmi", "best_recall@1"]
-    found = {key: over_seeds(rows, "method", key) for key in [*keys, "best_epoch", "seconds"]}
+def clean_table(table: int, block: pd.DataFrame, listed: bool) -> Table:
+    """One study at the last epoch, and R@1 of the best, with the published R@1 beside it. Of Table 1 every method with
+    every measure; of small embeddings the methods and measures of the paper's table.
+    """
+    rows, theirs = clean(block), paper.recalls(table)
+    keys, methods = [*(f"recall@{k}" for k in recall_levels(block)), "map@r", "r_precision", "nmi"], [*rows.method]
+    if table in SMALL:
+        published = paper.published(table)
+        keys, methods = [p.metric for p in published], ["pfml", *(p.key for p in published if p.key in methods)]
+    keys, methods = list(dict.fromkeys([*keys, "best_recall@1"])), list(dict.fromkeys(methods))
+    found = {key: over_seeds(rows, "method", key) for key in keys}
     recall = found["recall@1"]
-    methods = list(recall)
     columns = [words("Method", list(map(method_name, methods)))]
     columns += [by_method(metric_name(key), found[key], methods, best="high") for key in keys]
-    columns += [by_method("at epoch", found["best_epoch"], methods, plain(0))]
-    columns += [by_method("training s", found["seconds"], methods, plain(0)), by_method("n", recall, methods, seeds)]
-    columns += [words("MLflow runs", [run_ids(rows[rows.method == method]) for method in methods])]
-    said = [readings.standing(recall, m) for m in methods if m.startswith("pfml")]
-    said += [readings.pair_order(recall, "pfml", "cpml")]
-    said += [readings.seeds_note(recall)]
-    return block_table(table, studies, block, "clean labels", columns, said)
-
-
-def small_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
-    """Of a study of other images with an embedding as small as Table 4's and 5's: the table's own rows and measures."""
-    theirs, rows = paper.published(table), clean(block)
-    methods = list(dict.fromkeys(["pfml", *(p.key for p in theirs if p.key in set(block.method))]))
-    found = {key: over_seeds(rows, "method", key) for key in dict.fromkeys(p.metric for p in theirs)}
-    columns = [words("Method", list(map(method_name, methods)))]
-    columns += [by_method(metric_name(key), row, methods, best="high") for key, row in found.items()]
-    columns += [by_method("n", found["recall@1"], methods, seeds)]
+    columns += [by_method("n", recall, methods, seeds)]
+    columns += [numbers(f"{dataset_name(d)} R@1", map(row.get, methods), best="high") for d, row in theirs.items()]
     lost = [metric_name(key) for key, row in found.items() if not readings.means(row)]
-    said = [f"Not measured by this study: {', '.join(lost)}."] if lost and readings.means(found["recall@1"]) else []
-    return block_table(table, studies, block, "clean labels", columns, said)
+    said = [readings.standing(recall, m) for m in methods if m.startswith("pfml") and table not in SMALL]
+    said += [f"Not measured by this study: {', '.join(lost)}."] if lost and readings.means(recall) else []
+    said += [readings.seeds_note(recall)]
+    return block_table(table, block, "clean labels; published R@1 at the right", columns, said, listed)
 
 
-def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
+def drop_table(table: int, block: pd.DataFrame, listed: bool) -> Table:
     """One study at its noise level, with the published columns beside it where they are of the same noise."""
     noise = noisy(block)
     level, at = f"at {share(noise)}", {n: block[block.noise == n] for n in (0.0, noise)}
@@ -132,7 +110,7 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     )
     kind = next((kind for kind in block.noise_kind if kind), "uniform")
     theirs = published_pairs() if (noise, kind) == (PAPER_NOISE, "uniform") else {}
-    methods = list(dict.fromkeys([*before, *after, *(m for pair in theirs.values() for m in pair)]))
+    methods = list(dict.fromkeys([*before, *after]))
     drops = readings.drops_of(before, after)
     columns = [
         words("Method", list(map(method_name, methods))),
@@ -150,20 +128,21 @@ def drop_table(table: int, studies: Studies, block: pd.DataFrame) -> Table:
     own = [m for m in after if m.startswith("pfml")]
     said = [readings.standing(after, m, f"R@1 at {share(noise)} noise") for m in own]
     said += [readings.noise_drop(drops, m) for m in own]
-    said += [readings.published_noise_order()] * bool(theirs) + [readings.seeds_note(after)]
+    said.append(readings.seeds_note(after))
     what = f"{share(noise)} of the training labels moved"
     if kind == "list":
         what = f"noisy labels of the list that is called {share(noise)} here"
     how = "published columns at the right" if theirs else f"{kind} noise, no published numbers"
     if not theirs and kind == "uniform":
         how = f"no published numbers at {share(noise)}"
-    return block_table(table, studies, block, f"{what}; {how}", columns, said)
+    return block_table(table, block, f"{what}; {how}", columns, said, listed)
 
 
 def own_blocks(
     blocks: Sequence[pd.DataFrame], studies: Studies, part: Callable
-) -> tuple[list[pd.DataFrame], list[str]]:
-    """The blocks of which a table is shown: of the study being run, and of the others with a finished run of their own.
+) -> tuple[list[tuple[pd.DataFrame, bool]], list[str]]:
+    """The blocks with a finished run of their own, each with whether tables.md lists it: of each dataset and network
+    the one with the most finished runs.
 
     Args:
         part: block -> those of its rows that the table shows.
@@ -171,23 +150,23 @@ def own_blocks(
     Returns:
         blocks, and a sentence about the others.
     """
-    parts = [(block, part(block)) for block in blocks]
-    running = studies.running.name
-    ran = [(b, rows) for b, rows in parts if b.study.iloc[0] == running or rows.measured.any()]
+    running, parts = studies.running.name, [(block, part(block)) for block in blocks]
+    ran = [(block, rows) for block, rows in parts if rows.measured.any()]
     left, holders = without_repeats([rows for _, rows in ran], running)
-    # The paper's studies without a run stand in the comparison with the published rows already.
-    waiting = [f"`{b.study.iloc[0]}`" for b, rows in parts
-               if b.study.iloc[0] != running and not rows.measured.any() and incomparable(b.run)]  # fmt: skip
+    first = most_runs([ran[i][1] for i in left])
+    shown = [(ran[i][0], place in first) for place, i in enumerate(left)]
+    # The paper's studies without a run are named in the comparison with the published rows already.
+    waiting = [f"`{b.study.iloc[0]}`" for b, rows in parts if not rows.measured.any() and incomparable(b.run)]
     notes = [f"Not run yet: {', '.join(waiting)}."] if waiting else []
     notes += [f"Not repeated: `{name}`, whose every run is one of `{holder}`." for name, holder in holders.items()]
-    return [ran[i][0] for i in left], notes
+    return shown, [" ".join(notes)] if notes else []
 
 
 def block_table(
-    table: int, studies: Studies, block: pd.DataFrame, what: str, columns: Sequence[Column], said: Sequence[str]
+    table: int, block: pd.DataFrame, what: str, columns: Sequence[Column], said: Sequence[str], listed: bool
 ) -> Table:
-    """Titled `Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels (what). Not comparable ...`, and where MLflow
-    has it; `said` stands below. A study of several datasets has several blocks, and a table of each.
+    """Titled `Study `glyphs`: glyphs, conv4, 64 dimensions, clean labels (what). Not comparable ...`; `said` stands
+    below. A study of several datasets has several blocks, and a table of each.
     """
     first, reason = block.iloc[0], incomparable(block.run)
     notes = ["; measured on held-out validation classes, NOT on the test half"] * bool(block.hold_out.any())
@@ -195,11 +174,6 @@ def block_table(
     notes += [f"; not the last epoch's network but the {SELECTED[select]}" for select in sorted(chosen)]
     where = f"{dataset_name(first.dataset)}, {first.backbone}, {first.dim} dimensions{''.join(notes)}"
     comparable = f" Not comparable with any published number: {reason}." if reason else ""
-    experiment = studies.find(first.study).experiment
-    title = f"Study `{first.study}`: {where}, {what}.{comparable} MLflow experiment `{experiment}`."
+    title = f"**Study `{first.study}`**: {where}, {what}.{comparable}"
     stem = f"study-{first.study}" + f"-{first.dataset}" * (first.dataset != first.study)
-    return table_of(f"table-{table}-{stem}", title, columns, said)
-
-
-def nothing_run(studies: Studies) -> str:
-    return f"Ours: not run (`{studies.running.name}` does not measure this)."
+    return table_of(f"table-{table}-{stem}", title, columns, said, listed)

@@ -30,17 +30,16 @@ FIELD = ("pfml", "pfml_tuned")  # the methods that tables.md shows; the file bes
 
 def settings_tables(table: int, studies: Studies) -> list[Table | str]:
     grid = studies.grid
-    title = "**Ours**, of PFML in every study, resolved as training sees them; n is the number of finished runs."
+    title = "**Ours**, of PFML in studies with a finished run, resolved as training sees them; n: finished runs."
+    ran = grid[grid.method.isin(FIELD) & grid.groupby("study").measured.transform("any")]
     every = "As Table 8's, of every method and with its loss settings."
     said = [f"{s.metric.replace('_', ' ')} {s.value}" + f" ({s.source})" * (s.source != "paper")
             for s in paper.settings()]  # fmt: skip
     return [
         published_settings(table, grid),
-        used_table(f"table-{table}-ours", title, grid[grid.method.isin(FIELD)]),
+        *([used_table(f"table-{table}-ours", title, ran)] if len(ran) else ["Ours: not run."]),
         f"The paper's main text, on PFML: {'; '.join(said)}.",
         used_table(f"table-{table}-all-methods", every, grid, loss=True),
-        f"Every method's, with all settings of its loss: [tables/table-{table}-all-methods.csv]"
-        f"(tables/table-{table}-all-methods.csv).",
     ]
 
 

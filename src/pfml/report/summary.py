@@ -1,20 +1,22 @@
 """The first page of reports/tables.md: what became of the paper's claims, and how many of its numbers we reproduced."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from pfml.report.ablations import figure_rows
-from pfml.report.claims import CLAIMS, LEVEL, PAPER_NOISE, RANGES, SUBJECTS, Evidence, claims_of, published_fall
+from pfml.report.claims import CLAIMS, FAILS, HOLDS, LEVEL, SUBJECTS, Evidence, claims_of
 from pfml.report.folds import fold_rows
 from pfml.report.groups import place_name
-from pfml.report.names import DATASETS, dataset_name, method_name
+from pfml.report.names import DATASETS, dataset_name, method_name, number
 from pfml.report.proxies import ratio_rows, w2_blocks
 from pfml.report.published import paper
 from pfml.report.results import Studies
-from pfml.report.table import Column, Entry, Section, Table, numbers, table_of, words
-from pfml.report.timing import BASE, cost_rows, published_percent
-from pfml.report.verdicts import MLRC, NOT_RUN, WORDS, Row, count_verdicts, rows_of
+from pfml.report.table import MIXED, Column, Entry, Section, Table, mixed_note, numbers, table_of, words
+from pfml.report.timing import BASE, cost_rows
+from pfml.report.verdicts import MLRC, WORDS, Row, count_verdicts, incomparable, rows_of
 
 PAPER_FIELD = {"alpha": 3.0, "delta": 0.2, "proxies_per_class": 15}  # Fig. 3, Table 8; of SOP M 2 (Sec. 4.1)
 FIELD_NAMES = {"alpha": "α", "delta": "δ", "proxies_per_class": "M"}
@@ -22,6 +24,7 @@ COUNTED = (
     "**Verdicts** on the published numbers, each counted once, by runs that are comparable with it. Table 3 has five "
     "lost numbers and a ratio, Table 9 percents over ProxyNCA; what is recovered of Tables 6 and 7 is recalled."
 )
+PLURAL = {HOLDS: "hold", FAILS: "do not hold"}
 RADIX = {"w2": 3, "w2_relative": 3}  # decimals of effects; points have 1
 
 
@@ -32,21 +35,46 @@ def summary_section(studies: Studies, pools: Sequence[pd.DataFrame], costs: Sequ
     return Section("Summary", paper.LEADS["summary"].format(level=f"{100 * LEVEL:g} %"), [
         claims_table(pools, found),
         *([evidence_table(evidence)] if evidence else []),
-        counts_table(studies),
+        *count_parts(studies),
     ])  # fmt: skip
 
 
 def claims_table(pools: Sequence[pd.DataFrame], found: dict[str, list[Evidence]]) -> Table:
-    """A row for each claim, a column for each dataset with runs and each of the paper's without."""
-    columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [published_claim(c) for c in CLAIMS])]
+    """A row for each claim, a column for each dataset and network with runs; below, what may be concluded."""
+    columns = [words("Claim", list(CLAIMS.values())), words("In the paper", [paper.SAID[c] for c in CLAIMS])]
     for name, evidence in found.items():
-        said = [(e.claim, e.verdict if e.subject == SUBJECTS[0] else f"tuned: {e.verdict}") for e in evidence]
-        columns.append(words(name, ["; ".join(text for claim, text in said if claim == c) for c in CLAIMS]))
-    for dataset in DATASETS:
-        if dataset not in {pool.dataset.iloc[0] for pool in pools}:
-            columns.append(words(dataset_name(dataset), [NOT_RUN] * len(CLAIMS)))
-    title = f"**Claims.** PFML is the paper's setting{departures(pools)}; the tuned one is named."
-    return table_of("summary-claims", title, columns)
+        by_claim = [[e for e in evidence if e.claim == claim] for claim in CLAIMS]
+        columns.append(Column(name, [_judgement(claims) for claims in by_claim], words=True))
+    title = (
+        f"**Claims.** PFML is the paper's setting{departures(pools)}; the tuned one is named. In brackets the "
+        "effect and its interval, in points of R@1, units of W2, or percent of time."
+    )
+    mixed = frozenset().union(*(e.kinds for claims in found.values() for e in claims if len(e.kinds) > 1))
+    return replace(table_of("summary-claims", title, columns, conclusions(pools, found)), note=mixed_note(mixed))
+
+
+def _judgement(evidence: Sequence[Evidence]) -> Entry:
+    """`does not hold (-8.0, -10.7 to -5.3); tuned: holds`, marked where it mixes kinds of processors."""
+    said = []
+    for e in evidence:
+        low_high = [e.found.low, e.found.high] if e.found and e.found.low is not None else []
+        shown = [number(v, None, RADIX.get(e.claim, 1)) for v in ([e.found.mean] if e.found else []) + low_high]
+        effect = f" ({', '.join(filter(None, [shown[0], ' to '.join(shown[1:])]))})" if shown else ""
+        said.append(("" if e.subject == SUBJECTS[0] else "tuned: ") + e.verdict + effect)
+    return Entry(text="; ".join(said), mark=MIXED if any(len(e.kinds) > 1 for e in evidence) else "")
+
+
+def conclusions(pools: Sequence[pd.DataFrame], found: dict[str, list[Evidence]]) -> list[str]:
+    """How many claims hold for the paper's setting, and where none of this says anything about the paper's numbers."""
+    said = []
+    for pool, (name, evidence) in zip(pools, found.items()):
+        counts = Counter(e.verdict.partition(":")[0] for e in evidence if e.subject == SUBJECTS[0])
+        parts = ", ".join(f"{count} {PLURAL.get(word, word)}" for word, count in sorted(counts.items()))
+        said.append(f"On {name}, of {counts.total()} claims {parts}.")
+        if reason := incomparable(pool.run):
+            said.append(f"This compares the methods there and tests none of the paper's numbers: {reason}.")
+    missing = [dataset_name(dataset) for dataset in DATASETS if dataset not in {pool.dataset.iloc[0] for pool in pools}]
+    return [*said, *([f"Not run: {', '.join(missing)}; nothing can be concluded there."] if missing else [])]
 
 
 def departures(pools: Sequence[pd.DataFrame]) -> str:
@@ -66,7 +94,7 @@ def evidence_table(evidence: Sequence[Evidence]) -> Table:
     bounds = [[getattr(e.found, key) for e in evidence] for key in ("mean", "low", "high")]
     means, lows, highs = ([Entry(v, digits=d) for v, d in zip(values, digits)] for values in bounds)
     columns = [
-        words("Claim", [CLAIMS[e.claim] for e in evidence]),
+        Column("Claim", [Entry(text=CLAIMS[e.claim], kinds=e.kinds) for e in evidence], words=True),
         words("Where", [e.pool for e in evidence]),
         words("Method", [method_name(e.subject) for e in evidence]),
         words("Against", [e.against for e in evidence]),
@@ -81,10 +109,11 @@ def evidence_table(evidence: Sequence[Evidence]) -> Table:
         f"**Evidence.** Effects are differences paired by seed: mean, Student's {100 * LEVEL:g} % interval, n seeds. "
         "R@1 in percent points of the last epoch; W2 in its own unit, lower is better. Rivals: the best by mean."
     )
-    return table_of("summary-evidence", title, columns)
+    return table_of("summary-evidence", title, columns, listed=False)
 
 
-def counts_table(studies: Studies) -> Table:
+def count_parts(studies: Studies) -> list[Table | str]:
+    """How often each verdict was given: of all published numbers in a line, of each table in a file."""
     places = [(f"Table {n}", count_verdicts(table_rows(n, studies))) for n in (*range(1, 8), 9)]
     places.append(("Figure 3", count_verdicts(figure_rows(studies))))
     columns = [
@@ -92,7 +121,13 @@ def counts_table(studies: Studies) -> Table:
         numbers("published numbers", [sum(counts[word] for word in WORDS) for _, counts in places], digits=0),
         *(numbers(word, [counts[word] for _, counts in places], digits=0) for word in WORDS),
     ]
-    return table_of("summary-verdicts", COUNTED, columns)
+    total = sum((counts for _, counts in places), Counter())
+    said = ", ".join(f"{total[word]} {word}" for word in WORDS)
+    numbered = sum(total[word] for word in WORDS)
+    return [
+        f"**Of {numbered} published numbers**: {said}.",
+        table_of("summary-verdicts", COUNTED, columns, listed=False),
+    ]
 
 
 def table_rows(table: int, studies: Studies) -> list[Row]:
@@ -103,38 +138,3 @@ def table_rows(table: int, studies: Studies) -> list[Row]:
         return [row for row in cost_rows(studies) if row.theirs.key != BASE]
     ratios = ratio_rows(w2_blocks(studies)) if table == 3 else []  # beside five lost values
     return rows_of(paper.published(table), studies) + [row for row in ratios if row.verdict.word]
-
-
-def published_claim(claim: str) -> str:
-    """What the paper's own numbers say of a claim; "" where they say nothing."""
-    if claim == "clean":
-        return _by_dataset(_published_margins(1)) + " over the next best"
-    if claim == "margin":
-        clean = _published_margins(1)
-        gaps = [f"{dataset_name(d)} {clean[d]:+.1f} to {gap:+.1f}" for d, gap in _published_margins(2).items()]
-        return f"{', '.join(gaps)} at {100 * PAPER_NOISE:g} %"
-    if claim == "w2":
-        statement = paper.statements(3)[0]
-        return f"{statement.value:.3f} of {method_name(statement.other)}'s on {dataset_name(statement.dataset)}"
-    if claim == "decay":
-        return _by_dataset({dataset: found["pfml"] - found["cpml"] for dataset, found in paper.recalls(1).items()})
-    if claim in RANGES:
-        return f"falls by {published_fall(claim):.1f} at most (digitised)"
-    if claim == "delta_gap":
-        curves = paper.curves(claim).items()
-        losses = {dataset: curve[0.0] - max(v for at, v in curve.items() if at) for dataset, curve in curves}
-        return _by_dataset(losses) + " over the next (digitised)"
-    if claim == "overhead":
-        slow = paper.published(9, key="pfml")
-        return ", ".join(f"{published_percent(p):+.1f} % at M {p.at:g}" for p in slow)
-    return ""
-
-
-def _published_margins(table: int) -> dict[str, float]:
-    """PFML's R@1 less the best other's, per dataset, with a ResNet-50."""
-    found = paper.recalls(table).items()
-    return {d: row["pfml"] - max(v for m, v in row.items() if m != "pfml" and v is not None) for d, row in found}
-
-
-def _by_dataset(gaps: dict[str, float]) -> str:
-    return ", ".join(f"{dataset_name(dataset)} {gap:+.1f}" for dataset, gap in gaps.items())

@@ -13,7 +13,8 @@ from pfml.report.results import Summary
 
 @dataclass(frozen=True)
 class Entry:
-    """A number with its spread, or words in its place, or nothing. `mark`: what is to be known of a number's source.
+    """A number with its spread, or words in its place, or nothing. `mark`: what is to be known of a number's source;
+    kinds: of processors that trained its runs.
 
     Of both a number and words, people read the words and programs the number.
     """
@@ -24,6 +25,7 @@ class Entry:
     text: str = ""
     mark: str = ""
     best: bool = False
+    kinds: frozenset[str] = frozenset()
 
     @property
     def empty(self) -> bool:
@@ -35,6 +37,7 @@ class Entry:
         return "" if self.value is None else number(self.value, digits=self.digits)
 
 
+MIXED = "†"  # of a row or claim with runs of several kinds of processors
 EMPTY = Entry()
 DASH = Entry(text=MISSING)  # a dash that the paper prints
 
@@ -60,8 +63,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """name: of its files, reports/tables/<name>.csv and .tex. title: the sentence above it. readings: those below.
-    listed: False for one that tables.md leaves to its files.
+    """name: of its files, reports/tables/<name>.csv and .tex. title: the sentence above it. readings: those below;
+    note: what a mark of its rows means. listed: False for one that tables.md leaves to its files.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Table:
     words: tuple[bool, ...]
     readings: tuple[str, ...] = ()
     listed: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Section:
 
 
 def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequence[str] = (), listed=True) -> Table:
-    """Columns of equal length, side by side; an empty reading is left out.
+    """Columns of equal length, side by side; an empty reading is left out, and a row whose runs were trained by several
+    kinds of processors gets a mark.
 
     Raises:
         ValueError: columns of different lengths.
@@ -93,9 +98,19 @@ def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequenc
     if len({len(column.entries) for column in columns}) > 1:
         lengths = {column.heading: len(column.entries) for column in columns}
         raise ValueError(f"table {name}: expected columns of one length, found {lengths}")
-    rows = tuple(zip(*(column.marked() for column in columns)))
+    rows, mixed = [], frozenset()
+    for row in zip(*(column.marked() for column in columns)):
+        kinds = frozenset().union(*(entry.kinds for entry in row))
+        mixed |= kinds if len(kinds) > 1 else frozenset()
+        rows.append((replace(row[0], mark=MIXED), *row[1:]) if len(kinds) > 1 else row)
     header, of_words = tuple(column.heading for column in columns), tuple(column.words for column in columns)
-    return Table(name, title, header, rows, of_words, tuple(filter(None, readings)), listed)
+    return Table(name, title, header, tuple(rows), of_words, tuple(filter(None, readings)), listed, mixed_note(mixed))
+
+
+def mixed_note(kinds: Iterable[str]) -> str:
+    """What the mark of rows says that mix these kinds; nothing of one kind."""
+    named = sorted(kind or "not recorded" for kind in kinds)
+    return f"{MIXED} mixes kinds of processors: {'; '.join(named)}." if len(named) > 1 else ""
 
 
 def words(heading: str, texts: Sequence[str]) -> Column:
@@ -114,7 +129,7 @@ def plain(digits: int, spread: bool = False, factor: float = 1.0) -> Callable[[S
         if summary is None or summary.mean is None:
             return EMPTY
         std = factor * summary.std if spread and summary.std is not None else None
-        return Entry(factor * summary.mean, std, digits)
+        return Entry(factor * summary.mean, std, digits, kinds=summary.kinds)
 
     return entry
 
@@ -139,5 +154,5 @@ def seeds(summary: Summary | None) -> Entry:
     if summary is None or not summary.n:
         return EMPTY
     if summary.n < summary.expected:
-        return Entry(summary.n, digits=0, text=f"{summary.n} of {summary.expected}")
-    return Entry(summary.n, digits=0)
+        return Entry(summary.n, digits=0, text=f"{summary.n} of {summary.expected}", kinds=summary.kinds)
+    return Entry(summary.n, digits=0, kinds=summary.kinds)

@@ -11,13 +11,13 @@ import pandas as pd
 
 from pfml.report.claims import OVERHEAD, Evidence, below, effect
 from pfml.report.groups import place_name, summary_of
-from pfml.report.names import method_name
+from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
 from pfml.report.published.printed import printed
 from pfml.report.results import PLACE, Studies
-from pfml.report.retrieval import OWN
 from pfml.report.table import Column, Table, numbers, plain, table_of, words
 from pfml.report.verdicts import NOT_RUN, TOLERANCE, Row, Verdict, incomparable, judged, study_column, verdict_columns
+from pfml.settings.run import Run
 
 BASE = "proxy_nca"  # the paper's first row
 GPU = "A4000"
@@ -32,45 +32,26 @@ def timed_by(studies: Studies) -> dict[str, pd.DataFrame]:
 
 
 def cost_tables(table: int, studies: Studies) -> list[Table | str]:
-    """Published seconds per epoch, each as a ratio to the first row, and ours of each study that was timed."""
-    theirs = paper.published(table)
-    base, worst = theirs[0], max(theirs, key=lambda p: p.value)
-    columns = [
-        words("Method", [p.method for p in theirs]),
-        Column("s per epoch", [printed(p) for p in theirs]),
-        numbers(f"ratio to {base.method}", [p.value / base.value for p in theirs], digits=3),
-    ]
-    slower = 100 * (worst.value / base.value - 1)
-    said = f"The slowest, {worst.method}, takes {slower:.1f} % longer than {base.method}."
-    parts: list[Table | str] = [table_of(f"table-{table}-published", "Published:", columns, [said])]
-    parts += [cost_comparison(table, cost_rows(studies)), OWN]
-    own = [_own_table(study, timings, studies) for study, timings in timed_by(studies).items()]
-    return [*parts, *(own or [f"Ours: not run (`{studies.running.name}` was not timed)."])]
+    """Published seconds per epoch and percent over ProxyNCA with ours beside them, and each study that was timed."""
+    own = [own_table(table, studies.find(study).timed[0], timings) for study, timings in timed_by(studies).items()]
+    none = f"Ours: not run (no timings of `{studies.running.name}` as it stands; `python benchmarks/run.py timing`)."
+    return [cost_comparison(table, cost_rows(studies)), *(own or [none])]
 
 
-def _own_table(study: str, timings: pd.DataFrame, studies: Studies) -> Table:
-    run = studies.find(study).timed[0]
-    first = timings[timings.method == BASE] if BASE in set(timings.method) else timings
-    base, counts = first.epochs.iloc[0], timings.proxies_per_class
-    labels = [method_name(m) + f" M={count:g}" * (m == "pfml") for m, count in zip(timings.method, counts)]
-    ratios = [[a / b for a, b in zip(epochs, base)] for epochs in timings.epochs]
+def own_table(table: int, run: Run, timings: pd.DataFrame) -> Table:
+    """Every row that was timed of the study of `run`, whether the paper has it or not."""
+    base, pairs = timings[timings.method == BASE], zip(timings.method, timings.proxies_per_class)
+    extra = [summary_of(longer(timings[i : i + 1], base)) for i in range(len(timings))]
     columns = [
-        words("Method", labels),
+        words("Method", [method_name(method) + f" M={count:g}" * (method == "pfml") for method, count in pairs]),
         numbers("batch", timings.batch, digits=0),
         numbers("s per epoch", map(statistics.median, timings.epochs), digits=3),
         numbers("ms per step", [1000 * statistics.median(seconds) for seconds in timings.seconds]),
-        numbers(f"ratio to {labels[first.index[0] - timings.index[0]]}", map(statistics.median, ratios), digits=3),
-        numbers("from", map(min, ratios), digits=3),
-        numbers("to", map(max, ratios), digits=3),
+        Column(f"% over {method_name(BASE)}", list(map(plain(1, spread=True), extra))),
         numbers("rounds", map(len, timings.seconds), digits=0),
     ]
-    where = f"{run.dataset}, {run.backbone}, {run.dim} dimensions"
-    title = f"Study `{study}`: {where}, on {', '.join(timings.processor.unique())}."
-    said = (
-        "Ratios are taken round by round, the methods in turn, and their median shown; the network's share of a step "
-        "decides how much of it a loss can be."
-    )
-    return table_of(f"table-9-{study}", title, columns, [said])
+    where = f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim} dimensions, on {timings.processor.iloc[0]}"
+    return table_of(f"table-{table}-{run.study}", f"**Study `{run.study}`**: {where}.", columns, listed=False)
 
 
 def cost_rows(studies: Studies) -> list[Row]:
@@ -126,8 +107,7 @@ def cost_comparison(table: int, rows: Sequence[Row]) -> Table:
     ]
     title = (
         "**Percent over ProxyNCA**: ours beside the published. Seconds are the median of n rounds, percent the mean ± "
-        "standard deviation of n rounds, each beside ProxyNCA in the same round. Timings are no MLflow runs: "
-        "`reports/complexity/<study>.csv` has them."
+        "standard deviation of n rounds, each beside ProxyNCA in the same round."
     )
     return table_of(f"table-{table}-compared", title, columns)
 

@@ -6,7 +6,7 @@ The rule is in docs/reports.md. Of retrieval it judges the last epoch; the best 
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -65,11 +65,6 @@ class Row:
     def ran(self) -> bool:
         """Whether ours was measured."""
         return bool(self.ours and self.ours.n)
-
-    @property
-    def finished(self) -> bool:
-        """Whether a run that answers the number is on disk, be it without this measure."""
-        return self.runs is not None and bool(self.runs.measured.any())
 
 
 def verdict(theirs: Published, ours: Summary | None) -> Verdict:
@@ -150,33 +145,43 @@ def count_verdicts(rows: Iterable[Row]) -> Counter:
     return Counter(said.values())
 
 
-def counted(rows: Sequence[Row]) -> str:
-    """`reproduced 2 of 12, not run 10.`, of rows."""
-    counts = Counter(row.verdict.word for row in rows)
-    total = sum(counts[word] for word in WORDS)
-    parts = [f"{word} {counts[word]}" + f" of {total}" * (i == 0) for i, word in enumerate(WORDS)]
-    return f"{', '.join([parts[0], *(p for p, word in zip(parts[1:], WORDS[1:]) if counts[word])])}."
-
-
-def comparison(
-    name: str, title: str, rows: Sequence[Row], network: Callable, ours: Mapping, digits=1, runs=None, counts=True
-) -> Table:
-    """Ours beside published measures of retrieval, a line each: network and method, published, ours, verdict, n, runs.
+def comparison(table: int, rows: Sequence[Row], network: Callable, ours: Callable, digits=1) -> list[Table | str]:
+    """Ours beside every published number of a table: a list of those that were run, a line about the others, and all of
+    them in a file.
 
     Args:
-        network: published number -> the words for its network. ours: heading -> an entry a row.
-        runs: where MLflow has the runs of each row; None: neither they nor n are shown.
-        counts: whether how often each verdict was given stands below the table.
+        network: published number -> the words for its network. ours: rows -> heading -> an entry a row.
     """
-    theirs = [row.theirs for row in rows]
-    further = any(p.metric != "recall@1" for p in theirs)  # the title names R@1
-    measures = [words("measure", [metric_name(p.metric) for p in theirs])] * further
-    columns = [words("Network", list(map(network, theirs))), words("Method", [p.method for p in theirs])]
-    columns += [study_column(rows), *measures, Column("published", list(map(printed, theirs)))]
-    columns += [Column(heading, entries) for heading, entries in ours.items()]
-    difference, said, n = verdict_columns(rows, digits)
-    columns += [difference, said] + ([] if runs is None else [n, words("MLflow runs", runs)])
-    return table_of(name, title, columns, [counted(rows)] if counts else [])
+    ran = [row for row in rows if row.ran]
+    title = "**Ours beside the published**"
+
+    def of(name: str, rows: Sequence[Row], what: str, listed: bool) -> Table:
+        theirs = [row.theirs for row in rows]
+        columns = [words("Dataset", [dataset_name(p.dataset) for p in theirs])]
+        columns += [words("Network", list(map(network, theirs))), words("Method", [p.method for p in theirs])]
+        columns += [words("measure", [metric_name(p.metric) for p in theirs]), study_column(rows)]
+        columns += [Column("published", list(map(printed, theirs)))]
+        columns += [Column(heading, entries) for heading, entries in ours(rows).items()]
+        return table_of(
+            f"table-{table}-{name}", f"{title}{what}.", [*columns, *verdict_columns(rows, digits)], (), listed
+        )
+
+    shown = [of("run", ran, ", of the rows that were run", True)] if ran else []
+    return [*shown, not_run(rows), of("compared", rows, ", every number", False)]
+
+
+def not_run(rows: Sequence[Row]) -> str:
+    """How many published numbers nobody has run, which preset runs them, and what is compared with nothing."""
+    ran = {row.theirs for row in rows if row.ran}
+    said = {row.theirs: row for row in reversed(rows) if row.verdict.word and row.theirs not in ran}
+    left = [row for row in said.values() if row.verdict.word == NOT_RUN][::-1]
+    asking = Counter(study for row in left for study in row.studies)
+    presets = Counter(max(row.studies, key=asking.get) for row in left if row.studies)
+    others = Counter(row.verdict.text for row in reversed(said.values()) if not (row in left and row.studies))
+    how = ", ".join(f"`{name}` {count}" for name, count in presets.items())
+    parts = [f"`make repro PRESET=<name>` runs {how}"] * bool(how) + [f"{n} {text}" for text, n in others.items()]
+    numbers = len({row.theirs for row in rows if row.verdict.word})
+    return f"**Not run: {len(left)} of {numbers} published numbers.** {'; '.join(parts)}." if said else ""
 
 
 def study_column(rows: Sequence[Row]) -> Column:

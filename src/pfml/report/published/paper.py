@@ -20,6 +20,8 @@ def _yaml(name: str) -> dict:
 _WORDS = _yaml("published_words.yaml")
 TITLES, CAPTIONS, AXIS_NAMES = (_WORDS[key] for key in ("titles", "captions", "axis_names"))  # by table, by axis
 LEADS = _WORDS["leads"]  # of the report's other sections
+CLAIMS = {name: claim["text"] for name, claim in _WORDS["claims"].items()}
+SAID = {name: claim["paper"] for name, claim in _WORDS["claims"].items()}  # what the paper's own numbers say of it
 NETWORKS = {  # ours, with the weights that are published under these names -> the paper's word
     "resnet50.tv_in1k": "resnet50",
     "bn_inception": "bninception",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pfml.report.names import dataset_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import Published
-from pfml.report.readings import published_drops, published_leads
+from pfml.report.readings import published_drops
 from pfml.report.table import DASH, EMPTY, Column, Entry, Table, table_of, words
 
 LOST = "not recovered"
@@ -59,9 +59,11 @@ def published_parts(table: int) -> list[Table | str]:
     columns += [words("Source", sources)] if any(p.source != "paper" for p in numbers) else []
     columns += [_column(spot, rows, runs, "" if lost else "high") for spot in spots]
     below = [f"{LOST.capitalize()}: {', '.join(lost)}."] if lost else []
+    stated = ["The text states: " + "; ".join(s.text for s in paper.statements(table)) + "."] if lost else []
     if not rows:
         return below
-    return [table_of(f"table-{table}-published", "Published:", columns, [published_leads(table)]), *below]
+    title = "**As published**, the best of each network bold."
+    return [table_of(f"table-{table}-published", title, columns, listed=False), *below, *stated]
 
 
 def _column(spot: tuple, rows: Sequence[tuple], runs: dict, best: str) -> Column:
