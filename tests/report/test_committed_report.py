@@ -15,7 +15,6 @@ import pytest
 from tests import committed
 from tests.conftest import ROOT
 
-STAGES = ("report", "page")
 FILES = ("tables.md", "results.csv", "summary.json", "tuning.md")
 
 
@@ -36,8 +35,10 @@ def first_difference(name: str, committed: str, rendered: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A folder with the committed files, outside Git."""
-    return Path(shutil.copytree(committed.project(), tmp_path_factory.mktemp("project") / "copy"))
+    """A folder with the committed files and the working tree's stages, outside Git."""
+    folder = Path(shutil.copytree(committed.project(), tmp_path_factory.mktemp("project") / "copy"))
+    shutil.copytree(ROOT / "stages", folder / "stages")
+    return folder
 
 
 def test_the_committed_results_give_the_committed_report(project):
