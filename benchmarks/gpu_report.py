@@ -85,9 +85,8 @@ def _steps(results: list[dict]) -> str:
     notes = []
     for entry in chosen(results, "loss", "kernel"):
         state = "given up" if entry["given_up"] else "used to the end" if entry["uses"] else "not used"
-        notes.append(
-            f"\n\nThe Triton kernel was {state} ({entry['uses']} sums). {' '.join(entry['warnings'])}".rstrip()
-        )
+        said = " ".join(entry["warnings"])
+        notes.append(f"\n\nThe Triton kernel was {state} ({entry['uses']} sums). {said}".rstrip())
     return f"{text}\n\n{table(head, rows)}{''.join(notes)}"
 
 
@@ -131,20 +130,14 @@ def _rate(results: list[dict]) -> str:
             rates = [entry["rate"] for entry in turns.values()]
             if pairs:
                 peak = _number(next(iter(turns.values()))["peak_gb"], ".1f")
-                rows.append((way, deterministic, f"{statistics.median(rates):,.0f}", f"{min(rates):,.0f}–{max(rates):,.0f}",
-                             f"{100 * statistics.median(pairs):.0f} %", peak, len(rates)))  # fmt: skip
+                median, share = statistics.median(rates), 100 * statistics.median(pairs)
+                spread = f"{min(rates):,.0f}–{max(rates):,.0f}"
+                rows.append((way, deterministic, f"{median:,.0f}", spread, f"{share:.0f} %", peak, len(rates)))
     about = f"{found[0]['backbone']}, {found[0]['precision']}, batches of {found[0]['batch']}" if found else "ResNet-50"
     text = (f"### Training rate\n\nThe training loop, {about} at "
             f"{found[0]['side'] if found else 224} px with PFML; n epochs each, in turns.")  # fmt: skip
-    head = (
-        "way",
-        "train.deterministic",
-        "pictures a second, median",
-        "range",
-        "share of random tensors",
-        "peak GB",
-        "n",
-    )
+    rate = "pictures a second, median", "range", "share of random tensors"
+    head = ("way", "train.deterministic", *rate, "peak GB", "n")
     return f"{text}\n\n{table(head, rows)}"
 
 
@@ -153,8 +146,9 @@ def _retrieval(results: list[dict]) -> str:
     for entry in chosen(results, "retrieval", "scene"):
         (bare, _), (ours, _) = entry["best"]["product"], entry["best"]["ours"]
         scores = (f"{100 * entry['metrics'][name]:.1f}" for name in ("recall@1", "recall@1000", "map@r"))
-        rows.append((entry["scene"], f"{entry['points']:,}", *scores, f"{bare:.3f}", f"{ours:.3f}", f"{ours / bare:.2f}",
-                     _number(entry["peak_gb"], ".2f"), entry["repeats"]))  # fmt: skip
+        times = f"{bare:.3f}", f"{ours:.3f}", f"{ours / bare:.2f}"
+        peak = _number(entry["peak_gb"], ".2f")
+        rows.append((entry["scene"], f"{entry['points']:,}", *scores, *times, peak, entry["repeats"]))
     head = ("scene", "points", "R@1 %", "R@1000 %", "MAP@R %", "product s", "measures s", "ratio", "peak GB", "best of")
     text = "### Retrieval measures\n\nD 512, the size of Stanford Online Products' test half, beside the bare product."
     notes = [
