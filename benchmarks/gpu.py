@@ -58,10 +58,20 @@ def install(bundle: Path | None, folder: Path) -> str | None:
     return None
 
 
+def commit(bundle: Path | None) -> str | None:
+    """Of this checkout; in a copy without Git that of the bundle."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        file = bundle and bundle / "commit"
+        return file.read_text().strip() if file and file.exists() else None
+
+
 def run_part(part: str, results: Path, until: float, arguments: list[str], environment: dict, show) -> None:
     """Start a part, wait for its end or its limit, and write how it ended."""
     started, limit = time.time(), min(until, time.time() + LIMITS[part])
-    command = [sys.executable, str(ROOT / "benchmarks/gpu_parts.py"), part, "--results", str(results)]
+    command = [sys.executable, "-u", str(ROOT / "benchmarks/gpu_parts.py"), part, "--results", str(results)]
     command += ["--until", str(limit), "--parent", str(os.getpid()), *arguments]
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
@@ -121,11 +131,10 @@ def measure(out: Path, bundle: Path | None, minutes: float, miniature: bool, par
         work = Path(folder)
         try:
             problem = install(bundle, work / "packages")
-            append(results, "run", "start", minutes=minutes, bundle=bundle is not None, install=problem)
+            append(results, "run", "start", minutes=minutes, commit=commit(bundle), install=problem)
             path = [ROOT / "src", ROOT, work / "packages", *filter(None, [os.environ.get("PYTHONPATH")])]
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join(map(str, path)), "TRITON_CACHE_DIR": str(work / "triton"),
-                "PYTHONUNBUFFERED": "1",
             }  # fmt: skip
             for part in ["machine", *(part for part in parts if part != "machine")]:
                 show()
@@ -136,7 +145,7 @@ def measure(out: Path, bundle: Path | None, minutes: float, miniature: bool, par
                 run_part(part, results, until, arguments + ["--miniature"] * miniature, environment, show)
                 if part == "machine":
                     facts = chosen(read(results), "machine", "facts")
-                    miniature = miniature or not (facts and facts[0]["gpu"])
+                    miniature = miniature or bool(facts and not facts[0]["gpu"])
                     append(results, "run", "size", miniature=miniature)
         except Stopped as stopped:
             append(results, "run", "stopped", signal=str(stopped))

@@ -3,6 +3,7 @@
     wheels/    packages that a machine with torch, torchvision, timm, pandas and scikit-learn lacks, for CPython 3.12 on
                x86-64 Linux, in the versions of requirements.lock
     crops/     photographs of cars, an exact pack of at most 20 MB, from the folder of PFML_REAL_DATA
+    commit     that of this checkout, since a copy without Git does not know it
     weights/   ImageNet weights of the check's networks, gzip, from the same folder, as many as fit
 
     PYTHONPATH=src python benchmarks/gpu_bundle.py        # writes gpu/bundle and lists it
@@ -19,6 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpu import commit
 from gpu_check import NETWORKS
 from gpu_crops import collect
 
@@ -88,6 +90,7 @@ def size(folder: Path) -> int:
 def bundle(folder: Path, real: Path, with_wheels: bool = True) -> list[str]:
     """Make the folder; what it has already is replaced, except wheels. Returns the networks that did not fit."""
     (folder / "wheels").mkdir(parents=True, exist_ok=True)
+    (folder / "commit").write_text(f"{commit(None)}\n")
     if with_wheels:
         wheels(folder / "wheels")
     collect(real, folder / "crops")

@@ -32,7 +32,9 @@ def title(results: list[dict]) -> str:
     facts = found[-1]
     device = f"{facts['gpu']}, {facts['memory_gb']:.0f} GB" if facts["gpu"] else f"no GPU but {facts['cpu']}"
     versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "cuda", "cudnn", "triton", "timm"))
-    return f"Measured {date.today()} on {device}; processor {facts['cpu']}, {facts['cores']} cores; {versions}."
+    start = chosen(results, "run", "start")
+    commit = f"; commit {start[-1]['commit'][:7]}" if start and start[-1]["commit"] else ""
+    return f"Measured {date.today()} on {device}; processor {facts['cpu']}, {facts['cores']} cores; {versions}{commit}."
 
 
 def section(results: list[dict]) -> str:
