@@ -25,7 +25,7 @@ import zipfile
 from pathlib import Path
 
 from gpu_report import markdown, section, title
-from gpu_results import NAME, append, chosen, read
+from gpu_results import NAME, append, chosen, commit, read
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {  # seconds of a part; the last has what is left
@@ -56,16 +56,6 @@ def install(bundle: Path | None, folder: Path) -> str | None:
                 files.extractall(folder)
         return f"pip failed, wheels unpacked instead: {last_lines(done.stderr)}"
     return None
-
-
-def commit(bundle: Path | None) -> str | None:
-    """Of this checkout; in a copy without Git that of the bundle."""
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        file = bundle and bundle / "commit"
-        return file.read_text().strip() if file and file.exists() else None
 
 
 def run_part(part: str, results: Path, until: float, arguments: list[str], environment: dict, show) -> None:

@@ -20,9 +20,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpu import commit
 from gpu_check import NETWORKS
 from gpu_crops import collect
+from gpu_results import commit
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 60 * 2**20  # bytes of the whole folder

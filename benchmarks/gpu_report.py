@@ -44,7 +44,9 @@ def section(results: list[dict]) -> str:
 
 
 def markdown(results: list[dict]) -> str:
-    return f"# On a GPU\n\n{section(results)}\n\n{title(results)}\n"
+    size = chosen(results, "run", "size")
+    warning = "**A miniature on a CPU: it tries the path, its numbers say nothing.**\n\n"
+    return f"# On a GPU\n\n{warning if size and size[-1]['miniature'] else ''}{section(results)}\n\n{title(results)}\n"
 
 
 def _parts(results: list[dict]) -> str:

@@ -6,8 +6,10 @@ one broken one at the end, which `read` leaves out.
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 NAME = "gpu.jsonl"
 
 
@@ -39,3 +41,13 @@ def read(path: Path) -> list[dict]:
 def chosen(results: list[dict], part: str, kind: str) -> list[dict]:
     """The measurements of one kind."""
     return [entry for entry in results if entry["part"] == part and entry["kind"] == kind]
+
+
+def commit(bundle: Path | None) -> str | None:
+    """Of this checkout; in a copy without Git that of the bundle."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        file = bundle and bundle / "commit"
+        return file.read_text().strip() if file and file.exists() else None

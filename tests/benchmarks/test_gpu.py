@@ -35,6 +35,7 @@ def ends(results: list[dict]) -> dict[str, str]:
 def test_the_whole_path(tmp_path):
     code, results, report = run(tmp_path)
     assert code == 0 and ends(results) == dict.fromkeys(PARTS, "done"), report
+    assert "**A miniature on a CPU" in report
     assert NOT not in report.replace(f"*{NOT}*", "")
     assert {len(chosen(results, "loss", kind)) for kind in ("step", "share", "peer", "memory")} == {2, 5, 4}
     assert all(
