@@ -58,8 +58,7 @@ def fine_tune(context) -> None:
         for method, settings in METHODS:
             for noise in NOISES:
                 if context.left < 1.1 * longest:
-                    context.write("left out", backbone=backbone, method=method, noise=noise, **settings)
-                    return
+                    return context.write("left out", what=f"{backbone}, {method} {settings}, and later ones")
                 started = time.perf_counter()
                 run = _run(context, backbone, weights, transform, method, settings, noise)
                 images = context.crops(TRANSFORMS[run.train["transform"]].resize)

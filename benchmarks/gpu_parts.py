@@ -176,7 +176,7 @@ def rate(context: Context) -> None:
             run = replace(base, train=base.train | {"deterministic": deterministic, "transform": sizes.transform})
             for way, pictures in sources.items():
                 if context.left < 1.2 * longest:
-                    return
+                    return context.write("left out", what=f"round {turn + 1} and later ones")
                 started = time.perf_counter()
                 if context.device == "cuda":
                     torch.cuda.reset_peak_memory_stats()
@@ -221,7 +221,7 @@ def bits(context: Context) -> None:
     for precision, deterministic in (("bfloat16", True), ("float32", True), ("bfloat16", False)):
         started = time.perf_counter()
         if context.left < 1.2 * longest:
-            return
+            return context.write("left out", what=f"{precision}, train.deterministic {deterministic}, and later ones")
         options = argparse.Namespace(backbone=sizes.backbone, batch=sizes.batch, steps=5, precision=precision,
                                      threads=2, compile=False)  # fmt: skip
         run = run_of(options)

@@ -56,6 +56,8 @@ def _parts(results: list[dict]) -> str:
         rows.append((entry["part"], entry["outcome"], entry["seconds"]))
         if entry["error"]:
             notes.append(f"`{entry['part']}` failed:\n\n```text\n{entry['error']}\n```")
+    for entry in (entry for entry in results if entry["kind"] == "left out"):
+        notes.append(f"`{entry['part']}` had no time for: {entry['what']}.")
     for entry in chosen(results, "run", "stopped"):
         notes.append(f"The run was stopped ({entry['signal']}).")
     return "\n\n".join([table(("part", "end", "seconds"), rows), *notes])
