@@ -6,6 +6,8 @@ measurement. The ways take turns, round by round. On a CPU the decoding threads 
 GPU they do not. The network has random weights, which do not change its speed.
 
     PYTHONPATH=src python benchmarks/rate.py        # prints a markdown table
+
+benchmarks/gpu.py calls `run_of` and `rate` with packed photographs.
 """
 
 import argparse
@@ -75,12 +77,12 @@ def ways(folder: Path, run: Run, count: int, device: str) -> dict:
     return {"random tensors on the device": OnDevice(count, run.train["batch"], transform.size, device)} | packs
 
 
-def rate(run: Run, pictures) -> float:
+def rate(run: Run, pictures, classes: int = CLASSES) -> float:
     """Pictures a second of the second epoch."""
-    labels = torch.arange(len(pictures)) % CLASSES
-    few = OnDevice(2 * CLASSES, 20, pictures.side, "cpu")
+    labels = torch.arange(len(pictures)) % classes
+    few = OnDevice(2 * classes, 20, pictures.side, "cpu")
     half = Half(pictures, labels)
-    history = train(run, RunData(half, Half(few, torch.arange(len(few)) % CLASSES), None, CLASSES)).history
+    history = train(run, RunData(half, Half(few, torch.arange(len(few)) % classes), None, classes)).history
     return run.train["steps_per_epoch"] * run.train["batch"] / (history[1]["seconds"] - history[0]["seconds"])
 
 

@@ -19,9 +19,10 @@ def machine() -> str:
     return f"{', '.join(processors())}, Python {platform.python_version()}"
 
 
-def record(title: str, text: str) -> None:
-    """Put `text` under the heading `## title` of the report."""
+def record(title: str, text: str, foot: str | None = None) -> None:
+    """Put `text` under the heading `## title` of the report. `foot` names the machine; without it, it is this one."""
     body = REPORT.read_text() if REPORT.exists() else HEAD
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", body, re.M | re.S))
-    sections[title] = f"\n{text.strip()}\n\nMeasured {date.today()} on {machine()}.\n\n"
+    foot = f"Measured {date.today()} on {machine()}." if foot is None else foot
+    sections[title] = f"\n{text.strip()}\n\n{foot}\n\n"
     REPORT.write_text(HEAD + "".join(f"\n## {name}\n{part.rstrip()}\n" for name, part in sorted(sections.items())))

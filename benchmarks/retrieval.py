@@ -19,6 +19,7 @@ import time
 
 import torch
 from loss import cpu_name, row, table
+from scene import wait
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -48,28 +49,38 @@ def scene(kind: str, points: int) -> tuple[Tensor, Tensor]:
 def product(unit: Tensor) -> None:
     """X X^T over strips, into one buffer."""
     rows = STRIP // len(unit)
-    strip = torch.empty(rows, len(unit))
+    strip = torch.empty(rows, len(unit), device=unit.device)
     for some in unit.split(rows):
         torch.mm(some, unit.T, out=strip[: len(some)])
 
 
-def seconds(work) -> tuple[float, float]:
-    """Wall and processor seconds, the latter of all threads."""
+def seconds(work, *on: Tensor) -> tuple[float, float]:
+    """Wall and processor seconds, the latter of all threads. A GPU with a tensor of `on` is waited for."""
+    for tensor in on:
+        wait(tensor)
     start = time.perf_counter(), time.process_time()
     work()
+    for tensor in on:
+        wait(tensor)
     return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
-def full_size(kind: str, peak: float, repeats: int) -> str:
-    embeddings, labels = scene(kind, POINTS)
+def full_size(kind: str, repeats: int, points: int = POINTS, device: str = "cpu") -> dict:
+    """The measures, and the best seconds of the bare product and of ours, wall and processor."""
+    embeddings, labels = (part.to(device) for part in scene(kind, points))
     unit, times, metrics = normalize(embeddings, dim=1), {"product": [], "ours": []}, {}
     for _ in range(repeats):
-        times["product"].append(seconds(lambda: product(unit)))
-        times["ours"].append(seconds(lambda: metrics.update(retrieval_metrics(embeddings, labels, KS))))
-    cells = [f"{100 * metrics[name]:.1f}" for name in ("recall@1", "recall@1000", "map@r")]
-    for bare, ours in zip(*(map(min, zip(*taken)) for taken in times.values())):
+        times["product"].append(seconds(lambda: product(unit), unit))
+        times["ours"].append(seconds(lambda: metrics.update(retrieval_metrics(embeddings, labels, KS)), unit))
+    best = {way: [*map(min, zip(*taken))] for way, taken in times.items()}
+    return {"scene": kind, "points": points, "best": best, "repeats": repeats, "metrics": metrics}
+
+
+def full_size_row(found: dict, peak: float) -> str:
+    cells = [f"{100 * found['metrics'][name]:.1f}" for name in ("recall@1", "recall@1000", "map@r")]
+    for bare, ours in zip(*found["best"].values()):
         cells += [f"{bare:.1f}", f"{ours:.1f}", f"{ours / bare:.2f}"]
-    return row(kind, *cells, f"{peak:.2f}", repeats)
+    return row(found["scene"], *cells, f"{peak:.2f}", found["repeats"])
 
 
 def peak_memory(kind: str) -> float:
@@ -131,7 +142,7 @@ def main() -> None:
     # First: a process inherits the peak of the one that started it.
     peaks = {kind: peak_memory(kind) for kind in SCENES}
     for kind in SCENES:
-        print(full_size(kind, peaks[kind], arguments.repeats), flush=True)
+        print(full_size_row(full_size(kind, arguments.repeats), peaks[kind]), flush=True)
     print(f"\nfaiss's lists of the 1,000 nearest alone would take {neighbor_lists():.0f} s (2,048 queries, scaled).")
     print("\nBeside pytorch-metric-learning's AccuracyCalculator: R@1, R-Precision and MAP@R on `classes`.")
     print(table("points", "ours s", "theirs (faiss) s", "/ ours", "theirs (CustomKNN) s", "/ ours", "best of"))

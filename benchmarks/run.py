@@ -8,7 +8,7 @@
     pipeline    the pipeline from a fresh clone (a quarter of an hour)
 
 `python benchmarks/run.py loss scale` runs some of them. `timing`, which times an epoch for Table 9
-(benchmarks/timing.py), runs only if it is named.
+(benchmarks/timing.py), runs only if it is named. `make gpu` measures on a GPU (benchmarks/gpu.py).
 """
 
 import subprocess

@@ -13,7 +13,8 @@ import math
 import time
 
 import torch
-from loss import BATCH, PER_CLASS, Scene, row, step, table
+from loss import row, table
+from scene import BATCH, PER_CLASS, Scene, step
 
 from pfml.figures.style import BLUE, GREEN, QUIET, VERMILION, figure_style, new_figure, save_figure
 
@@ -22,7 +23,7 @@ SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)  # the last takes 12 GB an
 
 
 class Settled(Scene):
-    """The settled scene of loss.py, with classes that training has pulled within delta."""
+    """The settled scene of scene.py, with classes that training has pulled within delta."""
 
     def __init__(self, points: int):
         super().__init__("settled", points // PROXIES, PROXIES, DIM)

@@ -21,6 +21,7 @@ SECONDS = 120  # for a line
 
 TRAINS = "trains for minutes to days; tests/pipeline runs the same on a tiny study"
 GPU = "fetches a dataset and trains on a GPU; tests/settings lays every preset over params.yaml"
+ELSEWHERE = "needs results of a machine with a GPU; tests/benchmarks runs the same in miniature"
 EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro": TRAINS,
     "make test": "this test is part of it",
@@ -30,6 +31,10 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro PRESET=mlrc-glyphs -j 2": TRAINS,
     "make repro PRESET=mlrc-cub200": GPU,
     "make repro PRESET=glyphs-tune": TRAINS,
+    "make gpu": "nine minutes where there is a GPU; tests/benchmarks runs the miniature",
+    "make gpu-bundle": "needs the folder of PFML_REAL_DATA and the package index; tests/benchmarks makes one",
+    "python3 benchmarks/gpu.py --bundle gpu/bundle --out results --minutes 9": ELSEWHERE,
+    "python benchmarks/gpu.py --record results": ELSEWHERE,
     "make ui": "a server that runs until it is stopped; tests/tracking opens its pages",
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
