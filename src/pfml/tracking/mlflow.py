@@ -60,7 +60,11 @@ class Tracker:
         missing = [point for point in points if point.step not in self._steps(point.key)]
         for start in range(0, len(missing), AT_ONCE):
             batch = missing[start : start + AT_ONCE]
-            self.client.log_batch(self.run_id, metrics=batch)
+            try:
+                self.client.log_batch(self.run_id, metrics=batch)
+            except Exception:  # it may be there all the same, if only the answer was lost: ask the next time
+                self.new, self._logged = False, {}
+                raise
             for point in batch:
                 self._logged[point.key].add(point.step)
         return len(missing)
