@@ -196,6 +196,7 @@ def test_the_pages_of_the_command_ui_show_the_store(tmp_path, store, run, monkey
             time.sleep(0.5)
         with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/search?max_results=10") as answer:
             found = json.loads(answer.read())
+        assert (store / "mlflow.db").exists()
         assert "pfml-tiny" in {experiment["name"] for experiment in found["experiments"]}
         with urllib.request.urlopen(address) as answer:
             assert b"<html" in answer.read()
