@@ -9,6 +9,9 @@ import threading
 import pytest
 from filelock import FileLock
 
+from pfml.settings.load import load_params
+from pfml.settings.planning import write_plan
+from pfml.settings.runs import find_run, grid_runs
 from pfml.tracking import background
 from pfml.tracking.mlflow import Tracker, create_run, open_store, tags_of, tolerate_mlflow_errors
 from pfml.tracking.register import register
@@ -65,6 +68,29 @@ def test_the_wait_at_the_end_is_bounded_whatever_the_requests_take(hanging, stor
     with tracked_run(run, SETTINGS, "d", store / "memory"):
         assert hanging.accepted.wait(60)
     assert re.fullmatch(r".*not all was taken within 0\.5 s.*\n", capsys.readouterr().out)
+
+
+def test_a_stage_waits_for_a_hanging_server_after_it_has_let_go_of_its_run(hanging, store, images, tiny, write):
+    """`images` is the working folder; the request alone would take 300 s."""
+    tiny["train"] |= {"batch": 20, "hold_out": False}
+    write(tiny)
+    write_plan(load_params(), images / "data/plan")
+    run = find_run(grid_runs(load_params()), "glyphs-pfml-0.2-0")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "MLFLOW_HTTP_REQUEST_TIMEOUT": "300"}
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "stages/train.py", run.name], cwd=images, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        assert hanging.accepted.wait(120), process.stdout.read()
+        wait_until(lambda: (run.paths().model / "run.json").exists())
+        with FileLock(images / ".checkpoints" / run.digest / "lock", timeout=5):
+            assert process.poll() is None, "it waits for MLflow"
+        out = process.communicate(timeout=120)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 0 and out.count("not logged") == 1, out
+    assert out.index("epoch   2/2") < out.index("not all was taken within 10 s")
 
 
 def test_no_lock_is_held_while_a_server_does_not_answer(hanging, store):
@@ -199,9 +225,6 @@ def test_a_run_is_created_with_its_tags(store, run):
 
 
 def test_epochs_of_a_run_that_never_sees_the_test_half_keep_their_names(store, tiny, write):
-    from pfml.settings.load import load_params
-    from pfml.settings.runs import grid_runs
-
     tiny["train"]["hold_out"] = True
     run = grid_runs(load_params(write(tiny)))[0]
     with tracked_run(run, SETTINGS, "d", store / "memory") as tracker:
