@@ -1,7 +1,7 @@
 """Log runs and searches to MLflow. The pipeline never reads its results back from MLflow.
 
-No other file imports mlflow. Imports are late, since MLflow takes seconds to import. A file lock guards the creation of
-the store, which two processes at once can break (measured on 3.17.2).
+Only this package imports mlflow. What a training logs is written by a thread (pfml.tracking.background); what is
+missing afterwards the stage `register` adds (pfml.tracking.register).
 """
 
 import hashlib
@@ -14,8 +14,13 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pfml.settings.run import Run, project_root
+from pfml.settings.run import Run
+from pfml.tracking.background import BackgroundTracker
 from pfml.tracking.provenance import MACHINE, machine
+from pfml.tracking.store import is_local, open_store, prepare, store_uri, tolerate_mlflow_errors
+
+AT_ONCE = 500  # points in a request
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")  # a run that is not there, or deleted
 
 
 def git_commit() -> str:
@@ -30,61 +35,47 @@ def git_commit() -> str:
     return "" if commit is None else commit + ("-dirty" if git("status", "--porcelain", "--", "src", "stages") else "")
 
 
-def open_store(experiment: str):
-    """A client of the tracking store, and the experiment's id. The first process creates both, under a lock.
-
-    The store is MLFLOW_TRACKING_URI of the environment, else mlflow.db in the project's root.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7, the default, takes minutes for a dead server
-    import logging
-
-    from filelock import FileLock
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    root = project_root()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
-    (root / ".locks").mkdir(exist_ok=True)
-    with FileLock(root / ".locks/mlflow.init"):
-        client = MlflowClient(uri)
-        existing = client.get_experiment_by_name(experiment)
-        if existing is not None:
-            return client, existing.experiment_id
-        # An absolute place, since a relative one would depend on the folder of the process that creates the experiment.
-        local = uri.startswith(("sqlite:", "file:"))
-        place = (root / "mlruns" / experiment).as_uri() if local else None
-        return client, client.create_experiment(experiment, artifact_location=place)
-
-
 class Tracker:
-    """Writes the history and the measures of one run to its MLflow run."""
+    """Writes the history and the measures of one run to its MLflow run, what is there already excepted.
 
-    def __init__(self, client, run_id: str):
-        self.client, self.run_id = client, run_id
-        self._logged = max((m.step for m in client.get_metric_history(run_id, "loss")), default=0)
+    Args:
+        new: the MLflow run was made just now, so that nothing is there.
+    """
 
-    def log_history(self, history: list[dict]) -> None:
-        """Log the epochs that the MLflow run lacks, in one batch. Safe to call again after a resume."""
+    def __init__(self, client, run_id: str, new: bool = False):
+        self.client, self.run_id, self.new = client, run_id, new
+        self._logged: dict[str, set[int]] = {}
+
+    def log_history(self, history: list[dict]) -> int:
+        """Log each measure of each epoch that the MLflow run lacks; returns their number. Safe to call again."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         points = [
             Metric(metric_name(name), float(value), now, int(row["epoch"]))
             for row in history
-            if row["epoch"] > self._logged
             for name, value in row.items()
             if name != "epoch" and value is not None and value == value
         ]
-        with tolerate_mlflow_errors(self.run_id):
-            for start in range(0, len(points), 1000):
-                self.client.log_batch(self.run_id, metrics=points[start : start + 1000])
-        self._logged = max(self._logged, max((row["epoch"] for row in history), default=0))
+        missing = [point for point in points if point.step not in self._steps(point.key)]
+        for start in range(0, len(missing), AT_ONCE):
+            batch = missing[start : start + AT_ONCE]
+            try:
+                self.client.log_batch(self.run_id, metrics=batch)
+            except Exception:  # it may be there all the same, if only the answer was lost: ask the next time
+                self.new, self._logged = False, {}
+                raise
+            for point in batch:
+                self._logged[point.key].add(point.step)
+        return len(missing)
 
-    def log_final(self, metrics: dict[str, float]) -> None:
+    def _steps(self, key: str) -> set[int]:
+        if key not in self._logged:
+            points = [] if self.new else self.client.get_metric_history(self.run_id, key)
+            self._logged[key] = {point.step for point in points}
+        return self._logged[key]
+
+    def log_final(self, metrics: Mapping[str, float]) -> None:
         """Log a run's final measures under final/<name>."""
         from mlflow.entities import Metric
 
@@ -132,21 +123,41 @@ def flatten(settings: dict, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def create_run(client, experiment_id: str, run: Run, tags: dict[str, str]) -> str:
-    """Make an MLflow run named after the run, with flattened settings, tags, and the config as an artifact."""
+def create_run(client, experiment_id: str, run: Run, tags: Mapping[str, str]) -> str:
+    """Make an MLflow run named after the run. Its tags come with it, so that it is never without an owner."""
+    return client.create_run(experiment_id, run_name=run.name, tags=tags | owner()).info.run_id
+
+
+def owner() -> dict[str, str]:
+    """Tags by which pfml.tracking.register finds out that the process of a run is gone."""
+    return {"host": socket.gethostname(), "pid": str(os.getpid())}
+
+
+def describe_run(client, run_id: str, run: Run, tags: Mapping[str, str], logged=None) -> None:
+    """Give an MLflow run its flattened settings, tags, dataset, and the config as an artifact, where it lacks them.
+
+    Args:
+        logged: the MLflow run as the store has it; None: it was made just now, with its tags.
+    """
     from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
-    owner = {"host": socket.gethostname(), "pid": str(os.getpid())}
-    run_id = client.create_run(experiment_id, run_name=run.name).info.run_id
-    client.log_batch(
-        run_id,
-        params=[Param(key, value) for key, value in flatten(run.config).items()],
-        tags=[RunTag(key, value) for key, value in (tags | owner).items()],
-    )
-    dataset = Dataset(run.dataset, tags["dataset_digest"], source_type="local", source=f"data/raw/{run.dataset}")
-    client.log_inputs(run_id, [DatasetInput(dataset)])
-    client.log_dict(run_id, json.loads(json.dumps(run.config, default=str)), "config.json")
-    return run_id
+    settings = flatten(run.config)
+    if logged is not None:
+        settings = {key: value for key, value in settings.items() if key not in logged.data.params}
+        tags = {key: value for key, value in tags.items() if key not in logged.data.tags}
+    new_tags = [] if logged is None else [RunTag(key, value) for key, value in tags.items()]
+    if settings or new_tags:
+        client.log_batch(run_id, params=[Param(key, value) for key, value in settings.items()], tags=new_tags)
+    if logged is None or not logged.inputs.dataset_inputs:
+        digest = (tags if logged is None else logged.data.tags | tags)["dataset_digest"]
+        dataset = Dataset(run.dataset, digest, source_type="local", source=f"data/raw/{run.dataset}")
+        client.log_inputs(run_id, [DatasetInput(dataset)])
+    if logged is None or "config.json" not in artifacts(client, run_id):
+        client.log_dict(run_id, json.loads(json.dumps(run.config, default=str)), "config.json")
+
+
+def artifacts(client, run_id: str) -> set[str]:
+    return {artifact.path for artifact in client.list_artifacts(run_id)}
 
 
 class Untracked:
@@ -161,40 +172,27 @@ class Untracked:
 @contextmanager
 def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
     """A context with the tracker of a training. It ends the MLflow run as FINISHED, as KILLED on Ctrl-C or a
-    termination signal, or as FAILED on an error. A store that cannot be reached causes a warning; the training goes on.
+    termination signal, or as FAILED on an error. Nothing here waits for the store, and one that cannot be reached
+    causes a printed line; the training goes on.
 
     Args:
         settings: section `tracking` of params.yaml.
         memory: file with the id of the MLflow run, from which an interrupted training continues it.
     """
-    tracker = Untracked()
+    tracker = None
     if settings["enabled"]:
         with tolerate_mlflow_errors(run.name):
-            tracker = _open_run(run, settings["experiment"], dataset_digest, memory)
+            tracker = _start(run, f"{settings['experiment']}-{run.study}", dataset_digest, memory)
     status = "FAILED"
     try:
-        yield tracker
+        yield tracker or Untracked()
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
-        if isinstance(tracker, Tracker):
-            with tolerate_mlflow_errors(run.name):
-                tracker.client.set_terminated(tracker.run_id, status)
-
-
-@contextmanager
-def tolerate_mlflow_errors(what: str):
-    """Turn every exception into a printed line, so that a failure of MLflow does not stop a training."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        print(
-            f"{what}: not logged, MLflow's store failed ({reason}); dvc repro -f -s register makes up for it",
-            flush=True,
-        )
+        if tracker:
+            tracker.end(status)
 
 
 def log_search(search, study: Mapping, trials, won, path: Path) -> None:
@@ -214,8 +212,8 @@ def log_search(search, study: Mapping, trials, won, path: Path) -> None:
     tracking, method = study["tracking"], search.method
     if not tracking["enabled"]:
         return
-    with tolerate_mlflow_errors(f"search of {method}"):
-        from mlflow.entities import Metric, Param, RunTag
+    with tolerate_mlflow_errors(f"search of {method}", f"its trials are in {path}"):
+        from mlflow.entities import Metric, Param
 
         client, experiment_id = open_store(f"{tracking['experiment']}-{study['study']}-tuning")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -235,28 +233,31 @@ def log_search(search, study: Mapping, trials, won, path: Path) -> None:
         ] + [Metric("score", trial.score, now, trial.number) for trial in trials]
         tags = {"method": method, "dataset": search.dataset, "trials_digest": digest}
         tags |= {"study": study["study"], "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", "")}
-        run_id = client.create_run(experiment_id, run_name=f"search of {method}").info.run_id
-        client.log_batch(
-            run_id,
-            params=[Param(key, str(value)) for key, value in settings.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
-        )
-        for start in range(0, len(points), 1000):
-            client.log_batch(run_id, metrics=points[start : start + 1000])
+        run_id = client.create_run(experiment_id, run_name=f"search of {method}", tags=tags | owner()).info.run_id
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in settings.items()])
+        for start in range(0, len(points), AT_ONCE):
+            client.log_batch(run_id, metrics=points[start : start + AT_ONCE])
         client.log_artifact(run_id, str(path))
         client.set_terminated(run_id, "FINISHED")
 
 
-def _open_run(run: Run, experiment: str, dataset_digest: str, memory: Path) -> Tracker:
-    client, experiment_id = open_store(f"{experiment}-{run.study}")
-    run_id = memory.read_text().strip() if memory.exists() else ""
-    here = machine(run.train["portable"], run.train["threads"])
-    if run_id and not _continues(client, run_id):
-        run_id = ""
-    if not run_id:
-        run_id = create_run(client, experiment_id, run, tags_of(run, dataset_digest, here))
-        memory.write_text(run_id)
-    return Tracker(client, run_id)
+def _start(run: Run, experiment: str, dataset_digest: str, memory: Path) -> BackgroundTracker:
+    # What imports packages is done here, in the training's thread: see `prepare`.
+    prepare()
+    tags = tags_of(run, dataset_digest, machine(run.train["portable"], run.train["threads"]))
+    known = memory.read_text().strip() if memory.exists() else ""
+
+    def open_run(background: BackgroundTracker) -> Tracker:
+        client, experiment_id = open_store(experiment, patience=60)
+        if known and _continues(client, known):
+            background.opened(known)
+            return Tracker(client, known)
+        run_id = create_run(client, experiment_id, run, tags)
+        background.opened(run_id)
+        describe_run(client, run_id, run, tags)
+        return Tracker(client, run_id, new=True)
+
+    return BackgroundTracker(run.name, open_run, is_local(store_uri()), memory)
 
 
 def _continues(client, run_id: str) -> bool:
@@ -265,8 +266,10 @@ def _continues(client, run_id: str) -> bool:
 
     try:
         client.update_run(run_id, status="RUNNING")
-        for key, value in {"host": socket.gethostname(), "pid": str(os.getpid())}.items():
+        for key, value in owner().items():
             client.set_tag(run_id, key, value)
         return True
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in GONE:
+            raise
         return False

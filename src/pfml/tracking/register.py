@@ -1,64 +1,119 @@
 """Keep the MLflow store in step with the results on disk: add missing runs, complete them, close dead ones.
 
-A run that DVC restores from its cache does not log to MLflow, and a killed process leaves its MLflow run RUNNING.
+A run that DVC restores from its cache does not log to MLflow, a killed process leaves its MLflow run RUNNING, and a
+store that was away lacks epochs, settings or whole runs.
 """
 
+import hashlib
+import json
 import socket
+from collections.abc import Mapping
 
 from pfml.settings.run import Run
-from pfml.tracking.mlflow import Tracker, create_run, metric_name, open_store, tags_of
+from pfml.tracking.mlflow import Tracker, artifacts, create_run, describe_run, tags_of
+from pfml.tracking.store import open_store
+
+STAMP = "registered"  # tag of a run that has everything: the digest of what it has
+PAGE = 100  # runs in a request, which a slow server answers in time
+SAME = 1e-5  # relative; histories on disk have 6 digits
 
 
 def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study: str) -> dict[str, int]:
     """Bring the store up to date with the results of a study.
 
-    Afterwards every result has a finished MLflow run with history, final measures and a plot of its history. A result
-    from DVC's cache or another machine gets a new MLflow run.
+    Afterwards every result has a finished MLflow run with settings, tags, every epoch, final measures and a plot of its
+    history, whatever failed before. A result from DVC's cache or another machine gets a new MLflow run.
 
     Args:
         results: (run, its result with final measures, its history rows) of the study; the result may have the columns
             of pfml.tracking.provenance, where and how the run was trained.
 
     Returns:
-        number of MLflow runs that were "complete" (nothing to do), "finished" (final measures added), "restored" (made)
-        or "closed" (still RUNNING, while their process on this host no longer exists).
+        number of MLflow runs that were "complete" (nothing to do), "finished" (what was missing is added), "restored"
+        (made) or "closed" (still RUNNING, while their process on this host no longer exists).
+
+    Raises:
+        StoreError, mlflow.exceptions.MlflowException: as `open_store`; what is complete by then stays so.
     """
     client, experiment_id = open_store(f"{experiment}-{study}")
     all_logged = all_runs(client, experiment_id)
     counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, all_logged)}
-    # A result names its MLflow run. If this store lacks that run, a run made here with the tag `restored_from` has it.
-    known = {
-        (logged.data.tags.get("config_digest"), logged.data.tags.get("restored_from", logged.info.run_id)): logged
-        for logged in all_logged
-        if logged.info.status == "FINISHED"
-    }
+    find = _finder(client, all_logged, {result.get("mlflow_run") for _, result, _ in results})
     for run, result, history in results:
-        origin = result.get("mlflow_run") or "no run"
-        logged = known.get((run.digest, origin))
         measures = {
             name: result[name]
             for name in (*_measures(result), "w2", "w2_relative", "seconds")
             if result.get(name) is not None
         }
-        stored = {} if logged is None else logged.data.metrics
-        if all(abs(stored.get("final/" + metric_name(k), float("nan")) - v) < 1e-9 for k, v in measures.items()):
+        history = _as_trained(run, history)
+        stamp = hashlib.sha256(json.dumps([history, measures]).encode()).hexdigest()[:16]
+        logged = find(run, result, history)
+        if logged is not None and logged.data.tags.get(STAMP) == stamp and logged.info.status == "FINISHED":
             counts["complete"] += 1
             continue
-        if logged is None:
-            tags = tags_of(run, result["dataset_digest"], result)
-            tags |= {"git_commit": result.get("git_commit") or "", "restored_from": origin}
-            run_id = create_run(client, experiment_id, run, tags)
-            known[run.digest, origin] = client.get_run(run_id)
-        else:
-            run_id = logged.info.run_id
-        counts["finished" if logged else "restored"] += 1
-        tracker = Tracker(client, run_id)
-        tracker.log_history(history)
-        tracker.log_final(measures)
-        client.log_figure(run_id, history_plot(run, history), "history.png")
-        if logged is None:
-            client.set_terminated(run_id, "FINISHED")
+        counts["restored" if logged is None else "finished"] += 1
+        _complete(client, experiment_id, run, result, logged, history, measures, stamp)
     return counts
+
+
+def _complete(client, experiment_id, run: Run, result: Mapping, logged, history, measures, stamp: str) -> None:
+    """Add what an MLflow run lacks; make it if there is none. Its stamp comes last: what fails is done again."""
+    commit = result.get("git_commit") or ""
+    tags = tags_of(run, result["dataset_digest"], result)
+    tags |= {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
+    if logged is None:
+        run_id = create_run(client, experiment_id, run, tags | {"restored_from": _origin(result)})
+    else:
+        run_id = logged.info.run_id
+    describe_run(client, run_id, run, tags, logged)
+    tracker = Tracker(client, run_id, new=logged is None)
+    added = tracker.log_history(history)
+    tracker.log_final(measures)
+    if added or "history.png" not in artifacts(client, run_id):
+        client.log_figure(run_id, history_plot(run, history), "history.png")
+    client.set_terminated(run_id, "FINISHED")
+    client.set_tag(run_id, STAMP, stamp)
+
+
+def _origin(result: Mapping) -> str:
+    return result.get("mlflow_run") or "no run"
+
+
+def _finder(client, all_logged: list, named: set):
+    """A function that finds the MLflow run of a result, or None.
+
+    A result names its MLflow run. If this store lacks that run, a run made here with the tag `restored_from` has it. A
+    result without a name was trained while the store gave no answer, and may have made a run all the same: one that no
+    other result names, with the same configuration and nothing but epochs of this result.
+    """
+    by_id = {logged.info.run_id: logged for logged in all_logged}
+    restored = {
+        (logged.data.tags.get("config_digest"), logged.data.tags["restored_from"]): logged
+        for logged in reversed(all_logged)
+        if "restored_from" in logged.data.tags
+    }
+
+    def find(run: Run, result: Mapping, history: list[dict]):
+        logged = by_id.get(_origin(result))
+        if logged and logged.data.tags.get("config_digest", run.digest) == run.digest:
+            return logged
+        if logged := restored.get((run.digest, _origin(result))):
+            return logged
+        return None if result.get("mlflow_run") else next(filter(belongs(run, history), all_logged), None)
+
+    def belongs(run: Run, history: list[dict]):
+        losses = {row["epoch"]: row["loss"] for row in history}
+
+        def check(logged) -> bool:
+            tags, run_id = logged.data.tags, logged.info.run_id
+            if tags.get("config_digest") != run.digest or "restored_from" in tags or run_id in named or works(logged):
+                return False
+            points = client.get_metric_history(run_id, "loss")
+            return all(abs(losses.get(p.step, float("inf")) - p.value) <= SAME * abs(p.value) for p in points)
+
+        return check
+
+    return find
 
 
 def close_interrupted(experiment: str, study: str) -> int:
@@ -71,7 +126,8 @@ def all_runs(client, experiment_id: str) -> list:
     """Every run of an experiment, newest first."""
     all_logged, token = [], None
     while True:
-        page = client.search_runs([experiment_id], order_by=["attributes.start_time DESC"], page_token=token)
+        order = ["attributes.start_time DESC"]
+        page = client.search_runs([experiment_id], order_by=order, page_token=token, max_results=PAGE)
         all_logged += page
         token = page.token
         if not token:
@@ -79,34 +135,53 @@ def all_runs(client, experiment_id: str) -> list:
 
 
 def close_dead_runs(client, all_logged: list) -> int:
-    """Mark MLflow runs as KILLED that are RUNNING in the store while their process on this host no longer exists."""
-    import psutil
-
-    dead = [
-        logged.info.run_id
-        for logged in all_logged
-        if logged.info.status == "RUNNING"
-        and logged.data.tags.get("host") == socket.gethostname()
-        and not psutil.pid_exists(int(logged.data.tags["pid"]))
-    ]
+    """Mark MLflow runs as KILLED that are RUNNING in the store while their process on this host no longer exists, or
+    that name no process: earlier versions made a run first and named its process in a second request.
+    """
+    dead = [logged.info.run_id for logged in all_logged if logged.info.status == "RUNNING" and not works(logged)]
     for run_id in dead:
         client.set_terminated(run_id, "KILLED")
     return len(dead)
 
 
+def works(logged) -> bool:
+    """Whether the process of a RUNNING MLflow run may still be at work: it is alive, or on another host."""
+    import psutil
+
+    if logged.info.status != "RUNNING":
+        return False
+    host, pid = (logged.data.tags.get(name, "") for name in ("host", "pid"))
+    if host != socket.gethostname():
+        return bool(host)
+    return pid.isdecimal() and psutil.pid_exists(int(pid))
+
+
+def _as_trained(run: Run, history: list[dict]) -> list[dict]:
+    """The history with the names that the training logged: the file of a run that never sees the test half leaves the
+    prefix of its measures out.
+    """
+    if not run.never_sees_test:
+        return history
+    return [{f"val_{name}" if _is_measure(name) else name: value for name, value in row.items()} for row in history]
+
+
+def _is_measure(name: str) -> bool:
+    return name.startswith("recall@") or name in ("map@r", "r_precision", "nmi")
+
+
 def _measures(result: dict) -> list[str]:
     """Names of a result's retrieval measures, all fractions in [0, 1]."""
-    starts = ("recall@", "best_recall@", "concatenated_", "seen_", "few_shot_")
-    names = ("map@r", "r_precision", "nmi")
-    return [name for name in result if name.startswith(starts) or name in names]
+    starts = ("best_recall@", "concatenated_", "seen_", "few_shot_")
+    return [name for name in result if name.startswith(starts) or _is_measure(name)]
 
 
 def history_plot(run: Run, history: list[dict]):
-    """Loss and R@1 over epochs as a matplotlib figure; in a fold R@1 on its validation classes."""
+    """Loss and R@1 over epochs as a matplotlib figure, on validation classes where those are measured."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.8), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "recall@1" if run.fold is None else "val_recall@1")):
+    on_validation = run.fold is not None or run.never_sees_test
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "val_recall@1" if on_validation else "recall@1")):
         points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
         axes.plot([epoch for epoch, _ in points], [value for _, value in points])
         axes.set(xlabel="epoch", title=f"{run.name}: {name}")

@@ -4,7 +4,7 @@ and a quarter of the memory of a plain `mlflow ui`)."""
 import os
 import sys
 
-from pfml.settings.run import project_root
+from pfml.tracking.store import store_uri
 
 
 def serve() -> None:
@@ -13,7 +13,7 @@ def serve() -> None:
     Raises:
         SystemExit: MLFLOW_TRACKING_URI is a server, which has pages of its own.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    uri = store_uri()
     if uri.startswith(("http:", "https:")):
         sys.exit(f"MLFLOW_TRACKING_URI is a server with pages of its own: {uri}")
     port = os.environ.get("PORT", "5000")
