@@ -123,12 +123,12 @@ def told_outside(studies: Studies) -> list[str]:
     """Lines about results of runs that a study asks for, whose digest is another one: outdated, or changed."""
     asked = {(study.name, run.name): run.digest for study in studies.every for run in study.runs}
     files = studies.files[~studies.files.current]
-    found = [(path, asked.get(key), digest) for path, *key, digest in
-             zip(files.path, files.study, files.run_name, files.digest)]  # fmt: skip
+    found = zip(files.path, zip(files.study, files.run_name), files.digest)
     lines = [
-        f"{path}: digest: expected {now}, of this run as it stands, found {then}; in no table; evaluate the run again"
-        for path, now, then in found if now
-    ]  # fmt: skip
+        f"{path}: digest: expected {asked[run]}, of this run now, found {digest}; in no table; evaluate the run again"
+        for path, run, digest in found
+        if run in asked
+    ]
     more = [f"{len(lines) - TOLD} more results like these; reports/tables/outside.csv has all"] * (len(lines) > TOLD)
     return lines[:TOLD] + more
 
