@@ -115,7 +115,7 @@ def test_without_git_it_says_what_works(project):
     done = tables(project, GIT_CEILING_DIRECTORIES=str(project.parent))
     said = [line for line in done.stdout.splitlines() if "as it stands" in line]
     assert done.returncode == 0 and len(said) == 1
-    assert "not a git repository" in said[0] and "The report is whole" in said[0] and "need the commit" in said[0]
+    assert "not a git repository" in said[0] and "The report is whole" in said[0] and "all trainings Git" in said[0]
 
 
 def test_beside_a_pipeline_it_says_that_more_will_come(project):

@@ -20,7 +20,7 @@ from pfml.settings.schema import Params
 from pfml.settings.validation import Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
-WITHOUT_GIT = "The report is whole; `make default`, `make verify` and PRESET=<name> need the commit"
+WITHOUT_GIT = "The report is whole; `make default`, `make verify` and PRESET=<name> need the commit, all trainings Git"
 
 
 def preset_names() -> list[str]:
