@@ -26,4 +26,4 @@ def main():
     )
 
 
-run_stage(main)
+run_stage(main, data=True)

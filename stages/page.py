@@ -10,4 +10,4 @@ def main():
     write_page(load_params())
 
 
-run_stage(main)
+run_stage(main, data=True)

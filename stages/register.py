@@ -20,4 +20,4 @@ def main():
         print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-run_stage(main)
+run_stage(main, data=True)

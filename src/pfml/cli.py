@@ -67,6 +67,11 @@ def verify(runs: int, preset: str | None, only: str | None) -> None:
 
 def tables() -> None:
     """render the tables, their page and figures again, from the results on disk alone"""
+    from pfml.launch.locks import at_work
+
+    if working := at_work():
+        who = f"a pipeline is at work in this folder (process {', '.join(map(str, working))})"
+        print(f"{who}: the tables have what it has finished by now; at its end it renders them again", flush=True)
     # The stages in this process, without DVC, which starts Python for each and reads 300 stages: half of the seconds.
     gc.disable()  # a render makes few cycles, and looking for them took a seventh of its time
     for stage in ("figures", "report", "page"):

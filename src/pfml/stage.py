@@ -42,6 +42,9 @@ def run_stage(main: Callable[[], None], data: bool = False) -> None:
     if data:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half-made files are removed
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    for stream in (sys.stdout, sys.stderr):  # a locale without a letter of a message is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     be_portable()
     keep_freed_memory()
     expected = (OSError, RuntimeError, ValueError) if data and not os.environ.get("PFML_TRACEBACK") else ()

@@ -1,5 +1,7 @@
 """reports/index.html: all in one file, opened and sorted in a real browser."""
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -7,6 +9,7 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
+from hostile import hostile_project, tables
 from PIL import Image
 from report_studies import together, toy, write_all
 
@@ -36,14 +39,16 @@ PAGE = (
 )
 
 
+def shown(folder) -> tuple[list, dict]:
+    """Figures and environment of the page."""
+    return [(folder / "f.png", 'A "quoted" **caption**')], {"Versions": ["a 1", "b 2"], "Seeds": "0"}
+
+
 @pytest.fixture
 def page(tmp_path):
-    picture = tmp_path / "f.png"
-    shutil.copy(committed("reports/figures/training.png"), picture)
+    shutil.copy(committed("reports/figures/training.png"), tmp_path / "f.png")
     path = tmp_path / "index.html"
-    path.write_text(
-        render_page(*PAGE, [(picture, 'A "quoted" **caption**')], {"Versions": ["a 1", "b 2"], "Seeds": "0"})
-    )
+    path.write_text(render_page(*PAGE, *shown(tmp_path)))
     return path
 
 
@@ -83,12 +88,91 @@ def test_texts_are_marked_up_and_escaped(page):
     assert "9.5 ± 0.5" in text and "<strong>10.2</strong> (recalled)" in text and "Reading: One reading." in text
 
 
+def policy(text: str) -> str:
+    (found,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+    return found
+
+
+def test_the_policy_allows_the_page_s_own_script_and_style_and_nothing_else(page):
+    text = page.read_text()
+    hashes = {
+        tag: base64.b64encode(
+            hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", text, re.S)[1].encode()).digest()
+        ).decode()
+        for tag in ("script", "style")
+    }
+    assert policy(text) == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes['style']}'; "
+        f"script-src 'sha256-{hashes['script']}'; base-uri 'none'; form-action 'none'"
+    )
+    assert "addEventListener" in text and text == render_page(*PAGE, *shown(page.parent))
+
+
+TAGS = (
+    "html|head|meta|title|style|script|body|header|nav|main|section|h1|h2|p|a|ul|li|details|summary|div|table|thead|"
+    "tbody|tr|th|td|button|code|strong|em|figure|figcaption|img|dl|dt|dd|br"
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """The page of a project whose result files have markup in every text."""
+    project = hostile_project(tmp_path_factory.mktemp("hostile") / "project")
+    done = tables(project)
+    assert done.returncode == 0, done.stderr
+    return project / "reports/index.html"
+
+
+def test_result_files_bring_no_script_handler_or_link_into_the_page(hostile):
+    text = hostile.read_text(encoding="utf-8")
+    reader = Reader(text)
+    assert not reader.open and "HIT" in text
+    assert not [tag for tag, _ in reader.tags if not re.fullmatch(TAGS, tag)]
+    assert [tag for tag, _ in reader.tags].count("script") == text.count("<script") == 1
+    for tag, attributes in reader.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], attributes
+        if tag == "a":
+            assert re.fullmatch(r"#[a-z0-9-]*|https://[\w./-]+|(\.\./)*[\w./-]+(#[\w-]+)?", attributes["href"]), (
+                attributes
+            )
+        if "src" in attributes:
+            assert tag == "img" and attributes["src"].startswith("data:image/png;base64,")
+
+
+HIT = """() => {
+  document.querySelectorAll("a, button, td, code").forEach((one) => {
+    one.dispatchEvent(new MouseEvent("mouseover", {bubbles: true}));
+    if (one.tagName === "BUTTON" || one.protocol === "javascript:") one.click();
+  });
+  return {title: document.title, sorted: document.querySelectorAll("th[aria-sort]").length,
+          handlers: [...document.querySelectorAll("*")].filter((one) => [...one.attributes].some(
+            (a) => a.name.startsWith("on"))).length};
+}"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+def test_a_browser_runs_nothing_of_result_files(hostile):
+    found = dom(hostile, HIT)
+    assert "HIT" not in found["title"] and found["handlers"] == 0 and found["sorted"] > 20
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+def test_a_browser_holds_to_the_policy(page):
+    """Were there a script or a handler of others, it would not run; and the page's own one does."""
+    text = page.read_text().replace("<main>", "<main><script>document.title = 'HIT'</script>"
+                                    "<img src=x onerror=\"document.title = 'HIT'\">")  # fmt: skip
+    page.write_text(text)
+    found = dom(page, "() => { menu.open = false; return {title: document.title, own: typeof fold}; }")
+    assert found == {"title": "T", "own": "function"}
+
+
 def dom(path, script, *options, width=None):
     """What `script` writes into the document, as the browser leaves it. width: of a frame, in pixels, that shows it."""
     tried = path.with_name("tried.html")
-    tried.write_text(
-        path.read_text() + f"<pre id=found></pre><script>found.textContent = JSON.stringify(({script})())</script>"
-    )
+    added = f"found.textContent = JSON.stringify(({script})())"
+    allowed = f"script-src 'sha256-{base64.b64encode(hashlib.sha256(added.encode()).digest()).decode()}' "
+    text = path.read_text(encoding="utf-8").replace("script-src ", allowed, 1)
+    tried.write_text(f"{text}<pre id=found></pre><script>{added}</script>", encoding="utf-8")
     if width:
         framed = tried.with_name("framed.html")
         framed.write_text(

@@ -158,7 +158,7 @@ def test_results_csv_has_a_line_per_run_of_every_study_whatever_the_order_of_fil
 
 def test_histories_come_with_empty_cells_as_none(tmp_path):
     (run,) = pick(toy(), "pfml", 0.2, 0)
-    path = write(tmp_path, run, 0.7)
+    path = write(tmp_path, run, 0.7, epochs=2)
     path.with_suffix(".csv").write_text("epoch,loss,lr,recall@1,map@r,seconds\n1,9.5,0.1,,,1\n2,3,0.1,0.5,0.2,2\n")
     ((method, noise, rows),) = histories(together(tmp_path, toy()).grid)
     assert (method, noise) == ("pfml", 0.2)

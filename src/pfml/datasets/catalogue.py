@@ -100,5 +100,5 @@ def _draw(folder: Path) -> dict:
         "name": "glyphs", "images": len(images), "classes": len(class_names), "digest": digest,
         "source": GLYPHS.citation, "licence": GLYPHS.licence,
     }  # fmt: skip
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     return meta

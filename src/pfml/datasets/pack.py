@@ -68,7 +68,7 @@ def pack(
         meta["short_side"] = short_side if mode == "fast" else None
         encode = partial(_encode, short_side=meta["short_side"])
         meta |= _write(table, listing.read, encode, unfinished, BINS[mode], skip_unreadable, threads)
-        (unfinished / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        (unfinished / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         _put(unfinished, folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -145,7 +145,7 @@ class Transfer:
         self.start_over()
         if not validator.startswith("W/"):  # a weak one does not promise equal bytes
             with local(self.state):
-                self.state.write_text(json.dumps({"url": self.url, "validator": validator}))
+                self.state.write_text(json.dumps({"url": self.url, "validator": validator}), encoding="utf-8")
         return 0
 
     def _check_size(self, size: int) -> None:
@@ -175,7 +175,7 @@ class Transfer:
     def _validator(self) -> str:
         """The validator that this address sent with the bytes on disk; empty if they come from another address."""
         try:
-            state = json.loads(self.state.read_text())
+            state = json.loads(self.state.read_text(encoding="utf-8"))
             return state["validator"] if state["url"] == self.url else ""
         except (OSError, ValueError, KeyError, TypeError):
             return ""

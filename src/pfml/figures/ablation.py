@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pfml.figures.style import QUIET, figure_style, line_style, new_figure, nothing, save_figure
-from pfml.report.names import dataset_name
+from pfml.figures.style import QUIET, dataset_name, figure_style, line_style, new_figure, nothing, save_figure
 from pfml.report.published import paper
 from pfml.report.results import Summary
 

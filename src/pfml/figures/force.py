@@ -25,14 +25,15 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pfml.figures.style import BLUE, ORANGE, figure_style, heading, new_figure, nothing, save_figure
+from pfml.figures.style import BLUE, ORANGE, figure_style, heading, method_name, new_figure, nothing, save_figure
 from pfml.losses import LOSSES, build_loss
-from pfml.report.names import method_name
+from pfml.settings.files import write_whole
 
 KINDS = ("attraction", "repulsion")
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
@@ -132,15 +133,14 @@ def not_drawn(asked: Mapping) -> list[str]:
 
 def write_forces(curves: Sequence[Curve], path: str | Path) -> None:
     """A line per kind and distance, a column per loss; positive towards the source, five significant digits."""
-    path, names = Path(path), list(dict.fromkeys(map(_column, curves)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["kind", "distance", *names])
-        for kind in KINDS:
-            forces = {_column(c): c.force for c in curves if c.kind == kind}
-            for i, d in enumerate(DISTANCES):
-                writer.writerow([kind, f"{d:.4g}", *(f"{forces[name][i] + 0.0:.5g}" for name in names)])
+    text, names = StringIO(), list(dict.fromkeys(map(_column, curves)))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["kind", "distance", *names])
+    for kind in KINDS:
+        forces = {_column(c): c.force for c in curves if c.kind == kind}
+        for i, d in enumerate(DISTANCES):
+            writer.writerow([kind, f"{d:.4g}", *(f"{forces[name][i] + 0.0:.5g}" for name in names)])
+    write_whole(path, text.getvalue())
 
 
 def _column(curve: Curve) -> str:

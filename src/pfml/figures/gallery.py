@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from pfml.evaluation.trained import Trained, evenly_spaced, read_trained, runs_of
-from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, new_figure, nothing, save_figure
+from pfml.figures.style import RIGHT, WRONG, figure_style, frame, heading, method_name, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
 from pfml.images.packed import open_images
-from pfml.report.names import method_name
 from pfml.retrieval import nearest_neighbors, retrieval_metrics
 from pfml.settings.run import Run
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from pfml.evaluation.trained import evenly_spaced, read_trained, runs_of
 from pfml.figures.proxy import components
-from pfml.figures.style import figure_style, heading, new_figure, nothing, save_figure
+from pfml.figures.style import figure_style, heading, method_name, new_figure, nothing, save_figure
 from pfml.figures.thumbnails import thumbnail
 from pfml.images.packed import open_images
-from pfml.report.names import method_name
 from pfml.settings.run import Run
 
 CLASSES, IMAGES = 40, 15  # evenly spaced test classes, and their first images

@@ -10,17 +10,29 @@ epochs had fitted is in the histories of the runs (params.yaml, memorisation).
 
 import csv
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
 from pfml.evaluation.trained import Trained, read_trained
-from pfml.figures.style import BLUE, QUIET, VERMILION, figure_style, line_style, new_figure, nothing, save_figure
+from pfml.figures.style import (
+    BLUE,
+    QUIET,
+    VERMILION,
+    figure_style,
+    line_style,
+    method_name,
+    new_figure,
+    nothing,
+    save_figure,
+)
 from pfml.figures.training import History, ends_labelled, mean_curve
-from pfml.report.names import method_name, share
+from pfml.report.names import share
 from pfml.report.results import read_history
 from pfml.retrieval.memorisation import label_fit, neighborhoods, shares
+from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
 
@@ -78,14 +90,13 @@ def _row(trained: Trained, reference: Trained | None) -> dict:
 
 def write_memorisation(rows: Sequence[dict], path: str | Path) -> None:
     """A line per noisy run; shares as fractions with four digits."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            measured = {key: "" if row[key] is None else f"{row[key]:.4f}" for key in COLUMNS[4:]}
-            writer.writerow(dict(row) | measured)
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        measured = {key: "" if row[key] is None else f"{row[key]:.4f}" for key in COLUMNS[4:]}
+        writer.writerow(dict(row) | measured)
+    write_whole(path, text.getvalue())
 
 
 def histories_of(runs: Sequence[Run]) -> list[History]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pfml.evaluation.trained import Trained, class_names, evenly_spaced, read_trained, runs_of
-from pfml.figures.style import CLASS_LOOKS, QUIET, figure_style, new_figure, nothing, save_figure
-from pfml.report.names import method_name, share
+from pfml.figures.style import CLASS_LOOKS, QUIET, figure_style, literal, method_name, new_figure, nothing, save_figure
+from pfml.report.names import share
 from pfml.settings.run import Run
 from pfml.wasserstein import class_wasserstein
 
@@ -140,7 +140,7 @@ def _legend(figure, names: Mapping[int, str]) -> None:
             color=colour,
             marker=marker,
             linestyle="none",
-            label=name if len(name) <= NAME else f"{name[:NAME]}…",
+            label=literal(name if len(name) <= NAME else f"{name[:NAME]}…"),
         )
         for name, (colour, marker) in zip(names.values(), CLASS_LOOKS)
     ]

@@ -1,9 +1,12 @@
 """The one style of figures: colours, dashes and markers of methods, how a figure is made and saved."""
 
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 from pfml.losses import LOSSES
+from pfml.report import names
+from pfml.settings.files import write_whole
 
 # Okabe and Ito's colours, which colour-blind people tell apart. Several are equally light, so that dash and marker say
 # in grey what colour says: no two methods share both.
@@ -73,6 +76,19 @@ def figure_style():
         yield
 
 
+def literal(text: str) -> str:
+    """A name as it is drawn, in one line: matplotlib would read `$...$` in it as a formula, and stop at a wrong one."""
+    return "".join(one if one.isprintable() else " " for one in text).replace("$", r"\$")
+
+
+def method_name(method: str) -> str:
+    return literal(names.method_name(method))
+
+
+def dataset_name(dataset: str) -> str:
+    return literal(names.dataset_name(dataset))
+
+
 def heading(figure, text: str) -> None:
     """What the whole figure shows, over its left edge."""
     figure.suptitle(text, x=0.04 / figure.get_figwidth(), ha="left")
@@ -93,7 +109,7 @@ def nothing(figure, why: str) -> None:
 
 def save_figure(figure, path: str | Path) -> None:
     """Write a PNG of 256 colours at `path` and a PDF beside it, without program name or date: equal bytes for equal
-    numbers.
+    numbers. A stop leaves no half of one.
 
     Raises:
         ValueError: `path` does not end in .png.
@@ -104,10 +120,12 @@ def save_figure(figure, path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".png":
         raise ValueError(f"save_figure: path: expected a name that ends in .png, found {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.canvas.draw()
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
     image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    image.save(path, format="PNG", optimize=True)
+    picture, document = BytesIO(), BytesIO()
+    image.save(picture, format="PNG", optimize=True)
     unsaid = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-    figure.savefig(path.with_suffix(".pdf"), format="pdf", metadata=unsaid)
+    figure.savefig(document, format="pdf", metadata=unsaid)
+    write_whole(path, picture.getvalue())
+    write_whole(path.with_suffix(".pdf"), document.getvalue())

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pfml.figures.style import figure_style, line_style, new_figure, nothing, save_figure
-from pfml.report.names import dataset_name, method_name, share
+from pfml.figures.style import dataset_name, figure_style, line_style, method_name, new_figure, nothing, save_figure
+from pfml.report.names import share
 
 LINE = 0.155  # inches: least distance of two names at the ends of their lines
 NAMES = 0.28  # inches of the figure's height that each name needs: the upper row has two thirds of it

@@ -32,7 +32,7 @@ def write_split(
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / f"{name}.csv", index=False)
     report = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))
-    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return verify.text(report, name)
 
 

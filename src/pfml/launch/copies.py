@@ -54,7 +54,7 @@ def working_copy(name: str) -> Iterator[Path]:
         locks.await_predecessors()
         update(project, copy, text)
         print(f"preset {name} runs in {COPIES}/{name}/; {PARAMS} and other studies stay as they are", flush=True)
-        if (project / PARAMS).read_text() != committed_params():
+        if (project / PARAMS).read_text(encoding="utf-8") != committed_params():
             print(f"uncommitted changes of {PARAMS} do not count: a preset is laid over the committed one", flush=True)
         yield project
     finally:
@@ -103,10 +103,10 @@ def update(project: Path, copy: Path, params: str) -> None:
     """Make the working copy, or bring it up to date. Safe to stop and to start again at any moment."""
     follow_commit(project, copy)
     study = yaml.load(params, Loader)["study"]
-    own = outputs((project / "dvc.yaml").read_text(), study)
+    own = outputs((project / "dvc.yaml").read_text(encoding="utf-8"), study)
     names = [name for name in files_of(project) if name not in (str(PARAMS), str(locks.LOCK))]
     record = copy / COPIED
-    before = set(record.read_text().split("\0")) - {""} if record.exists() else set()
+    before = set(record.read_text(encoding="utf-8").split("\0")) - {""} if record.exists() else set()
     _write(record, "\0".join(sorted(before | set(names))))
     for name in names:
         if not (is_own(name, own) and (copy / name).exists()):
@@ -144,7 +144,9 @@ def git(folder: Path, *command: str) -> subprocess.CompletedProcess:
     """Git in a folder, whatever repository the environment names."""
     elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
-    return subprocess.run(["git", *command], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        ["git", *command], cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
 
 
 def files_of(project: Path) -> list[str]:
@@ -189,10 +191,10 @@ def copy_file(source: Path, target: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all; one that is there already is not touched."""
-    if path.exists() and path.read_text() == text:
+    if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 

@@ -37,7 +37,7 @@ def restore_default(save: str | None = None) -> str:
         Busy: a pipeline is at work in this folder.
     """
     await_predecessors(patience=1)
-    committed, present = committed_params(), PARAMS.read_text()
+    committed, present = committed_params(), PARAMS.read_text(encoding="utf-8")
     if present == committed:
         done = f"{PARAMS}: as it is committed"
     elif save:
@@ -119,9 +119,9 @@ def written_by_dvc(text: str) -> bool:
     study = yaml.load(text, Loader)["study"]
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder, PARAMS)
-        again.write_text(text)
+        again.write_text(text, encoding="utf-8")
         apply_overrides(again, [f"study={study}"])
-        return again.read_text() == text
+        return again.read_text(encoding="utf-8") == text
 
 
 def comments(text: str) -> set[str]:
@@ -148,14 +148,14 @@ def save_preset(name: str, present: str, committed: str) -> str:
         )
     study = "" if settings["study"] != base["study"] else f"study: {name}\n\n"
     FOLDER.mkdir(exist_ok=True)
-    path.write_text(f"# What params.yaml had beside the committed settings\n\n{study}{text}")
+    path.write_text(f"# What params.yaml had beside the committed settings\n\n{study}{text}", encoding="utf-8")
     return f"{path}: what {PARAMS} had; `make repro PRESET={name}` runs it"
 
 
 def git(*command: str) -> str:
     """What Git prints; ConfigError with its reason if it fails."""
     try:
-        done = subprocess.run(["git", *command], capture_output=True, text=True)
+        done = subprocess.run(["git", *command], capture_output=True, text=True, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"git {command[0]}: {error.strerror}; `make default` needs Git") from None
     if done.returncode:

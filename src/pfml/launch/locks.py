@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 LOCK = Path("dvc.lock")
+RWLOCK = Path(".dvc/tmp/rwlock")  # which process works on which file
 COPY = Path(".dvc/tmp/dvc.lock.copy")  # of the last time that `make repro` saw it whole
 
 
@@ -27,32 +28,10 @@ def await_predecessors(patience: float = 15.0) -> None:
     Raises:
         Busy: a DVC process works on in this folder.
     """
-    import psutil
-
-    locks = Path(".dvc/tmp/rwlock")
-
-    def holders() -> set[int] | None:
-        """Process numbers in the file; None while DVC writes it, or where a stop left it half written."""
-        try:
-            entries = json.loads(locks.read_text())
-        except OSError:
-            return set()
-        except ValueError:
-            return None
-        infos = [*entries.get("write", {}).values(), *(i for found in entries.get("read", {}).values() for i in found)]
-        return {info["pid"] for info in infos}
-
-    def works(pid: int) -> bool:
-        try:
-            process = psutil.Process(pid)
-            return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in arg for arg in process.cmdline())
-        except psutil.Error:
-            return False
-
     started = time.monotonic()
     while True:
-        found, waited = holders(), time.monotonic() - started
-        working = [pid for pid in found or () if works(pid)]
+        found, waited = _holders(), time.monotonic() - started
+        working = [pid for pid in found or () if _works(pid)]
         if not working and (found is not None or waited > 1):  # DVC writes the file within milliseconds
             break
         if working and waited > patience:
@@ -61,7 +40,34 @@ def await_predecessors(patience: float = 15.0) -> None:
             )
         time.sleep(0.2)
     if found is None or found:
-        locks.unlink(missing_ok=True)
+        RWLOCK.unlink(missing_ok=True)
+
+
+def at_work() -> list[int]:
+    """Numbers of the DVC processes that work in this folder."""
+    return [pid for pid in _holders() or () if _works(pid)]
+
+
+def _holders() -> set[int] | None:
+    """Process numbers in DVC's file; None while DVC writes it, or where a stop left it half written."""
+    try:
+        entries = json.loads(RWLOCK.read_text(encoding="utf-8"))
+    except OSError:
+        return set()
+    except ValueError:
+        return None
+    infos = [*entries.get("write", {}).values(), *(i for found in entries.get("read", {}).values() for i in found)]
+    return {info["pid"] for info in infos}
+
+
+def _works(pid: int) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in arg for arg in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def mend_lock() -> None:

@@ -127,7 +127,7 @@ def prune_models(params: Params) -> None:
 
 def stale_stages() -> list[str]:
     """Names of the stages that DVC would run, in the order of dvc.yaml."""
-    found = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True)
+    found = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, encoding="utf-8")
     if found.returncode:
         sys.stderr.write(found.stderr)
         raise subprocess.CalledProcessError(found.returncode, [*DVC, "status"])
@@ -140,7 +140,7 @@ def devices() -> list[str]:
     if allowed is not None:
         return [one for one in allowed.split(",") if one.strip() and one.strip() != "-1"]
     try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, encoding="utf-8", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
     lines = found.stdout.splitlines() if found.returncode == 0 else []

@@ -12,9 +12,11 @@ import pandas as pd
 
 from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.report.groups import over_seeds, recall_levels
+from pfml.report.markup import FIRST, cell, opened, shielded
 from pfml.report.names import MISSING, number
 from pfml.report.results import Studies
 from pfml.report.table import Entry, Section, Table
+from pfml.settings.files import write_whole
 
 ENDINGS = (".csv", ".tex")
 CHARACTERS = {
@@ -24,6 +26,14 @@ CHARACTERS = {
     "α": r"$\alpha$", "δ": r"$\delta$", "Ψ": r"$\Psi$", "·": r"$\cdot$", "…": r"\ldots{}",
     "†": r"$\dagger$",
 }  # fmt: skip
+NAMED = {
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "`": r"\char96{}",
+    "!": "!",
+}  # in names
+LATIN = 0x17F  # the last letter that every LaTeX has; of others their number stands
 
 
 def fill(name: str, filters: Mapping[str, Callable] | None = None, **values) -> str:
@@ -68,19 +78,18 @@ def write_tables(tables: Iterable[Table], folder: str | Path) -> None:
     """A CSV and a LaTeX file for each table, in place of those that are there.
 
     Raises:
-        ValueError: two tables of one name.
+        ValueError: two tables of one name; nothing is written.
     """
-    folder, written = Path(folder), set()
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.suffix in ENDINGS:
-            path.unlink()
+    folder, texts = Path(folder), {}
     for table in tables:
-        if table.name in written:
+        if f"{table.name}.csv" in texts:
             raise ValueError(f"{folder}/{table.name}: two tables of the report have this name; expected one")
-        written.add(table.name)
-        (folder / f"{table.name}.csv").write_text(csv_text(table), encoding="utf-8")
-        (folder / f"{table.name}.tex").write_text(latex_text(table), encoding="utf-8")
+        texts |= {f"{table.name}.csv": csv_text(table), f"{table.name}.tex": latex_text(table)}
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+    for path in folder.iterdir():
+        if path.suffix in (*ENDINGS, ".part") and path.name not in texts:
+            path.unlink()
 
 
 def csv_text(table: Table) -> str:
@@ -96,7 +105,7 @@ def csv_text(table: Table) -> str:
             name: [_plain(entry.text) if whole else _number(entry.value) for entry in entries],
             f"{name} std": [_number(entry.std) for entry in entries],
             f"{name} note": ["" if whole else _plain(entry.text) for entry in entries],
-            f"{name} mark": [entry.mark for entry in entries],
+            f"{name} mark": [_plain(entry.mark) for entry in entries],
         }
         for heading, texts in parts.items():
             if heading == name or any(texts):
@@ -111,7 +120,7 @@ def _number(value: float | None) -> str:
 
 def _plain(text: str) -> str:
     """Without Markdown's signs; a dash is no number and no word."""
-    return "" if text == MISSING else text.replace("**", "").replace("`", "")
+    return "" if text == MISSING else cell(opened(shielded(text).replace("**", "").replace("`", "")))
 
 
 def latex_text(table: Table) -> str:
@@ -138,14 +147,21 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def latex(text: str) -> str:
-    """Plain text with `code`, **bold** and [links](...) of Markdown as LaTeX; letters of any language stay."""
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+    """Plain text with `code`, **bold** and [links](...) of Markdown as LaTeX; Latin letters stay, of others their
+    number in Unicode stands.
+    """
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", shielded(text))
     parts = []
     for part in re.split(r"(`[^`]*`|\*\*[^*]*\*\*)", text):
-        inner = "".join(CHARACTERS.get(character, character) for character in part.strip("`*"))
+        inner = opened("".join(map(_latex_character, part.strip("`*"))), (CHARACTERS | NAMED).__getitem__)
         command = {"`": "texttt", "*": "textbf"}.get(part[:1]) if len(part) > 1 and part[0] == part[-1] else None
         parts.append(rf"\{command}{{{inner}}}" if command else inner)
     return "".join(parts)
+
+
+def _latex_character(character: str) -> str:
+    foreign = LATIN < ord(character) < FIRST and character not in CHARACTERS
+    return f"U+{ord(character):04X}" if foreign else CHARACTERS.get(character, character)
 
 
 def write_results_csv(files: pd.DataFrame, path: str | Path) -> None:
@@ -156,7 +172,8 @@ def write_results_csv(files: pd.DataFrame, path: str | Path) -> None:
     columns = [*keys[:first], *recalls, *keys[first:best], "w2", "w2_relative", *keys[best:], "weights", "status"]
     status = files.current.map({True: "current", False: "other"})
     table = files.assign(status=status).reindex(columns=columns)
-    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    table = table.map(lambda value: cell(value) if isinstance(value, str) else value)
+    write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def write_summary(studies: Studies, path: str | Path) -> None:
@@ -166,4 +183,4 @@ def write_summary(studies: Studies, path: str | Path) -> None:
     for (dataset, method, noise), recall in over_seeds(grid, ["dataset", "method", "noise"], "recall@1").items():
         row = summary.setdefault(dataset, {}).setdefault(method, {})
         row[f"noise {noise:g}" if noise else "clean"] = None if recall.mean is None else round(100 * recall.mean, 2)
-    Path(path).write_text(json.dumps(summary, indent=1) + "\n")
+    write_whole(path, json.dumps(summary, indent=1) + "\n")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
 from pfml.report.groups import blocks_of, over_seeds
+from pfml.report.markup import code, literal
 from pfml.report.names import dataset_name, method_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
@@ -62,7 +63,7 @@ def own_tables(table: int, studies: Studies) -> list[Table | str]:
     if table != min(TABLES):
         folds, files = (frame[frame.dataset == TABLES[table]] for frame in (folds, files))
     outside = files[~files.current.astype(bool)]
-    named = ", ".join(f"`{study}/{name}`" for study, name in zip(outside.study, outside.run_name))
+    named = ", ".join(code(f"{study}/{name}") for study, name in zip(outside.study, outside.run_name))
     tables = [own_table(table, block) for block in blocks_of(folds) if block.measured.any()]
     return [*tables, *([f"Outside the present configuration, in no row: {named}."] if named else [])]
 
@@ -80,9 +81,9 @@ def own_table(table: int, block) -> Table:
     reason = incomparable(run)
     note = f" Not comparable with any published number: {reason}." if reason else ""
     title = (
-        f"**Study `{first.study}`**: {dataset_name(first.dataset)}, {first.backbone}, {run.folds} folds, {first.dim} "
-        f"dimensions separated and {run.folds * first.dim} concatenated; percent, mean ± 95 % interval over n "
-        f"repeats (Student's t).{note}"
+        f"**Study `{first.study}`**: {dataset_name(first.dataset)}, {literal(first.backbone)}, {run.folds} folds, "
+        f"{first.dim} dimensions separated and {run.folds * first.dim} concatenated; percent, mean ± 95 % interval "
+        f"over n repeats (Student's t).{note}"
     )
     return table_of(f"table-{table}-{first.study}-{first.dataset}-{first.dim}", title, columns)
 

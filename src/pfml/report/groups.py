@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pfml.report.markup import literal
 from pfml.report.names import dataset_name
 from pfml.report.results import PLACE, ROW, USUAL, Studies, Summary
 
@@ -115,12 +116,14 @@ def points_of(sweep: pd.DataFrame, key: str) -> dict[float, Summary]:
 def place_name(rows: pd.DataFrame) -> str:
     """`CUB-200, resnet50.tv_in1k, 512-d`, and what the network started from where that is not the usual."""
     first = rows.iloc[0]
-    return f"{dataset_name(first.dataset)}, {first.backbone}, {first.dim}-d" + _start(first).replace("-", ", ", 1)
+    network = literal(f"{first.backbone}, {first.dim}-d" + _start(first).replace("-", ", ", 1))
+    return f"{dataset_name(first.dataset)}, {network}"
 
 
 def place_stem(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
-    return f"{first.dataset}-{first.backbone}-{first.dim}{_start(first)}".replace(" ", "-")
+    stem = f"{first.dataset}-{first.backbone}-{first.dim}{_start(first)}".replace(" ", "-")
+    return re.sub(r"[^\w.+-]", "_", stem)
 
 
 def _start(first) -> str:

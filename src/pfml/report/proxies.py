@@ -8,6 +8,7 @@ import pandas as pd
 
 from pfml.report import readings
 from pfml.report.groups import blocks_of, by_seed, kinds_of, over_seeds, summary_of, w2_readings
+from pfml.report.markup import literal
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import LOST, printed
@@ -50,7 +51,7 @@ def distance_table(table: int, block: pd.DataFrame, listed: bool) -> Table:
     columns.append(Column("published, CUB-200", [theirs.get(m, printed(None)) for m in methods]))
     said = [readings.w2_order(row, f"{metric_name(key)} at {share(n)} noise") for (n, key), row in rows.items()]
     measures = w2_readings(block)
-    other = f"; measure: {' and '.join(measures)}" if measures != [USUAL] else ""
+    other = f"; measure: {' and '.join(map(literal, measures))}" if measures != [USUAL] else ""
     what = f"columns by label noise; smaller is better{other}"
     return block_table(table, block, what, columns, said, listed)
 
@@ -111,7 +112,7 @@ def ratio_table(table: int, rows: Sequence[Row]) -> Table:
 
 
 def _where(run) -> str:
-    return f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim}-d"
+    return f"{dataset_name(run.dataset)}, {literal(run.backbone)}, {run.dim}-d"
 
 
 def _counts(runs: pd.DataFrame) -> str:

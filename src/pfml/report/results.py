@@ -4,8 +4,10 @@ A result belongs to a run if both have the same digest of the resolved configura
 A result whose digest no study asks for enters no table: it is listed as outside of the present configuration.
 """
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,7 +21,7 @@ from pfml.settings.run import Run
 from pfml.settings.runs import ablation_base, ablation_runs, by_repeat, fold_runs, grid_runs, timing_runs
 from pfml.settings.schema import Params
 from pfml.settings.study import ABLATION_AXES
-from pfml.tracking.provenance import read_provenance
+from pfml.tracking.provenance import COLUMNS
 
 ROW = ["method", "noise", "noise_kind"]  # of a table that pools all studies of a dataset and network
 PLACE = ["dataset", "backbone", "dim", "weights"]
@@ -106,14 +108,17 @@ def study_of(params: Params) -> Study:
     return Study(params.study, grid, ablations, defaults, timed, folds)
 
 
-def read_studies(params: Params, reports: str | Path = "reports") -> Studies:
+def read_studies(params: Params, reports: str | Path = "reports", tell: Callable[[str], None] = print) -> Studies:
     """All studies with their results; run from the project's root.
+
+    Args:
+        tell: is given a line about each preset that is left out, and where Git has no params.yaml.
 
     Raises:
         ConfigError: a preset without a study's name, or two of one.
         ValueError: a file that cannot be used; names it and its key or column.
     """
-    return with_results(map(study_of, every_params(params)), reports)
+    return with_results(map(study_of, every_params(params, tell)), reports)
 
 
 def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> Studies:
@@ -124,9 +129,7 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
     """
     studies, reports = tuple(studies), Path(reports)
     files, fold_files = read_runs(reports / "runs"), read_folds(reports / "runs")
-    trained = {
-        (row.study, row.run, row.digest): row.kind for row in read_provenance(reports / "provenance").itertuples()
-    }
+    trained = {(row.study, row.run, row.digest): row.kind for row in read_origins(reports / "provenance").itertuples()}
     for frame in (files, fold_files):
         frame["kinds"] = [_kinds(row, trained) for row in _records(frame)]
     files = joined(files, read_wasserstein(reports / "wasserstein"))
@@ -250,19 +253,39 @@ def read_timings(folder: Path) -> pd.DataFrame:
     return frame
 
 
+def read_origins(folder: Path) -> pd.DataFrame:
+    """A row for each run on record in <folder>/<study>.csv: columns `study` and COLUMNS, text but for seconds.
+
+    Raises:
+        ValueError: a file that cannot be used; names it and its column.
+    """
+    names, paths = ["run", "digest", "seconds"], sorted(folder.glob("*.csv"))
+    found = [read_csv(path, names, ["seconds"]).assign(study=path.stem) for path in paths]
+    return _stacked(found, ["study", *COLUMNS], ["seconds"]).fillna(dict.fromkeys(set(COLUMNS) - {"seconds"}, ""))
+
+
 def _stacked(found: list[pd.DataFrame], names: list[str], numbers: list[str]) -> pd.DataFrame:
     """The columns `names` of all frames, also where there is no frame; a frame may lack some."""
     frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=names, dtype=str)
     return frame.reindex(columns=names).astype(dict.fromkeys(numbers, float))
 
 
-def read_history(path: str | Path) -> list[dict[str, float | None]]:
+def read_history(path: str | Path, epochs: int | None = None) -> list[dict[str, float | None]]:
     """A run's epochs as rows of numbers, None where the file has none (an epoch without evaluation).
 
+    Args:
+        epochs: how many its result has; None where it does not say.
+
     Raises:
-        ValueError: no epoch column, or a text that is not a number; names file and column.
+        ValueError: no epoch column, a text that is not a number, or another number of epochs; names file and column.
     """
-    return _records(read_csv(Path(path), ("epoch",)))
+    rows = _records(read_csv(Path(path), ("epoch",)))
+    if epochs is not None and len(rows) != epochs:
+        raise ValueError(
+            f"{path}: epoch: expected {epochs:g} epochs, as {Path(path).stem}.json has, found {len(rows)}; remove both "
+            "and evaluate the run again"
+        )
+    return rows
 
 
 def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict, list[dict]]]:
@@ -274,10 +297,10 @@ def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict
     """
     origins = {row["digest"]: row for row in _records(provenance)}
     runs = studies.runs[studies.runs.measured & (studies.runs.kind != "default")]
-    found = [(row["run"], row, read_history(row["path"].with_suffix(".csv"))) for row in _records(runs)]
+    found = [(row["run"], row, _history(row)) for row in _records(runs)]
     for known in _records(studies.folds[studies.folds.measured]):
         shared = {name: known[name] for name in ("dataset_digest", *(f"concatenated_{name}" for name in MEASURES))}
-        history = read_history(known["path"].with_suffix(".csv"))
+        history = _history(known)
         for k, run in enumerate(known["runs"]):
             own = {name.removeprefix(f"fold{k}_"): known[name] for name in known if name.startswith(f"fold{k}_")}
             epochs = [{key: row[key] for key in row if key != "fold"} for row in history if row["fold"] == k]
@@ -292,18 +315,32 @@ def _records(rows: pd.DataFrame) -> list[dict]:
 
 def histories(rows: pd.DataFrame) -> list[tuple[str, float, list[dict]]]:
     """(method, noise, epochs) of every finished run that has its history beside its result."""
-    paths = [path.with_suffix(".csv") for path in rows.path[rows.measured]]
-    who = zip(rows.method[rows.measured], rows.noise[rows.measured], paths)
-    return [(method, noise, read_history(path)) for method, noise, path in who if path.exists()]
+    ran = [row for row in _records(rows[rows.measured]) if row["path"].with_suffix(".csv").exists()]
+    return [(row["method"], row["noise"], _history(row)) for row in ran]
+
+
+def _history(row: Mapping) -> list[dict]:
+    return read_history(row["path"].with_suffix(".csv"), row.get("epochs"))
 
 
 def read_csv(path: Path, needed: Sequence[str], numbers: Sequence[str] | None = None) -> pd.DataFrame:
     """A CSV file whose columns `numbers` (None: all) hold numbers, NaN where a cell is empty, and the others text.
 
     Raises:
-        ValueError: a column is missing or holds no number; names file and column.
+        ValueError: no text in UTF-8, cut off, a column is missing or holds no number; names file and column.
+        OSError: the file cannot be read.
     """
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: expected a table in UTF-8 ({error}); run its stage again") from None
+    rows = [line for line in lines if line]
+    short = next((k for k, row in enumerate(rows, start=2) if len(row) != len(header)), None)
+    if short or not text.endswith("\n"):
+        where = f"line {short}: expected {len(header)} cells, found {len(rows[short - 2])}" if short else "no line end"
+        raise ValueError(f"{path}: {where}; the file is cut off or changed: run its stage again")
+    frame = pd.DataFrame(rows, columns=header, dtype=str)
     for name in needed:
         if name not in frame:
             raise ValueError(f"{path}: {name}: missing column; found {list(frame)}; run its stage again")

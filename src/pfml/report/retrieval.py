@@ -11,6 +11,7 @@ import pandas as pd
 from pfml.report import readings
 from pfml.report.claims import PAPER_NOISE
 from pfml.report.groups import blocks_of, most_runs, over_seeds, recall_levels, summarize, without_repeats
+from pfml.report.markup import literal
 from pfml.report.names import DATASETS, dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import network_name, published_pairs, published_parts
@@ -172,7 +173,7 @@ def block_table(
     notes = ["; measured on held-out validation classes, NOT on the test half"] * bool(block.hold_out.any())
     chosen = {run.train["select"] for run in block.run} - {"last"}
     notes += [f"; not the last epoch's network but the {SELECTED[select]}" for select in sorted(chosen)]
-    where = f"{dataset_name(first.dataset)}, {first.backbone}, {first.dim} dimensions{''.join(notes)}"
+    where = f"{dataset_name(first.dataset)}, {literal(first.backbone)}, {first.dim} dimensions{''.join(notes)}"
     comparable = f" Not comparable with any published number: {reason}." if reason else ""
     title = f"**Study `{first.study}`**: {where}, {what}.{comparable}"
     stem = f"study-{first.study}" + f"-{first.dataset}" * (first.dataset != first.study)

@@ -3,12 +3,14 @@ reports/tuning.md: how the settings of every method were searched, what was foun
 """
 
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials
 from pfml.report.files import fill
+from pfml.report.markup import literal
 from pfml.report.names import MISSING, dataset_name, method_name, share
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS
@@ -79,7 +81,7 @@ def used_table(name: str, title: str, grid: pd.DataFrame, loss: bool = False) ->
         words("Study", [f"`{run.study}`" for run in first]),
         words("Dataset", [dataset_name(run.dataset) for run in first]),
         words("Method", [method_name(run.method) for run in first]),
-        words("Network", [f"{run.backbone} {run.dim}-d" for run in first]),
+        words("Network", [f"{literal(run.backbone)} {run.dim}-d" for run in first]),
         numbers("n", by.measured.sum(), digits=0),
     ]
     if loss:
@@ -96,7 +98,7 @@ def used_table(name: str, title: str, grid: pd.DataFrame, loss: bool = False) ->
 def _setting(value) -> Entry:
     if isinstance(value, bool) or value is None:
         return Entry(text={True: "yes", False: "no", None: "none"}[value])
-    return Entry(text=f"{value:g}" if isinstance(value, float) else str(value))
+    return Entry(text=f"{value:g}" if isinstance(value, float) else literal(value))
 
 
 def read_searches(folder: str | Path) -> dict[str, dict[str, list[Trial]]]:
@@ -119,7 +121,9 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
         used: dataset -> method -> its settings in runs of today, "section.key" -> value; a method may lack.
     """
     filters = {
-        "dataset_name": dataset_name, "method_name": method_name, "best": best, "moved": _moved, "share": share,
+        "dataset_name": lambda name: literal(dataset_name(name)),
+        "method_name": lambda name: literal(method_name(name)),
+        "method_html": lambda name: escape(method_name(name)), "best": best, "moved": _moved, "share": share,
         "percent": lambda fraction: f"{100 * fraction:.1f}",
     }  # fmt: skip
     return fill(
@@ -131,11 +135,13 @@ def render_tuning(searches: Mapping, used: Mapping[str, Mapping[str, Mapping]]) 
 
 def _moved(trial: Trial) -> str:
     """`lr 0.006, clip_proxies true`."""
-    return ", ".join(f"{key.split('.')[1]} {_short(value)}" for key, value in trial.settings.items())
+    return ", ".join(f"{literal(key.partition('.')[2])} {_short(value)}" for key, value in trial.settings.items())
 
 
 def _short(value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else literal(value)
 
 
 def _in_use(won: Trial, settings: Mapping | None) -> str:

@@ -4,8 +4,11 @@ Figures of embeddings are drawn where the embeddings are; the page is rendered a
 """
 
 import hashlib
+import io
 from collections.abc import Iterable
 from pathlib import Path
+
+from pfml.settings.files import write_whole
 
 KEY = "Runs"
 
@@ -24,7 +27,9 @@ def stamp(path: str | Path, digest: str) -> None:
     note.add_text(KEY, digest)
     with Image.open(path) as image:
         image.load()
-    image.save(path, format="PNG", optimize=True, pnginfo=note)
+    picture = io.BytesIO()
+    image.save(picture, format="PNG", optimize=True, pnginfo=note)
+    write_whole(path, picture.getvalue())
 
 
 def stamp_of(path: str | Path) -> str | None:

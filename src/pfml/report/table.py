@@ -1,12 +1,14 @@
 """A table of the report as data; Markdown, CSV, LaTeX and whatever comes later are written from the same one.
 
 `Entry` is one cell, `Column` a column in the making, `Table` what is written, `Section` a heading with tables and
-sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it.
+sentences. Texts may hold `code` and **bold** of Markdown and nothing else of it;
+names in them are `pfml.report.markup.literal`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pfml.report.markup import literal
 from pfml.report.names import MISSING, number
 from pfml.report.results import Summary
 
@@ -109,7 +111,7 @@ def table_of(name: str, title: str, columns: Sequence[Column], readings: Sequenc
 
 def mixed_note(kinds: Iterable[str]) -> str:
     """What the mark of rows says that mix these kinds; nothing of one kind."""
-    named = sorted(kind or "not recorded" for kind in kinds)
+    named = sorted(literal(kind or "not recorded") for kind in kinds)
     return f"{MIXED} mixes kinds of processors: {'; '.join(named)}." if len(named) > 1 else ""
 
 

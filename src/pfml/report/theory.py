@@ -8,6 +8,7 @@ import pandas as pd
 
 from pfml.report.files import fill
 from pfml.report.names import number, share
+from pfml.settings.files import write_whole
 from pfml.theory.corollary import AT_REST, TIE
 from pfml.theory.survey import COLUMNS
 
@@ -19,8 +20,8 @@ OUTSIDE = 2  # embeddings a proxy, up to which they are not "many more"
 
 def write_theory_csv(rows: Sequence[dict], path: str | Path) -> None:
     """One line per check, numbers with 6 digits; a column that a check does not have is empty."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def render_theory(rows: Sequence[dict], path: str | Path) -> None:
@@ -46,8 +47,7 @@ def render_theory(rows: Sequence[dict], path: str | Path) -> None:
         many=[row for row in settings["fixed"] if not _few(row)], few=list(filter(_few, settings["fixed"])),
         **_together_changes(settings), **_rest(settings),
     )  # fmt: skip
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(text)
+    write_whole(path, text)
 
 
 def percent(fraction: float) -> str:

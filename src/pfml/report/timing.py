@@ -11,6 +11,7 @@ import pandas as pd
 
 from pfml.report.claims import OVERHEAD, Evidence, below, effect
 from pfml.report.groups import place_name, summary_of
+from pfml.report.markup import literal
 from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
 from pfml.report.published.printed import printed
@@ -50,7 +51,8 @@ def own_table(table: int, run: Run, timings: pd.DataFrame) -> Table:
         Column(f"% over {method_name(BASE)}", list(map(plain(1, spread=True), extra))),
         numbers("rounds", map(len, timings.seconds), digits=0),
     ]
-    where = f"{dataset_name(run.dataset)}, {run.backbone}, {run.dim} dimensions, on {timings.processor.iloc[0]}"
+    network = literal(f"{run.backbone}, {run.dim} dimensions, on {timings.processor.iloc[0]}")
+    where = f"{dataset_name(run.dataset)}, {network}"
     return table_of(f"table-{table}-{run.study}", f"**Study `{run.study}`**: {where}.", columns, listed=False)
 
 
@@ -62,7 +64,8 @@ def cost_rows(studies: Studies) -> list[Row]:
             own = timings[(timings.method == p.key) & (p.at is None or timings.proxies_per_class == p.at)]
             processor = timings.processor.iloc[0]
             reason = incomparable(studies.find(study).timed[:1])
-            reason = reason or ("" if GPU in processor else f"timed on {processor}, the paper's on an NVIDIA {GPU}")
+            elsewhere = "" if GPU in processor else f"timed on {literal(processor)}, the paper's on an NVIDIA {GPU}"
+            reason = reason or elsewhere
             ours = summary_of(longer(own, timings[timings.method == BASE]))
             seconds = statistics.median(own.epochs.iloc[0]) if len(own) else None
             rows.append(Row(p, _verdict(p, ours, reason), (study,), ours, elsewhere=reason, seconds=seconds))
@@ -125,7 +128,8 @@ def costs_of(studies: Studies, pools: Sequence[pd.DataFrame]) -> list[Evidence]:
         extra, step = effect(dict(enumerate(longer(own, base)))), 1000 * statistics.median(base.seconds.iloc[0])
         detail = (
             f"percent of an epoch at M {own.proxies_per_class.iloc[0]:g}, whose steps take {step:.0f} ms with "
-            f"{method_name(BASE)}: the smaller the network, the larger this share; n rounds, on {own.processor.iloc[0]}"
+            f"{method_name(BASE)}: the smaller the network, the larger this share; n rounds, on "
+            f"{literal(own.processor.iloc[0])}"
         )
         found.append(Evidence("overhead", name, "pfml", below(extra, OVERHEAD), extra, method_name(BASE), detail))
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pfml.report.groups import summarize
+from pfml.report.markup import literal
 from pfml.report.names import DATASETS, dataset_name, metric_name
 from pfml.report.published import paper
 from pfml.report.published.paper import NETWORKS, Published
@@ -128,9 +129,9 @@ def incomparable(runs: Iterable[Run]) -> str:
     if any(run.train["hold_out"] for run in runs):
         return "measured on validation classes"
     if run.backbone not in NETWORKS or run.model["weights"] != "pretrained":
-        return f"the paper has no {run.backbone}" + " with these weights" * (run.backbone in NETWORKS)
+        return f"the paper has no {literal(run.backbone)}" + " with these weights" * (run.backbone in NETWORKS)
     if not any(p.dim == run.dim for p in paper.published(backbone=NETWORKS[run.backbone], dataset=run.dataset)):
-        return f"the paper has no {run.backbone} of {run.dim} dimensions on {dataset_name(run.dataset)}"
+        return f"the paper has no {literal(run.backbone)} of {run.dim} dimensions on {dataset_name(run.dataset)}"
     return ""
 
 

@@ -55,7 +55,7 @@ def check_run(run: Run, spreads: "Spreads", head: str) -> Check:
     here = trained_here(run.digest)
     if here is None or not path.is_file():
         return Check(run.name, "not trained here")
-    own, committed = _own(json.loads(path.read_text()), run), _own(_committed(path, head), run)
+    own, committed = _own(json.loads(path.read_text(encoding="utf-8")), run), _own(_committed(path, head), run)
     if own.get("digest") != run.digest or own.get("weights") != here["weights"] or processor() not in here["processor"]:
         return Check(run.name, "not trained here")
     if not committed:
@@ -82,7 +82,7 @@ def _committed(path: Path, head: str) -> dict:
 
 def _git(*arguments: str) -> str:
     """Output of a command of Git; empty if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
     return done.stdout if done.returncode == 0 else ""
 
 
@@ -173,12 +173,12 @@ def train_anew(runs: Sequence[Run], fields: Iterable[str], preset: str | None) -
     """
     with tempfile.TemporaryDirectory(prefix="pfml-verify-") as place:
         clone = Path(place, "clone")
-        done = subprocess.run(["git", "clone", "-q", ".", clone], capture_output=True, text=True)
+        done = subprocess.run(["git", "clone", "-q", ".", clone], capture_output=True, text=True, encoding="utf-8")
         if done.returncode:
             raise ConfigError(f"{Path.cwd()}: expected a Git repository to clone; Git says: {done.stderr.strip()}")
         if preset:
             path = clone / PARAMS
-            path.write_text(with_preset(path.read_text(), preset))
+            path.write_text(with_preset(path.read_text(encoding="utf-8"), preset), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
         environment |= {"PYTHONPATH": "src", "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
         names = [run.name for run in runs]

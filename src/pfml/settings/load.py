@@ -21,7 +21,7 @@ def load_params(path: str | Path = "params.yaml") -> schema.Params:
             what was expected and the nearest valid name.
     """
     try:
-        raw = yaml.load(Path(path).read_text(), Loader=Loader)
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); run from the project's root") from None
     except yaml.YAMLError as error:

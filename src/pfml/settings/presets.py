@@ -8,7 +8,7 @@ A preset with the key `over: <name>` overrides that preset in turn, and contains
 import difflib
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
@@ -20,6 +20,7 @@ from pfml.settings.schema import Params
 from pfml.settings.validation import Loader
 
 FOLDER, PARAMS = Path("presets"), Path("params.yaml")
+WITHOUT_GIT = "The report is whole; `make default`, `make verify` and PRESET=<name> need the commit, all trainings Git"
 
 
 def preset_names() -> list[str]:
@@ -32,7 +33,7 @@ def preset_names() -> list[str]:
 
 def preset_title(name: str) -> str:
     """The first comment line of a preset, which says what it reproduces."""
-    return (FOLDER / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
+    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
 def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
@@ -51,7 +52,7 @@ def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
         raise ConfigError(f"preset {name!r}: there is no {FOLDER}/{name}.yaml{hint} (there are {', '.join(names)})")
     path = FOLDER / f"{name}.yaml"
     try:
-        settings = yaml.load(path.read_text(), Loader)
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
@@ -89,7 +90,7 @@ def preset_params(name: str) -> Params:
 def committed_params() -> str:
     """The text of the committed params.yaml. ConfigError if Git has none."""
     try:
-        shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True)
+        shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, text=True, encoding="utf-8")
         reason = shown.stderr.strip().split("\n")[0]
     except OSError as error:
         shown, reason = None, error.strerror
@@ -100,19 +101,19 @@ def committed_params() -> str:
     return shown.stdout
 
 
-def every_params(params: Params) -> Iterator[Params]:
+def every_params(params: Params, tell: Callable[[str], None] = print) -> Iterator[Params]:
     """The settings of every study: `params` as it stands, the committed default, the presets laid over that. The first
     of a study's name wins.
 
     A preset is laid over the *committed* params.yaml, so an experiment (`dvc exp run -S loss.alpha=4`) changes
     the study being run and no other. Outside Git, or where the committed file no longer fits the
     code, the file on disk takes its place. A preset that does not fit, since params.yaml may be your own, is left out.
-    A line on stdout says so in both cases.
+    `tell` is given a line that says so in both cases.
 
     Raises:
         ConfigError: a preset without a study's name, or two of one.
     """
-    settings, default = _defaults()
+    settings, default = _defaults(tell)
     seen = {params.study, default.study}
     yield params
     if default.study != params.study:
@@ -124,7 +125,7 @@ def every_params(params: Params) -> Iterator[Params]:
             changes = read_preset(name)
             preset = params_from(merge(settings, changes), path)
         except ConfigError as error:
-            print(f"left out of the report: {error}")
+            tell(f"left out of the report: {error}")
             continue
         if "study" not in changes:
             raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
@@ -136,21 +137,21 @@ def every_params(params: Params) -> Iterator[Params]:
             yield preset
 
 
-def _defaults() -> tuple[dict, Params]:
+def _defaults(tell: Callable[[str], None]) -> tuple[dict, Params]:
     """The committed params.yaml, as data and checked; the one on disk where that cannot be used."""
     try:
         settings = yaml.load(committed_params(), Loader)
         return settings, params_from(settings, f"{PARAMS} (committed)")
     except (ConfigError, yaml.YAMLError) as error:
-        print(f"presets are laid over {PARAMS} as it stands: {error}")
-    settings = yaml.load(PARAMS.read_text(), Loader)
+        tell(f"presets are laid over {PARAMS} as it stands: {error}. {WITHOUT_GIT}")
+    settings = yaml.load(PARAMS.read_text(encoding="utf-8"), Loader)
     return settings, params_from(settings, PARAMS)
 
 
 def command_line(name: str) -> str:
     """The `dvc exp run` command that runs a preset on the present params.yaml."""
-    base = yaml.load(PARAMS.read_text(), Loader)
-    changes = overrides(base, yaml.load(with_preset(PARAMS.read_text(), name), Loader))
+    base = yaml.load(PARAMS.read_text(encoding="utf-8"), Loader)
+    changes = overrides(base, yaml.load(with_preset(PARAMS.read_text(encoding="utf-8"), name), Loader))
     return " \\\n  ".join(["dvc exp run", *(f"-S {shlex.quote(one)}" for one in changes)])
 
 

@@ -1,0 +1,29 @@
+"""Files that people and programs read: in UTF-8 on every machine, and whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Write a file, in new folders where they lack; text in UTF-8 with the line ends that it has. A stop at any moment
+    leaves the file as it was before.
+
+    Raises:
+        ValueError: text that UTF-8 does not have (half of a surrogate pair); names the file.
+        OSError: of the system, as for a full disk; the file is as it was.
+    """
+    path = Path(path)
+    try:
+        data = content if isinstance(content, bytes) else content.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: expected text, found a character that UTF-8 does not have ({error})") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
