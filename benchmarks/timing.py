@@ -6,9 +6,13 @@ pipeline measures time, so that a changed setting never replaces a measurement.
 
 from pathlib import Path
 
-from pfml.evaluation.timing import time_runs, write_timings
-from pfml.settings.load import load_params
-from pfml.settings.runs import timing_runs
+from pfml.stage import be_portable
+
+be_portable()  # as a training starts, before PyTorch is loaded
+
+from pfml.evaluation.timing import time_runs, write_timings  # noqa: E402
+from pfml.settings.load import load_params  # noqa: E402
+from pfml.settings.runs import timing_runs  # noqa: E402
 
 
 def main() -> None:

@@ -6,8 +6,12 @@ from pfml.stage import run_stage
 def main():
     from pfml.report.document import write_report
     from pfml.settings.load import load_params
+    from pfml.settings.runs import planned_runs
+    from pfml.tracking.provenance import restore
 
-    write_report(load_params())
+    params = load_params()
+    restore(params.study, planned_runs(params))
+    write_report(params)
 
 
 run_stage(main, data=True)

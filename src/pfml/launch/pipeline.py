@@ -74,6 +74,7 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
             copy_lock()
             if number + 1 < len(WAVES):
                 stale = stale_stages()
+    restore(params.study, planned_runs(params))  # the report reads it
     run([[*DVC, "repro"]], 1)
     copy_lock()
     restore(params.study, planned_runs(params))
