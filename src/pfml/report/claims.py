@@ -187,16 +187,20 @@ def nearest(rows: ByMethod, own: str, key: str) -> Evidence:
 def series(pool: pd.DataFrame, axis: str, studies: Studies) -> tuple[dict[float, dict[int, float]], frozenset[str]]:
     """value -> R@1 (%) by seed along one axis on clean labels, the default first; and the kinds of processors.
 
-    Of the first study that has finished points, with the seeds that others have of the same configuration.
+    Of the setting with the most finished points, of equals the first; all studies that have it give their seeds.
     """
     place = pool.iloc[0][PLACE]
     sweeps = [(sweep, sweep.iloc[0]) for sweep in sweeps_of(studies, axis)]  # the first row has the default value
     sweeps = [(s, base) for s, base in sweeps if not base.hold_out and not base.noise and base[PLACE].equals(place)]
-    first = next((base for sweep, base in sweeps if sweep.measured[sweep.kind == "ablation"].any()), None)
-    if first is None:
+    finished: dict[str, set[str]] = {}
+    for sweep, base in sweeps:
+        own = sweep.digest[sweep.measured & (sweep.kind == "ablation")]
+        finished.setdefault(base.condition, set()).update(own)
+    most = max(finished, key=lambda condition: len(finished[condition]), default=None)
+    if not finished.get(most):
         return {}, frozenset()
-    points: dict[float, dict] = {first.value: {}}
-    alike = [sweep for sweep, base in sweeps if base.condition == first.condition]
+    alike = [sweep for sweep, base in sweeps if base.condition == most]
+    points: dict[float, dict] = {alike[0].iloc[0].value: {}}
     for sweep in alike:
         for value, rows in sweep.drop_duplicates(["value", "digest"]).groupby("value"):
             found = by_seed(rows, "recall@1")
