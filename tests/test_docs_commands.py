@@ -26,6 +26,7 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro": TRAINS,
     "make test": "this test is part of it",
     "make default && make repro": TRAINS,
+    "make verify RUNS=3": TRAINS,
     "make repro PRESET=cub200-first": GPU,
     "make repro PRESET=cub200-resnet50": GPU,
     "make repro PRESET=mlrc-glyphs -j 2": TRAINS,
