@@ -63,7 +63,7 @@ def test_the_project_stays_as_it_was_but_for_the_studys_own_results(preset, monk
     assert make_repro(preset, monkeypatch, "--preset", "mine") == 0
     assert "nothing to run" in capfd.readouterr().out and not ran(copy) and files(preset) == after
     assert make_repro(preset, monkeypatch) == 0  # the project's own tables may show the study now
-    assert set(ran(preset)) == {"report", "figures", "register"}
+    assert set(ran(preset)) == {"report", "figures", "register", "page"}
 
 
 def test_uncommitted_code_counts_and_what_left_the_project_leaves_the_copy(preset, monkeypatch):

@@ -96,7 +96,10 @@ def restore(study: str, runs: Iterable[Run]) -> None:
     """Give every run of a study its own row again, after DVC has brought back results of other settings: the one of its
     training in this clone, else the one in the file, else the committed one. Rows of other runs leave the file.
     """
-    committed = _rows(_at_head(FOLDER / f"{study}.csv"))
+    runs, path = list(runs), FOLDER / f"{study}.csv"
+    committed = _rows(_at_head(path))
+    if not committed and not path.exists() and not any(trained_here(run.digest) for run in runs):
+        return
 
     def own(rows: dict) -> dict:
         chosen = {}
