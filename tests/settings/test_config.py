@@ -115,7 +115,7 @@ def test_unreadable_files_are_named(tmp_path):
         load_params(tmp_path / "empty.yaml")
 
 
-READ_PARAMS = ("figures", "plan", "register", "report")
+READ_PARAMS = ("figures", "plan", "register", "page", "report")
 
 
 @pytest.mark.parametrize("stage", sorted(p.stem for p in (ROOT / "stages").glob("*.py")))
