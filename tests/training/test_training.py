@@ -148,7 +148,9 @@ def test_a_diverging_run_stops_and_says_where(run, data, monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
-def test_a_compiled_network_trains_alike(run, data):
+def test_a_compiled_network_trains_alike(run, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # not kernels that another process made
+    torch._dynamo.reset()
     settings = {"epochs": 1, "steps_per_epoch": 2}
     plain, compiled = (train(with_recipe(run("pfml"), compile=on, **settings), data) for on in (False, True))
     assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-3)
