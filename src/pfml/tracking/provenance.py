@@ -38,7 +38,7 @@ def machine(portable: bool, threads: int = 1) -> dict[str, str]:
     kind = gpu or (PORTABLE if portable and can_be_portable() else processor())
     return {
         "kind": kind, "processor": ", ".join(filter(None, (gpu, processor()))), "instructions": used,
-        "threads": str(threads), "platform": platform.platform(), "python": platform.python_version(),
+        "threads": str(threads), "platform": platform_name(), "python": platform.python_version(),
     } | {name: installed(name) for name in LIBRARIES}  # fmt: skip
 
 
@@ -63,6 +63,12 @@ def _cpuinfo() -> dict[str, str]:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def platform_name() -> str:
+    """System, kind of machine and C library, whose mathematical functions NumPy uses: `Linux x86_64, glibc 2.36`."""
+    library = " ".join(filter(None, platform.libc_ver()))
+    return f"{platform.system()} {platform.machine()}" + (f", {library}" if library else "")
 
 
 def installed(name: str) -> str:
