@@ -5,8 +5,8 @@ from pfml.stage import run_stage
 
 def main():
     from pfml.figures.field import field_picture
-    from pfml.report.theory import render_theory, write_theory_csv
     from pfml.settings.plan import read_plan
+    from pfml.theory.document import render_theory, write_theory_csv
     from pfml.theory.survey import Case, survey
 
     settings = read_plan("theory")

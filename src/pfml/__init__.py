@@ -11,10 +11,10 @@ wasserstein   [public] W2 between proxies and data
 evaluation    measures of trained runs, few-shot, folds, timings
 tracking      MLflow: the only package that imports it
 tuning        the search for settings
-theory        Proposition 1 and Corollary 1 in numbers
 report        published numbers, results, verdicts, claims, tables, the page
+theory        Proposition 1 and Corollary 1 in numbers, and what is said of them
 figures       one file a figure: what it shows and how it is drawn
-launch        `make repro`, also in a preset's working copy; what a stop leaves; `make default`
+launch        `make repro`, also in a preset's working copy; what a stop leaves; `make default`; `make verify`
 cli           the command `pfml`
 stage         how the process of a stage starts and fails
 """

@@ -42,7 +42,7 @@ def default(save: str | None) -> None:
 
 def verify(runs: int, preset: str | None, only: str | None) -> None:
     """compare what this machine computed with the committed results: exit 0 equal, 3 close, 1 beyond the spread"""
-    from pfml.report import verify as check
+    from pfml.launch import verify as check
     from pfml.settings import ConfigError
     from pfml.settings.load import load_params
     from pfml.settings.presets import PARAMS, preset_params

@@ -150,6 +150,6 @@ def test_with_nothing_to_show_a_figure_says_so(tmp_path, draw):
 
 def test_the_report_does_not_import_matplotlib_before_it_draws():
     kinds = ("ablation", "field", "force", "gallery", "map", "memorisation", "overview", "proxy", "training")
-    modules = ", ".join(["pfml.report.document", "pfml.report.theory", *(f"pfml.figures.{k}" for k in kinds)])
+    modules = ", ".join(["pfml.report.document", "pfml.theory.document", *(f"pfml.figures.{k}" for k in kinds)])
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

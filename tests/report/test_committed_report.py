@@ -72,7 +72,7 @@ def test_what_differs_between_equal_runs_is_in_no_committed_document():
 
 
 def test_the_report_needs_no_training_no_search_and_no_tracker():
-    code = "import sys, pfml.report.document, pfml.report.theory; print(*sys.modules)"
+    code = "import sys, pfml.report.document, pfml.theory.document; print(*sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     modules = set(found.stdout.split())

@@ -12,7 +12,8 @@ from pfml.evaluation.result_file import FOLD_MEASURES
 from pfml.report.claims import half_width
 from pfml.report.document import PREAMBLE, report_sections
 from pfml.report.files import document
-from pfml.report.results import Study, finished, read_folds, read_runs, study_of, with_results
+from pfml.report.inputs import read_folds, read_runs
+from pfml.report.results import Study, finished, study_of, with_results
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
 from pfml.settings.presets import every_params, read_preset

@@ -11,7 +11,8 @@ from report_studies import pick, together, toy, write_all
 
 from pfml.report.files import write_results_csv
 from pfml.report.groups import over_seeds, points_of, summarize, sweeps_of
-from pfml.report.results import Summary, histories, read_runs
+from pfml.report.inputs import read_runs
+from pfml.report.results import Summary, histories
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from report_studies import pick, preset, runs_of, sections_of, tables_of, toy, write_all
 
 from pfml.evaluation.timing import Timing, time_runs, write_timings
-from pfml.report.results import read_timings
+from pfml.report.inputs import read_timings
 
 TIMED = {"complexity": {"proxies_per_class": [0, 30], "baseline": ["proxy_anchor", "proxy_nca"]}}
 STUDY = toy(**TIMED)

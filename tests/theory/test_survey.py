@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pfml import theory
-from pfml.report import theory as theory_tables
+from pfml.theory import document as theory_tables
 from tests.theory.cases import rows_of
 
 

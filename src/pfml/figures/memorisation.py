@@ -29,8 +29,8 @@ from pfml.figures.style import (
     save_figure,
 )
 from pfml.figures.training import History, ends_labelled, mean_curve
+from pfml.report.inputs import read_history
 from pfml.report.names import share
-from pfml.report.results import read_history
 from pfml.retrieval.memorisation import label_fit, neighborhoods, shares
 from pfml.settings.files import write_whole
 from pfml.settings.run import Run

@@ -14,13 +14,14 @@ from pfml.report.beyond import beyond_section
 from pfml.report.files import document, fill, write_results_csv, write_summary, write_tables
 from pfml.report.folds import fold_tables
 from pfml.report.groups import pools_of
+from pfml.report.inputs import read_origins
 from pfml.report.markup import code, literal
 from pfml.report.names import MISSING
 from pfml.report.page import captioned, render_page
 from pfml.report.proxies import proxy_table
 from pfml.report.published.paper import CAPTIONS, LEADS, TITLES
 from pfml.report.published.printed import LOST, footnotes
-from pfml.report.results import Studies, read_origins, read_studies
+from pfml.report.results import Studies, read_studies
 from pfml.report.retrieval import noise_table, retrieval_table
 from pfml.report.settings import read_searches, render_tuning, settings_in_use, settings_tables
 from pfml.report.stamps import runs_digest

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pfml.report.inputs import USUAL
 from pfml.report.markup import literal
 from pfml.report.names import dataset_name
-from pfml.report.results import PLACE, ROW, USUAL, Studies, Summary
+from pfml.report.results import PLACE, ROW, Studies, Summary
 
 
 def summary_of(values: Iterable[float], kinds: Iterable = (), expected: int | None = None) -> Summary:

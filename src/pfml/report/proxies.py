@@ -8,11 +8,12 @@ import pandas as pd
 
 from pfml.report import readings
 from pfml.report.groups import blocks_of, by_seed, kinds_of, over_seeds, summary_of, w2_readings
+from pfml.report.inputs import USUAL
 from pfml.report.markup import literal
 from pfml.report.names import dataset_name, method_name, metric_name, share
 from pfml.report.published import paper
 from pfml.report.published.printed import LOST, printed
-from pfml.report.results import ANSWER, USUAL, Studies
+from pfml.report.results import ANSWER, Studies
 from pfml.report.retrieval import block_table, clean_and_noisy, own_blocks, table_number
 from pfml.report.table import Column, Entry, Table, by_method, plain, seeds_of, table_of, words
 from pfml.report.verdicts import NOT_RUN, Row, Verdict, incomparable, judged, place, study_column, verdict_columns

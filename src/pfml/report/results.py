@@ -4,8 +4,6 @@ A result belongs to a run if both have the same digest of the resolved configura
 A result whose digest no study asks for enters no table: it is listed as outside of the present configuration.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,23 +12,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from pfml.evaluation.result_file import FOLD_MEASURES, MEASURES, FoldsResult, RunResult, keys_of, read_result
+from pfml.evaluation.result_file import MEASURES
+from pfml.report import inputs
 from pfml.report.published.paper import NETWORKS
 from pfml.settings.presets import every_params
 from pfml.settings.run import Run
 from pfml.settings.runs import ablation_base, ablation_runs, by_repeat, fold_runs, grid_runs, timing_runs
 from pfml.settings.schema import Params
 from pfml.settings.study import ABLATION_AXES
-from pfml.tracking.provenance import COLUMNS
 
 ROW = ["method", "noise", "noise_kind"]  # of a table that pools all studies of a dataset and network
 PLACE = ["dataset", "backbone", "dim", "weights"]
 ANSWER = ["method", "dataset", "network", "dim", "noise"]  # of a run and of a published number that it answers
-ORDER = ["study", "dataset", "backbone", "dim", "axis", "value", "method", "noise", "seed", "digest", "run_name"]
 ASKED = ["study", "kind", *PLACE, "network", *ROW, "seed", "axis", "value", "digest", "run_name", "hold_out",
          "condition", "run"]  # fmt: skip
-PROXIES = ["proxies_per_class", "w2", "w2_relative"]  # numbers of the files of W2
-USUAL = "reconstruction"  # the reading of W2 that params.yaml has by default
 
 
 @dataclass(frozen=True)
@@ -128,18 +123,19 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
         ValueError: a file that cannot be used; names it and its key or column.
     """
     studies, reports = tuple(studies), Path(reports)
-    files, fold_files = read_runs(reports / "runs"), read_folds(reports / "runs")
-    trained = {(row.study, row.run, row.digest): row.kind for row in read_origins(reports / "provenance").itertuples()}
+    files, fold_files = inputs.read_runs(reports / "runs"), inputs.read_folds(reports / "runs")
+    origins = inputs.read_origins(reports / "provenance")
+    trained = dict(zip(zip(origins.study, origins.run, origins.digest), origins.kind))
     for frame in (files, fold_files):
-        frame["kinds"] = [_kinds(row, trained) for row in _records(frame)]
-    files = joined(files, read_wasserstein(reports / "wasserstein"))
+        frame["kinds"] = [_kinds(row, trained) for row in inputs.records(frame)]
+    files = joined(files, inputs.read_wasserstein(reports / "wasserstein"))
     # A file of W2 counts the proxies of every method that has any; a result knows those of PFML and CPML.
     own = files.get("proxies_per_class", pd.Series(index=files.index, dtype=float))
     files["proxies_per_class"] = files.proxies.fillna(own).astype(float)
     runs, folds = asked_runs(studies), asked_folds(studies)
     files["current"], fold_files["current"] = files.digest.isin(runs.digest), fold_files.digest.isin(folds.digest)
     runs, folds = (f.assign(measured=f.path.notna()) for f in (joined(runs, files), joined(folds, fold_files)))
-    return Studies(studies, runs, folds, files, fold_files, read_timings(reports / "complexity"))
+    return Studies(studies, runs, folds, files, fold_files, inputs.read_timings(reports / "complexity"))
 
 
 def _kinds(row: Mapping, trained: Mapping[tuple, str]) -> tuple[str, ...]:
@@ -213,81 +209,6 @@ def condition(run: Run, without: tuple[str, ...] = ()) -> str:
     return json.dumps(config, sort_keys=True, default=str)
 
 
-def read_runs(folder: Path) -> pd.DataFrame:
-    """A row for each result below reports/runs, in the order of results.csv; <study>/mlrc/ has cross validations."""
-    paths = [path for path in sorted(folder.rglob("*.json")) if "mlrc" not in path.relative_to(folder).parts[1:-1]]
-    found = [read_result(path, RunResult) | {"path": path} for path in paths]
-    frame = pd.DataFrame(found, columns=None if found else [*keys_of(RunResult), "path"])
-    frame = frame.rename(columns={"run": "run_name"})
-    return frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
-
-
-def read_folds(folder: Path) -> pd.DataFrame:
-    """A row for each result in <study>/mlrc/ below reports/runs."""
-    found = [read_result(path, FoldsResult) | {"path": path} for path in sorted(folder.glob("*/mlrc/*.json"))]
-    for row in found:
-        row["digest"], row["run_name"] = " ".join(row[f"fold{k}_digest"] for k in range(row["folds"])), row["path"].stem
-    names = ["study", "dataset", "method", "folds", "digest", "run_name", "path", *map("_".join, FOLD_MEASURES)]
-    return pd.DataFrame(found, columns=None if found else names)
-
-
-def read_wasserstein(folder: Path) -> pd.DataFrame:
-    """A row for each run with proxies, from <folder>/<study>/<dataset>.csv."""
-    names = ["run", "digest", *PROXIES]
-    found = [read_csv(path, names, PROXIES).assign(study=path.parent.name) for path in sorted(folder.glob("*/*.csv"))]
-    frame = _stacked(found, ["study", *names, "measure"], PROXIES)
-    frame = frame.rename(columns={"run": "run_name", "proxies_per_class": "proxies", "measure": "w2_measure"})
-    return frame.assign(w2_measure=frame.w2_measure.replace("", None).fillna(USUAL))
-
-
-def read_timings(folder: Path) -> pd.DataFrame:
-    """A row for each timed training, from <folder>/<study>.csv. seconds: of a step, one number a round; epochs: the
-    same of an epoch.
-    """
-    counts = ["proxies_per_class", "steps_per_epoch", "batch"]
-    names = ["method", "digest", *counts, "seconds_by_round", "processor"]
-    found = [read_csv(path, names, counts).assign(study=path.stem) for path in sorted(folder.glob("*.csv"))]
-    frame = _stacked(found, ["study", *names], counts)
-    frame["seconds"] = [tuple(map(float, text.split())) for text in frame.seconds_by_round]
-    frame["epochs"] = [tuple(s * steps for s in row) for row, steps in zip(frame.seconds, frame.steps_per_epoch)]
-    return frame
-
-
-def read_origins(folder: Path) -> pd.DataFrame:
-    """A row for each run on record in <folder>/<study>.csv: columns `study` and COLUMNS, text but for seconds.
-
-    Raises:
-        ValueError: a file that cannot be used; names it and its column.
-    """
-    names, paths = ["run", "digest", "seconds"], sorted(folder.glob("*.csv"))
-    found = [read_csv(path, names, ["seconds"]).assign(study=path.stem) for path in paths]
-    return _stacked(found, ["study", *COLUMNS], ["seconds"]).fillna(dict.fromkeys(set(COLUMNS) - {"seconds"}, ""))
-
-
-def _stacked(found: list[pd.DataFrame], names: list[str], numbers: list[str]) -> pd.DataFrame:
-    """The columns `names` of all frames, also where there is no frame; a frame may lack some."""
-    frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=names, dtype=str)
-    return frame.reindex(columns=names).astype(dict.fromkeys(numbers, float))
-
-
-def read_history(path: str | Path, epochs: int | None = None) -> list[dict[str, float | None]]:
-    """A run's epochs as rows of numbers, None where the file has none (an epoch without evaluation).
-
-    Args:
-        epochs: how many its result has; None where it does not say.
-
-    Raises:
-        ValueError: no epoch column, a text that is not a number, or another number of epochs; names file and column.
-    """
-    rows = _records(read_csv(Path(path), ("epoch",)))
-    if epochs is not None and len(rows) != epochs:
-        raise ValueError(
-            f"{path}: epoch: expected {epochs:g} epochs, as {Path(path).stem}.json has, found {len(rows)}; remove both "
-            "and evaluate the run again"
-        )
-    return rows
-
-
 def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict, list[dict]]]:
     """(run, its measures and origin, its history) of every finished run and fold that the studies ask for: what
     pfml.tracking.register keeps in MLflow. Each fold has the measures of the joined networks too.
@@ -295,10 +216,10 @@ def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict
     Args:
         provenance: of pfml.tracking.provenance.read_provenance; the origin of a run is the row with its digest.
     """
-    origins = {row["digest"]: row for row in _records(provenance)}
+    origins = {row["digest"]: row for row in inputs.records(provenance)}
     runs = studies.runs[studies.runs.measured & (studies.runs.kind != "default")]
-    found = [(row["run"], row, _history(row)) for row in _records(runs)]
-    for known in _records(studies.folds[studies.folds.measured]):
+    found = [(row["run"], row, _history(row)) for row in inputs.records(runs)]
+    for known in inputs.records(studies.folds[studies.folds.measured]):
         shared = {name: known[name] for name in ("dataset_digest", *(f"concatenated_{name}" for name in MEASURES))}
         history = _history(known)
         for k, run in enumerate(known["runs"]):
@@ -308,45 +229,11 @@ def finished(studies: Studies, provenance: pd.DataFrame) -> list[tuple[Run, dict
     return [(run, result | origins.get(run.digest, {}), history) for run, result, history in found]
 
 
-def _records(rows: pd.DataFrame) -> list[dict]:
-    """Each row as a dict, None for what was not measured."""
-    return rows.astype(object).where(rows.notna(), None).to_dict("records")
-
-
 def histories(rows: pd.DataFrame) -> list[tuple[str, float, list[dict]]]:
     """(method, noise, epochs) of every finished run that has its history beside its result."""
-    ran = [row for row in _records(rows[rows.measured]) if row["path"].with_suffix(".csv").exists()]
+    ran = [row for row in inputs.records(rows[rows.measured]) if row["path"].with_suffix(".csv").exists()]
     return [(row["method"], row["noise"], _history(row)) for row in ran]
 
 
 def _history(row: Mapping) -> list[dict]:
-    return read_history(row["path"].with_suffix(".csv"), row.get("epochs"))
-
-
-def read_csv(path: Path, needed: Sequence[str], numbers: Sequence[str] | None = None) -> pd.DataFrame:
-    """A CSV file whose columns `numbers` (None: all) hold numbers, NaN where a cell is empty, and the others text.
-
-    Raises:
-        ValueError: no text in UTF-8, cut off, a column is missing or holds no number; names file and column.
-        OSError: the file cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a table in UTF-8 ({error}); run its stage again") from None
-    rows = [line for line in lines if line]
-    short = next((k for k, row in enumerate(rows, start=2) if len(row) != len(header)), None)
-    if short or not text.endswith("\n"):
-        where = f"line {short}: expected {len(header)} cells, found {len(rows[short - 2])}" if short else "no line end"
-        raise ValueError(f"{path}: {where}; the file is cut off or changed: run its stage again")
-    frame = pd.DataFrame(rows, columns=header, dtype=str)
-    for name in needed:
-        if name not in frame:
-            raise ValueError(f"{path}: {name}: missing column; found {list(frame)}; run its stage again")
-    for name in frame if numbers is None else numbers:
-        try:
-            frame[name] = [float(text) if text else None for text in frame[name]]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {name}: expected numbers ({error}); run its stage again") from None
-    return frame
+    return inputs.read_history(row["path"].with_suffix(".csv"), row.get("epochs"))

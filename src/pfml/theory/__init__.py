@@ -1,8 +1,8 @@
 """Numerical checks of the paper's statements about its field: Proposition 1, Corollary 1, Figures 1 and 2.
 
 `fields` computes potentials and forces, `rest` moves free charges to rest, `proposition` and `corollary` check the two
-statements, `survey` draws the random cases for these checks. All modules work on arrays and numbers, without files or
-settings.
+statements, `survey` draws the random cases for these checks. These work on arrays and numbers, without files or
+settings. `document` says in words and tables what the survey found.
 """
 
 from pfml.theory.corollary import at_rest, compare, equilibrium, together

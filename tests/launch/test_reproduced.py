@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pfml.report import verify
-from pfml.report.verify import BEYOND, CLOSE, EQUAL, check_runs, describe, exit_code
+from pfml.launch import verify
+from pfml.launch.verify import BEYOND, CLOSE, EQUAL, check_runs, describe, exit_code
 from pfml.settings.load import load_params, params_from
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, planned_runs
 from pfml.tracking.provenance import machine, record

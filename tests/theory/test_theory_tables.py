@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from pfml import theory
-from pfml.report import theory as theory_tables
 from pfml.settings.load import load_params
 from pfml.settings.planning import write_plan
+from pfml.theory import document as theory_tables
 from tests.conftest import ROOT, merge
 from tests.theory.cases import rows_of
 
