@@ -20,9 +20,10 @@ STAGES = {
 }
 # Packages that act through the plan or through files on which the stages depend, and so are no dependency of a stage:
 # what they change shows in their outputs. settings: the plan. tracking: MLflow, never read back. stage: how a process
-# starts. download, transfer: files that are held to a checksum.
+# starts. download, transfer: files that are held to a checksum. checkpoint: removes what no stage reads.
 THROUGH_FILES = (
-    "pfml.settings", "pfml.stage", "pfml.tracking", "pfml.datasets.download", "pfml.datasets.transfer"
+    "pfml.settings", "pfml.stage", "pfml.tracking", "pfml.datasets.download", "pfml.datasets.transfer",
+    "pfml.training.checkpoint",
 )  # fmt: skip
 NAMES = ("pfml", "pfml.losses", "pfml.datasets")  # packages that hold names alone, imported when asked
 READS_PARAMS = ("plan", "register", "report", "figures", "page")  # page: by way of the tables

@@ -4,6 +4,7 @@ from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
 from pfml.training.batches.run_data import RunData
 from tests.training.scenes import half
+from tests.training.stage_process import workspace  # noqa: F401  a fixture
 
 
 @pytest.fixture

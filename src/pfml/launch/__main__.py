@@ -40,7 +40,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except subprocess.CalledProcessError as error:
-        print(f"failed: {' '.join(error.cmd[2:])}; what is finished is kept", file=sys.stderr)
+        command = " ".join(error.cmd[2:]).removeprefix("pfml.launch.")
+        print(f"failed: {command}; what is finished is kept", file=sys.stderr)
         return error.returncode
     if ran:
         print(f"done in {time.perf_counter() - started:.0f} s")

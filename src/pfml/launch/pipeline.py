@@ -14,11 +14,13 @@ import sys
 import time
 from pathlib import Path
 
+from pfml.launch.cache import mend_cache
 from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
 from pfml.settings.run import project_root
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
 from pfml.tracking.provenance import restore
+from pfml.training.checkpoint import drop_checkpoint
 
 DATA = ("plan", "fetch", "split", "noise")
 WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
@@ -29,6 +31,7 @@ WAVES = (  # how many stages for one start of DVC, which takes seconds as the la
 REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
 PAGE = Path("reports/index.html")
 DVC = (sys.executable, "-m", "dvc")
+WATCHED = (sys.executable, "-m", "pfml.launch.dvc")  # where DVC logs an error, it fails
 
 
 def repro(params: Params, jobs: tuple[int, int]) -> bool:
@@ -47,6 +50,7 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
             (folder / ".gitkeep").touch()
     await_predecessors()
     mend_lock()
+    mend_cache()
     prune_models(params)
     if params.tracking.enabled and any((project_root() / ".checkpoints").glob("*/mlflow_run")):
         from pfml.tracking.mlflow import tolerate_mlflow_errors
@@ -56,11 +60,10 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
             close_interrupted(params.tracking.experiment, params.study)
     stale = stale_stages()
     if not stale:
-        restore(params.study, planned_runs(params))
-        show_page()
+        finish(params)
         return False
     if any(stage_group(name) in DATA for name in stale):
-        run([[*DVC, "repro", *DATA]], 1)
+        run([[*WATCHED, "repro", *DATA]], 1)
         stale = stale_stages()
     for number, (at_once, groups) in enumerate(WAVES):
         names = wave(stale, groups)
@@ -69,23 +72,28 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
             where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
             stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
             print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
-            single = [*DVC, "--wait-for-lock", "repro", "--quiet", "--single-item"]
+            single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", "--single-item"]
             run([[*single, *some] for some in divided(names, jobs[number], at_once)], jobs[number])
             copy_lock()
             if number + 1 < len(WAVES):
                 stale = stale_stages()
     restore(params.study, planned_runs(params))  # the report reads it
-    run([[*DVC, "repro"]], 1)
+    run([[*WATCHED, "repro"]], 1)
     copy_lock()
-    restore(params.study, planned_runs(params))
-    show_page()
+    finish(params)
     return True
 
 
-def show_page() -> None:
-    """Make the page if it is not there. DVC, of which it is no output, does not miss it."""
+def finish(params: Params) -> None:
+    """What is no stage: provenance as this study has it, no checkpoints of runs that DVC has stored, and the page if it
+    is not there, which DVC does not miss, as it is no output.
+    """
+    runs = planned_runs(params)
+    restore(params.study, runs)
+    for one in runs:
+        drop_checkpoint(one)
     if not PAGE.is_file():
-        run([[*DVC, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
+        run([[*WATCHED, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
 
 
 def at_a_time(asked: int) -> tuple[int, int]:

@@ -1,7 +1,10 @@
 """Files that people and programs read: in UTF-8 on every machine, and whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space on the disk, in the user's quota, or for a file this large
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
@@ -10,7 +13,7 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
     Raises:
         ValueError: text that UTF-8 does not have (half of a surrogate pair); names the file.
-        OSError: of the system, as for a full disk; the file is as it was.
+        OSError: of the system; names the file, and of a full disk what to do. The file is as it was.
     """
     path = Path(path)
     try:
@@ -25,5 +28,10 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        if error.errno in FULL:
+            what = "free some and run the same command again; what is finished is kept"
+            raise OSError(error.errno, f"{path}: {error.strerror}: {what}") from None
+        raise
     finally:
         part.unlink(missing_ok=True)

@@ -3,6 +3,7 @@ the pipeline that started it has died.
 """
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -10,28 +11,28 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from pfml.losses import FIELDS
-from pfml.settings.run import Run, inputs_digest, project_root
+from pfml.settings.files import write_whole
+from pfml.settings.run import Run, inputs_digest
 from pfml.stage import use_all_instructions
 from pfml.tracking.mlflow import git_commit, tracked_run
 from pfml.tracking.provenance import machine, record
+from pfml.training.checkpoint import MEMORY, checkpoint_folder, load_checkpoint, save_checkpoint
 
-NUMERIC_CODE = (
-    "images",
-    "losses",
-    "retrieval",
-    "training",
-)  # packages whose change makes a checkpoint invalid
+NUMERIC_CODE = ("images", "losses", "retrieval", "training")  # packages whose change makes a checkpoint invalid
+PIPELINE = ("dvc", "pfml.launch", "pfml.launch.dvc")  # processes that start stages, by an argument of theirs
 
 
 def execute(run: Run, tracking: Mapping) -> None:
     """Train a run and write its model.safetensors, loss.safetensors, embeddings.npz, history.csv and run.json.
 
     A killed run continues from its last checkpoint, at most an epoch old, if it is started again with the same
-    configuration, data and code. An interrupted run exits with code 130. With PFML_PROCESSES=4 in the environment,
-    torchrun starts four processes that share the work, of which the first one writes.
+    configuration, data and code. The checkpoint stays after the end, until DVC has stored the files. An interrupted run
+    exits with code 130. With PFML_PROCESSES=4 in the environment, torchrun starts four processes that share the work,
+    of which the first one writes.
 
     Args:
         tracking: section `tracking` of params.yaml.
@@ -50,13 +51,12 @@ def execute(run: Run, tracking: Mapping) -> None:
     stop = stopper()
     from pfml.training.processes import joined_ranks
 
-    folder = project_root() / ".checkpoints" / run.digest
+    folder = checkpoint_folder(run)
     with joined_ranks() as ranks, single_writer(folder, run.name, stop) if ranks.first else nullcontext():
         _train_and_write(run, tracking, folder, stop, ranks)
 
 
 def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> None:
-    import torch
 
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.loop import Interrupted, embed, train
@@ -64,13 +64,13 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
     data = load_run_data(run)
     dataset_digest = json.loads(Path("data/raw", run.dataset, "meta.json").read_text())["digest"][:32]
     fingerprint = work_fingerprint(run)
-    state = ranks.from_first(load_state(folder / "state.pt", fingerprint) if ranks.first else None)
+    state = ranks.from_first(load_checkpoint(folder, fingerprint, partial(say, run)) if ranks.first else None)
     if state and ranks.first:
         inside = f", step {state['unfinished'][0]} of the next" if state["unfinished"][0] else ""
         say(run, f"goes on after epoch {len(state['history'])}{inside}")
     elif ranks.first:  # an MLflow run in this folder belongs to other data or code
-        (folder / "mlflow_run").unlink(missing_ok=True)
-    tracked = tracked_run(run, tracking, dataset_digest, folder / "mlflow_run") if ranks.first else nullcontext()
+        (folder / MEMORY).unlink(missing_ok=True)
+    tracked = tracked_run(run, tracking, dataset_digest, folder / MEMORY) if ranks.first else nullcontext()
     with tracked as tracker:
         progress = Progress(run, len(state["history"]) if state else 0)
 
@@ -81,7 +81,7 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
 
         def save(state: dict) -> None:
             if ranks.first:
-                write_atomically(folder / "state.pt", lambda path: torch.save(state | {"work": fingerprint}, path))
+                save_checkpoint(folder, state | {"work": fingerprint})
 
         try:
             trained = train(run, data, state, save, report, stop, ranks, run.label_fit_every)
@@ -107,8 +107,6 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
             "seconds": round(trained.history[-1]["seconds"], 1),
         }  # fmt: skip
         record(run, machine(run.train["portable"], run.train["threads"]) | origin, facts["weights"])
-    for name in ("state.pt", "mlflow_run"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def weights_digest(model) -> str:
@@ -135,22 +133,23 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
     """
     import numpy as np
     import pandas as pd
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
     for name in ("model", "loss"):
         tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(trained, name).state_dict().items()}
-        save_file(tensors, folder / f"{name}.safetensors")
-    proxies = getattr(trained.loss, "proxies", None)
+        write_whole(folder / f"{name}.safetensors", save(tensors))
+    proxies, arrays = getattr(trained.loss, "proxies", None), io.BytesIO()
     np.savez(
-        folder / "embeddings.npz", **{name: tensor.numpy() for name, tensor in embeddings.items()},
+        arrays, **{name: tensor.numpy() for name, tensor in embeddings.items()},
         proxies=np.empty((0, 0, 0), np.float32) if proxies is None else proxies.detach().cpu().numpy(),
     )  # fmt: skip
+    write_whole(folder / "embeddings.npz", arrays.getvalue())
     history = [
         {key.removeprefix(prefix): value for key, value in row.items() if key != "seconds"} for row in trained.history
     ]
-    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, float_format="%.6g")
-    (folder / "run.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
+    table = pd.DataFrame(history).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_whole(folder / "history.csv", table)
+    write_whole(folder / "run.json", json.dumps(record, indent=1, default=str) + "\n")
 
 
 def numeric_code(loss_name: str) -> list[Path]:
@@ -175,23 +174,6 @@ def work_fingerprint(run: Run) -> str:
     parts = [run.digest.encode(), inputs_digest(run).encode(), str(run.label_fit_every).encode()]
     parts += [path.read_bytes() for path in numeric_code(run.loss_name)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def load_state(path: Path, fingerprint: str) -> dict | None:
-    """The checkpoint, or None if there is none or it belongs to other data or code. Never unpickles objects."""
-    import torch
-
-    if not path.exists():
-        return None
-    state = torch.load(path, map_location="cpu", weights_only=True)  # CPU: the next GPU may be another, or several
-    return state if state.pop("work") == fingerprint else None
-
-
-def write_atomically(path: Path, write) -> None:
-    """`write` a file beside `path` and move it there, so that a kill leaves either the old or the new file."""
-    partial = path.with_suffix(".partial")
-    write(partial)
-    os.replace(partial, path)
 
 
 @contextmanager
@@ -230,7 +212,7 @@ def stopper():
 
     def pipeline(process: psutil.Process) -> bool:
         try:
-            return any(Path(argument).name in ("dvc", "pfml.launch") for argument in process.cmdline())
+            return any(Path(argument).name in PIPELINE for argument in process.cmdline())
         except psutil.Error:  # a process of another user
             return False
 
