@@ -36,7 +36,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
-    except (ConfigError, Busy) as error:
+    except (ConfigError, Busy, OSError) as error:  # of the system: a full disk, a folder that may not be written
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except subprocess.CalledProcessError as error:

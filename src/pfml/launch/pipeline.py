@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pfml.launch.cache import mend_cache
 from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
+from pfml.settings import ConfigError
 from pfml.settings.run import project_root
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
@@ -41,9 +42,11 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
         jobs: stages at a time in each wave.
 
     Raises:
+        ConfigError: there is no dvc.yaml, or no Git repository.
         Busy: another pipeline is at work in this folder.
         subprocess.CalledProcessError: a stage failed; what is finished is kept.
     """
+    check_place()
     for folder in REPORTED:
         folder.mkdir(parents=True, exist_ok=True)
         if not any(folder.iterdir()):  # Git keeps no empty folder, and a clone needs it
@@ -94,6 +97,24 @@ def finish(params: Params) -> None:
         drop_checkpoint(one)
     if not PAGE.is_file():
         run([[*WATCHED, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
+
+
+def check_place() -> None:
+    """Raise ConfigError where DVC has nothing to run, or cannot run."""
+    from dvc.config import Config
+
+    if not Path("dvc.yaml").is_file():
+        raise ConfigError(
+            f"{Path.cwd() / 'dvc.yaml'}: expected the pipeline's stages, found no file; `git checkout dvc.yaml`"
+        )
+    if Config(".dvc", validate=False).get("core", {}).get("no_scm"):
+        return
+    done = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        raise ConfigError(
+            f"{Path.cwd()}: expected a clone, a repository of Git; Git says: {done.stderr.strip()}; without one "
+            "`make tables`, `make presets` and the losses work"
+        )
 
 
 def at_a_time(asked: int) -> tuple[int, int]:
