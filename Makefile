@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro default presets tables verify test ui bench gpu gpu-bundle lock wheel
+.PHONY: repro default presets tables verify test ui bench torture gpu gpu-bundle lock wheel
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/
@@ -39,6 +39,9 @@ ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
 
 bench: .venv/ready       ## measure speed against peers; writes reports/benchmarks.md
 	@python benchmarks/run.py
+
+torture: .venv/ready     ## damage a small study in 200 ways, by seed: does it end as if untouched? (hours; goes on where it stopped)
+	@python benchmarks/torture.py
 
 gpu: .venv/ready         ## nine minutes on a GPU, into reports/benchmarks.md; without a GPU in miniature (docs/gpu.md)
 	@python benchmarks/gpu.py

@@ -6,12 +6,26 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from pfml.settings.files import write_whole
+from pfml.settings.files import on_disk, write_whole
 from tests.conftest import ROOT
+from tests.small_disk import small_disk
 
-PACKAGES = ("report", "figures", "settings", "launch", "labels", "datasets", "theory")
+PACKAGES = (
+    "report",
+    "figures",
+    "settings",
+    "launch",
+    "labels",
+    "datasets",
+    "theory",
+    "training",
+    "evaluation",
+    "tracking",
+    "images",
+)
 
 
 def test_text_is_utf_8_with_its_own_line_ends(tmp_path):
@@ -43,6 +57,19 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, path], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "File too large" in done.stderr
     assert path.read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path):
+    """Also where a library writes: NumPy's own error has neither path nor cause."""
+    with small_disk(tmp_path / "disk", 64) as disk:
+        (disk / "a.txt").write_text("before")
+        with pytest.raises(OSError, match=r"disk/a\.txt: No space left on device: free some and run the same command"):
+            write_whole(disk / "a.txt", bytes(10**6))
+        assert (disk / "a.txt").read_text() == "before"
+        with pytest.raises(OSError, match=r"disk: No space left on device: free some and run the same"), on_disk(disk):
+            np.save(disk / "b.npy", np.zeros(10**6))
+    with pytest.raises(OSError, match="No such file"), on_disk(tmp_path):
+        (tmp_path / "none").read_text()
 
 
 def test_a_kill_leaves_the_file_as_it_was(tmp_path):

@@ -3,12 +3,14 @@ networks of a class-disjoint cross validation are measured on the test half, one
 """
 
 import csv
+import io
 from collections.abc import Sequence
 
 import numpy as np
 
 from pfml.evaluation.result_file import MEASURES, FoldsResult, write_result
 from pfml.evaluation.run_record import read_run
+from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
 
@@ -42,7 +44,7 @@ def evaluate_folds(runs: Sequence[Run]) -> dict:
         raise ValueError(f"{runs[0].repeat}: its folds were measured on different test halves; run dvc repro")
     parts = [arrays["test"] for arrays in saved]
     separated, joined = [_measured(part, labels) for part in parts], concatenated(parts)
-    histories = [list(csv.DictReader((run.paths().model / "history.csv").open())) for run in runs]
+    histories = [list(csv.DictReader((run.paths().model / "history.csv").open(encoding="utf-8"))) for run in runs]
     run, record = runs[0], records[0]
     result = {
         "study": run.study, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
@@ -74,8 +76,9 @@ def _number(text: str | None) -> float | None:
 
 def _write_histories(runs: Sequence[Run], histories: Sequence[list[dict]], path) -> None:
     """Write the epochs of all folds to one CSV, with the fold as first column."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["fold", *histories[0][0]], lineterminator="\n")
-        writer.writeheader()
-        for run, history in zip(runs, histories, strict=True):
-            writer.writerows({"fold": run.fold, **row} for row in history)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ["fold", *histories[0][0]], lineterminator="\n")
+    writer.writeheader()
+    for run, history in zip(runs, histories, strict=True):
+        writer.writerows({"fold": run.fold, **row} for row in history)
+    write_whole(path, table.getvalue())

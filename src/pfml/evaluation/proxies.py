@@ -1,12 +1,14 @@
 """Table 3: the distance between the proxies of trained runs and the embeddings that they represent."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pfml.evaluation.run_record import read_run
+from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.settings.study import Wasserstein
 from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
@@ -86,8 +88,8 @@ def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_wasserstein(rows: Sequence[dict], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, table.getvalue())

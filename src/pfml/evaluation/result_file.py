@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from pfml.settings.files import write_whole
+
 # Measures, all fractions in [0, 1]: recall@1, best_recall@1, seen_map@r, concatenated_r_precision, few_shot_5, ...
 FRACTION = re.compile(r"(best_|seen_|separated_|concatenated_)?(recall@\d+|map@r|r_precision)|nmi|few_shot_\d+")
 MEASURES = ("recall@1", "r_precision", "map@r")  # of a fold; recall@1 is the P@1 of its protocol
@@ -114,8 +116,7 @@ def write_result(path: Path, kind: type[ResultFile], result: dict) -> None:
         ValueError: a key is missing or has no such value; names it.
     """
     check_result(path, kind, result)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(path, json.dumps(result, indent=1) + "\n")
 
 
 def read_result(path: Path, kind: type[ResultFile]) -> dict:

@@ -12,7 +12,7 @@ def read_run(run: Run) -> dict:
         ValueError: the files belong to another configuration than params.yaml asks for.
     """
     path = run.paths().model / "run.json"
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     if _training(record["config"], record["inputs"]) != _training(run.config, inputs_digest(run)):
         raise ValueError(
             f"{path}: trained with configuration {record['digest']} on its images and labels, params.yaml and data/ "

@@ -1,7 +1,6 @@
 """Measure a trained run and write the result files that the reports read."""
 
 import csv
-import shutil
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from pfml.evaluation.few_shot import few_shot_accuracy
 from pfml.evaluation.result_file import RunResult, write_result
 from pfml.evaluation.run_record import read_run
+from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 
 SHOTS = (1, 5)
@@ -47,7 +47,7 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
     measures = retrieval_metrics(saved["test"], saved["test_labels"], settings["recall_at"])
     measures["nmi"] = clustering_nmi(saved["test"], saved["test_labels"]) if settings["nmi"] else None
     measures |= seen_and_few_shot(run, settings)
-    history = list(csv.DictReader((paths.model / "history.csv").open()))
+    history = list(csv.DictReader((paths.model / "history.csv").open(encoding="utf-8")))
     measured = [(float(row["recall@1"]), int(row["epoch"])) for row in history if row.get("recall@1")]
     best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)
     field = {key: run.config["loss"].get(key) for key in ("alpha", "delta", "delta_rep", "proxies_per_class")}
@@ -62,5 +62,5 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
         **(field if run.loss_name in ("pfml", "cpml") else {}),
     }  # fmt: skip
     write_result(paths.result, RunResult, result)
-    shutil.copyfile(paths.model / "history.csv", paths.history)
+    write_whole(paths.history, (paths.model / "history.csv").read_bytes())
     return result

@@ -1,11 +1,13 @@
 """Measure the seconds of a training epoch against the number of proxies (paper, Table 9), in the training loop."""
 
 import csv
+import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.tracking.environment import processors
 
@@ -63,15 +65,15 @@ def write_timings(timings: Sequence[Timing], steps: int, path: Path) -> None:
     import torch
 
     processor = processors()[-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for timing in timings:
-            run, count = timing.run, timing.proxies_per_class
-            writer.writerow([
-                run.method, "" if count is None else count, run.digest, run.dataset, run.backbone, run.dim,
-                run.train["batch"], run.train["precision"], steps, len(timing.seconds), timing.steps_per_epoch,
-                f"{timing.per_step:.6f}", " ".join(f"{seconds:.6f}" for seconds in timing.seconds),
-                f"{timing.per_step * timing.steps_per_epoch:.3f}", processor, run.train["threads"], torch.__version__,
-            ])  # fmt: skip
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for timing in timings:
+        run, count = timing.run, timing.proxies_per_class
+        writer.writerow([
+            run.method, "" if count is None else count, run.digest, run.dataset, run.backbone, run.dim,
+            run.train["batch"], run.train["precision"], steps, len(timing.seconds), timing.steps_per_epoch,
+            f"{timing.per_step:.6f}", " ".join(f"{seconds:.6f}" for seconds in timing.seconds),
+            f"{timing.per_step * timing.steps_per_epoch:.3f}", processor, run.train["threads"], torch.__version__,
+        ])  # fmt: skip
+    write_whole(path, table.getvalue())

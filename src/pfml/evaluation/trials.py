@@ -3,10 +3,13 @@ it goes on, and continues from them; the report reads them.
 """
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pfml.settings.files import write_whole
 
 RANDOM_TRIALS = 8  # before the estimator proposes; Optuna's own default is 10, of searches longer than ours
 COLUMNS = ("trial", "noise", "val_map@r", "val_recall@1", "settings", "search")
@@ -43,11 +46,9 @@ def write_trials(path: Path, trials: Sequence[Trial], mark: str) -> None:
         for trial in trials
         for i, noise in enumerate(trial.noise)
     ]
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, *lines])
-    part.replace(path)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([COLUMNS, *lines])
+    write_whole(path, table.getvalue())
 
 
 def read_trials(path: Path) -> tuple[list[Trial], str]:
@@ -58,7 +59,7 @@ def read_trials(path: Path) -> tuple[list[Trial], str]:
     """
     rows: dict[int, list] = {}
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 rows.setdefault(int(row["trial"]), []).append(row)
         trials = [

@@ -26,7 +26,7 @@ class PackedImages:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder).resolve()
         try:
-            self.meta = json.loads((self.folder / "meta.json").read_text())
+            self.meta = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
             self.mode = self.meta["mode"]
             path = self.folder / BINS[self.mode]
             self.index = np.load(self.folder / "index.npy")

@@ -13,6 +13,7 @@ import pandas as pd
 from pfml.images.packed import read_items
 from pfml.labels import verify
 from pfml.labels.folds import validation_folds
+from pfml.settings.files import write_whole
 
 
 def write_split(
@@ -29,10 +30,9 @@ def write_split(
     items = read_items(raw)
     classes = training_classes(train_classes, items)
     table = zero_shot_split(items, content(items, raw), classes, validation_classes, folds)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / f"{name}.csv", index=False)
+    write_whole(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     report = verify.report(table.assign(name=items["name"] if "name" in items else items["item"].map(str)))
-    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / f"{name}.json", json.dumps(report, indent=1) + "\n")
     return verify.text(report, name)
 
 

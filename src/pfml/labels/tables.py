@@ -13,6 +13,7 @@ from pfml.labels.held_out import labels_without_held_out
 from pfml.labels.noise_kinds import kind_manifest
 from pfml.labels.noise_list import ImportedList, import_list
 from pfml.labels.report import noise_report
+from pfml.settings.files import write_whole
 
 SMALL = 8  # pixels a side of the pictures that stand in for embeddings
 
@@ -33,9 +34,10 @@ def write_labels(dataset: str, noise: float, seed: int, settings: Mapping, hold_
     labels, classes, imported = noise_tables(
         split, settings, noise, seed, dataset, names, open_images(raw), root, hold_out
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    labels.to_csv(folder / f"{dataset}-{noise}-{seed}.csv", index=False)
-    classes.to_csv(folder / f"{dataset}-{noise}-{seed}-classes.csv", index=False, float_format="%.6g")
+    stem = f"{dataset}-{noise}-{seed}"
+    write_whole(folder / f"{stem}.csv", labels.to_csv(index=False, lineterminator="\n"))
+    table = classes.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_whole(folder / f"{stem}-classes.csv", table)
     moved = f"{dataset}: {labels['corrupted'].sum()} of {classes['n'].sum()} training labels moved"
     emptied = f"{classes['emptied'].sum()} classes emptied"
     return f"{moved}\n{dataset}: {imported if imported else emptied}"

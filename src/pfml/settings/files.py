@@ -2,8 +2,11 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+ADVICE = "free some and run the same command again; what is finished is kept"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space on the disk, in the user's quota, or for a file this large
 
 
@@ -30,8 +33,24 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
         part.replace(path)
     except OSError as error:
         if error.errno in FULL:
-            what = "free some and run the same command again; what is finished is kept"
-            raise OSError(error.errno, f"{path}: {error.strerror}: {what}") from None
+            raise OSError(error.errno, f"{path}: {error.strerror}: {ADVICE}") from None
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def on_disk(folder: str | Path) -> Iterator[None]:
+    """A context that writes below `folder` by libraries: their error on a full disk, which has no name in it, names the
+    folder.
+
+    Raises:
+        OSError: of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in FULL or "requested and" in str(error)  # NumPy: `800 requested and 96 written`
+        if full and error.filename is None and ADVICE not in str(error):
+            raise OSError(errno.ENOSPC, f"{folder}: {os.strerror(errno.ENOSPC)}: {ADVICE}") from None
+        raise

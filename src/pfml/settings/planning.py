@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from pfml.settings.files import write_whole
 from pfml.settings.plan import FOLDER
 from pfml.settings.runs import by_repeat, fold_runs, grid_runs, planned_runs, trial_run, validation_classes
 from pfml.settings.schema import DATASETS, Params
@@ -19,8 +20,7 @@ def write_plan(params: Params, folder: Path = FOLDER) -> int:
             path.unlink()
     for path, text in planned.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text)
     return len(planned)
 
 

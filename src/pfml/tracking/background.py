@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pfml.settings.files import write_whole
 from pfml.tracking.store import PATIENCE, failure
 
 PAUSE = 300.0  # seconds without a request after one that failed
@@ -63,7 +64,7 @@ class BackgroundTracker:
         with self._news:
             self._run_id = run_id
             if self._status != "FINISHED":
-                self.memory.write_text(run_id)
+                write_whole(self.memory, run_id)
             self._news.notify_all()
 
     def _wait_for(self, enough: Callable[[], bool]) -> None:

@@ -27,7 +27,7 @@ def git_commit() -> str:
     """The commit of the checkout, with suffix "-dirty" if src/ or stages/ differ from it; "" outside Git."""
 
     def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
@@ -245,7 +245,7 @@ def _start(run: Run, experiment: str, dataset_digest: str, memory: Path) -> Back
     # What imports packages is done here, in the training's thread: see `prepare`.
     prepare()
     tags = tags_of(run, dataset_digest, machine(run.train["portable"], run.train["threads"]))
-    known = memory.read_text().strip() if memory.exists() else ""
+    known = memory.read_text(encoding="utf-8").strip() if memory.exists() else ""
 
     def open_run(background: BackgroundTracker) -> Tracker:
         client, experiment_id = open_store(experiment, patience=60)

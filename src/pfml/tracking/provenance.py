@@ -8,7 +8,6 @@ also keeps its row in .provenance/<digest>.json in the project's root, outside G
 import csv
 import io
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from pfml.settings.files import write_whole
 from pfml.settings.run import Run, project_root
 
 FOLDER = Path("reports/provenance")
@@ -61,7 +61,7 @@ def processor() -> str:
 def _cpuinfo() -> dict[str, str]:
     """The first processor of /proc/cpuinfo; empty outside Linux."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines() if path.exists() else []
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
@@ -87,15 +87,20 @@ def record(run: Run, row: Mapping, weights: str) -> None:
     """
     row = {"run": run.name, "digest": run.digest} | {key: str(value) for key, value in row.items()}
     kept = project_root() / ".provenance" / f"{run.digest}.json"
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(json.dumps(row | {"weights": weights}, indent=1) + "\n")
+    write_whole(kept, json.dumps(row | {"weights": weights}, indent=1) + "\n")
     _update(run.study, lambda rows: rows | {run.name: row})
 
 
 def trained_here(digest: str) -> dict | None:
-    """The row of a run that this clone has trained, with its `weights`; None if it has not."""
+    """The row of a run that this clone has trained, with its `weights`; None if it has not. A damaged file counts as
+    none: it proves nothing.
+    """
     path = project_root() / ".provenance" / f"{digest}.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return row if {"run", "digest", "weights", *MACHINE} <= row.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def restore(study: str, runs: Iterable[Run]) -> None:
@@ -145,10 +150,7 @@ def _update(study: str, change) -> None:
         writer.writeheader()
         writer.writerows(rows[name] for name in sorted(rows))
         if rows and out.getvalue() != before:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(out.getvalue(), encoding="utf-8")
-            os.replace(partial, path)
+            write_whole(path, out.getvalue())
 
 
 def _rows(text: str) -> dict[str, dict]:
@@ -159,7 +161,9 @@ def _rows(text: str) -> dict[str, dict]:
 def _at_head(path: Path) -> str:
     """The committed content of a file; empty if Git has none."""
     try:
-        shown = subprocess.run(["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True)
+        shown = subprocess.run(
+            ["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True, encoding="utf-8"
+        )
     except OSError:
         return ""
     return shown.stdout if shown.returncode == 0 else ""

@@ -62,7 +62,7 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
     from pfml.training.loop import Interrupted, embed, train
 
     data = load_run_data(run)
-    dataset_digest = json.loads(Path("data/raw", run.dataset, "meta.json").read_text())["digest"][:32]
+    dataset_digest = json.loads(Path("data/raw", run.dataset, "meta.json").read_text(encoding="utf-8"))["digest"][:32]
     fingerprint = work_fingerprint(run)
     state = ranks.from_first(load_checkpoint(folder, fingerprint, partial(say, run)) if ranks.first else None)
     if state and ranks.first:

@@ -170,7 +170,7 @@ def _hugging_face_cache(repository: str, revision: str, file: str) -> Path | Non
     folder = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     folder = folder / f"models--{repository.replace('/', '--')}"
     reference = folder / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
     path = folder / "snapshots" / commit / file
     return path if path.is_file() else None
 
