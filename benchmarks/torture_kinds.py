@@ -55,8 +55,9 @@ class Trial:
         """A file that Git does not keep, each place as likely as another."""
         for place in self.draw.sample(PLACES, len(PLACES)):
             path = self.place / place
-            files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+            files = [path] if path.is_file() else sorted(path.rglob("*"))
             kept = set(git(self.place, "ls-files", "--", place).splitlines())
+            files = [one for one in files if one.is_file() and one.stat().st_size]
             files = [one for one in files if one.relative_to(self.place).as_posix() not in kept]
             if files:
                 return self.draw.choice(files)
@@ -103,7 +104,7 @@ def changing(word: str, change: Callable[[bytes, random.Random], bytes]) -> Call
         interrupt(one)
         for _ in range(one.draw.randint(1, 3)):
             path = one.file()
-            if path and path.stat().st_size:
+            if path:
                 path.chmod(path.stat().st_mode | 0o200)
                 path.write_bytes(change(path.read_bytes(), one.draw))
                 one.done.append(f"{word} {path.relative_to(one.place)}")
