@@ -46,8 +46,8 @@ def pack(
         name, source, licence: for meta.json.
         mode: "exact" or "fast".
         short_side: pixels, mode fast only; see `resized`. Smaller images are enlarged.
-        skip_unreadable: leave out images that cannot be read, decoded or evaluated, and name them in meta.json, instead of
-            stopping.
+        skip_unreadable: leave out images that cannot be read or decoded, or are too thin, and name them in meta.json,
+            instead of stopping.
         threads: number of decoding threads; default one per processor, at most 8.
 
     Raises:
