@@ -1,6 +1,7 @@
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -112,3 +113,65 @@ def test_spread_by_hand():
 def test_bad_input_is_refused(proxies, embeddings, labels, what):
     with pytest.raises(ValueError, match=what):
         proxy_wasserstein(np.zeros(proxies), np.zeros(embeddings), np.array(labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_counts_as_the_same_numbers(dtype):
+    torch.manual_seed(0)
+    proxies, embeddings, labels = torch.randn(2, 2, 3).to(dtype), torch.randn(8, 3).to(dtype), torch.arange(8) % 2
+    for assignment in ("class", "nearest", "all"):
+        expected = proxy_wasserstein(proxies.float(), embeddings.float(), labels, assignment=assignment)
+        with torch.autocast("cpu", dtype):
+            assert proxy_wasserstein(proxies, embeddings, labels, assignment=assignment) == expected
+        if dtype == torch.float16:
+            assert proxy_wasserstein(proxies.numpy(), embeddings.numpy(), labels, assignment=assignment) == expected
+    assert class_wasserstein(proxies[0], embeddings) == class_wasserstein(proxies[0].float(), embeddings.float())
+    assert spread(embeddings, labels) == spread(embeddings.float(), labels)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64"])
+def test_labels_of_every_integer_type(kind):
+    proxies, embeddings, labels = np.arange(12.0).reshape(2, 2, 3), np.eye(6)[:, :3], np.arange(6) % 2
+    expected = proxy_wasserstein(proxies, embeddings, labels)
+    for given in (labels.astype(kind), torch.from_numpy(labels.astype(kind)), labels.tolist()):
+        assert proxy_wasserstein(proxies, embeddings, given) == expected
+        assert measured_classes(given, 3).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "change, what",
+    [
+        ({"labels": np.array(["a", "b", "a", "b"])}, "labels: expected 4 integers, found <U1"),
+        ({"labels": np.array([0.0, 1.0, 0.0, np.nan])}, "labels: expected 4 integers, found float64"),
+        ({"labels": [*torch.arange(4)]}, "labels: expected one tensor or array, found a list of tensors"),
+        ({"labels": pd.Series([0, 1, 0, 1])}, "labels: expected a tensor or an array, found a Series"),
+        ({"embeddings": np.full((4, 2), np.nan)}, "embeddings: expected finite values, found NaN or infinity"),
+        ({"embeddings": torch.full((4, 2), torch.inf).half()}, "embeddings: expected finite values"),
+        ({"embeddings": pd.DataFrame(np.eye(4, 2))}, "embeddings: expected a tensor or an array, found a DataFrame"),
+        ({"embeddings": [*torch.eye(4, 2)]}, "embeddings: expected one tensor or array, found a list of tensors"),
+        ({"embeddings": np.eye(4, 2).astype(str)}, "embeddings: expected real numbers, found <U"),
+        ({"embeddings": np.eye(4, 2) + 1j}, "embeddings: expected real numbers, found complex128"),
+        ({"embeddings": [[1.0, 2.0], [3.0]]}, "embeddings: expected a tensor or an array, found a list: "),
+        ({"proxies": np.full((2, 1, 2), np.inf)}, "proxies: expected finite values"),
+        ({"proxies": np.full((2, 1, 2), "x")}, "proxies: expected real numbers, found <U1"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(change, what):
+    good = {"proxies": np.zeros((2, 1, 2)), "embeddings": np.eye(4, 2), "labels": np.array([0, 1, 0, 1])}
+    with pytest.raises(ValueError, match=rf"^{what}"):
+        proxy_wasserstein(**good | change)
+    if "proxies" not in change:
+        with pytest.raises(ValueError, match=rf"^{what}"):
+            spread(**{key: value for key, value in (good | change).items() if key != "proxies"})
+    if "embeddings" in change:
+        with pytest.raises(ValueError, match=rf"^{what}"):
+            class_wasserstein(good["proxies"][0], change["embeddings"])
+
+
+def test_shapes_of_one_class_and_labels_without_proxies_are_checked():
+    for proxies, embeddings in (((2,), (4, 2)), ((0, 2), (4, 2)), ((2, 3), (4, 2)), ((2, 2), (4,))):
+        with pytest.raises(ValueError, match=r"^proxies, embeddings: expected \(M, D\) and \(n, D\), found"):
+            class_wasserstein(np.zeros(proxies), np.zeros(embeddings))
+    for labels in ([0.5, 1.0], ["a"], [-1, 0], [[0], [1]]):
+        with pytest.raises(ValueError, match=r"^labels: expected \(n,\) integers from 0, found"):
+            measured_classes(labels, 1)

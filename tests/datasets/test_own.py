@@ -128,6 +128,17 @@ def test_csv_with_a_split_numbers_training_classes_first(table):
     assert listing.table["split"].tolist() == ["test", "train", "train", "test"]
 
 
+def test_spaces_in_the_header_and_a_repeated_column_without_use_are_no_matter(table):
+    listing = csv_listing(table("more, label ,path,more,,", "x,9,a.png,y,,"))
+    assert listing.table["class_name"].tolist() == ["9"] and listing.table["name"].tolist() == ["a.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a backslash parts folders elsewhere")
+def test_a_backslash_may_be_part_of_a_name(fill, table):
+    fill("b\\c.png")
+    assert csv_listing(table("path,label", "b\\c.png,1")).table["name"].tolist() == ["b\\c.png"]
+
+
 def test_csv_as_spreadsheets_write_it(table, tmp_path):
     path = table("path,label", "a.png,Ä", encoding="utf-8-sig")
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -148,6 +159,22 @@ def test_csv_paths_are_relative_to_the_csv(fill, tmp_path, monkeypatch):
         (["path,class", "a.png,1"], r"line 1: .* missing label, found \['path', 'class'\]"),
         (["path;label", "a.png;1"], r"line 1: .* missing label, path"),
         (["path,label"], "at least one image"),
+        (
+            ["a.png,1", "b.png,2"],
+            r"line 1: expected a header path,label\[,split\] .*found an image's line: \['a.png'",
+        ),
+        (["birds\\a.JPG,1"], "line 1: expected a header"),
+        (
+            ["path,label,label", "a.png,1,2"],
+            r"line 1: expected each column once, found label again in \['path'",
+        ),
+        (
+            ["split,path,label,path, split", "train,a.png,1,a.png,test"],
+            "each column once, found path, split again",
+        ),
+        (["path,label", "birds\\a.png,1"], r"line 2: birds\\a\.png: no such file .*: a Windows path; expected / betw"),
+        (["path,label", "C:\\b\\a.png,1"], r"line 2: C:\\b\\a\.png: no such file .*: a Windows path; .*and no drive"),
+        (["path,label", "c:/b/a.png,1"], r"line 2: c:/b/a\.png: .*: a Windows path; expected .*and no drive"),
         ([""], "line 1: .* missing label, path"),
         (["path,label", "a.png,1", "b.png,"], "line 3: expected a path and a label, found 'b.png' and ''"),
         (["path,label", ",1"], "line 2: expected a path and a label, found '' and '1'"),

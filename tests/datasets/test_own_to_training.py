@@ -167,12 +167,12 @@ def test_a_fetch_that_is_terminated_leaves_nothing_half_made(raw, write, stages,
     assert process.wait(60) == 143 and not list(Path("data/raw").iterdir())
 
 
-def test_an_image_that_only_training_finds_too_long_is_named(raw, write, stages, birds):
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_a_strip_too_thin_to_evaluate_stops_fetch_by_name_or_is_left_out(raw, write, stages, birds, mode):
     Image.new("RGB", (60_000, 1), "red").save(birds / "owl/strip.png")
-    write(own(raw, "folder", birds), Path.cwd())
-    for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds-0.2-0")):
-        assert stages(name, *arguments)[0] == 0
-    items = pd.read_csv("data/raw/birds/items.csv", na_filter=False)
-    number = items.loc[items["name"] == "owl/strip.png", "item"].item()
-    code, said = stages("train", "birds-pfml-0.2-0")
-    assert code == 1 and "4320000 x 72 pixels" in said and f"reading image {number} of" in said
+    write(own(raw, "folder", birds, pack=mode), Path.cwd())
+    code, said = stages("fetch", "birds")
+    assert code == 1 and "1 of 31 images cannot be read" in said
+    assert "owl/strip.png: 60000 x 1 pixels are too thin a strip" in said and not Path("data/raw/birds").exists()
+    write(own(raw, "folder", birds, pack=mode, skip_unreadable=True), Path.cwd())
+    assert "left out 1 unreadable images" in stages.all("birds")

@@ -7,7 +7,9 @@ from PIL import Image
 
 from pfml.datasets.listing import Listing
 from pfml.datasets.pack import checked_table, pack
+from pfml.images.decode import EVALUATION_SIDE, resized
 from pfml.images.packed import PackedImages, read_items
+from pfml.training.batches.transforms import TRANSFORMS
 from tests.datasets.pictures import encoded, listing_of
 
 
@@ -51,11 +53,30 @@ def test_a_class_without_a_readable_image_is_an_error(files, tmp_path):
         pack(listing_of({**files, "z1": b"text"}), tmp_path / "p", "mine", skip_unreadable=True)
 
 
-def test_a_strip_that_would_become_huge_is_unreadable_in_fast(tmp_path):
-    listing = listing_of({"a": encoded(Image.new("L", (30_000, 1)))})
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("size", [(30_000, 1), (1400, 1), (1, 1400), (2, 2732)])
+def test_a_strip_that_evaluation_could_not_resize_is_unreadable(files, tmp_path, size, mode):
+    """In both modes, whose images and digests are the same."""
+    thin = {**files, "a90": encoded(Image.new("L", size)), "b91": encoded(Image.new("L", (1365, 1)))}
+    with pytest.raises(
+        ValueError, match=rf"1 of 14 images .*\n  a90: {size[0]} x {size[1]} pixels are too thin a strip"
+    ):
+        pack(listing_of(thin), tmp_path / "p", "mine", mode=mode)
+    meta = pack(listing_of(thin), tmp_path / "p", "mine", mode=mode, skip_unreadable=True)
+    assert meta["images"] == 13 and list(meta["skipped"]) == ["a90"]
+    images = PackedImages(tmp_path / "p")
+    assert min(resized(Image.fromarray(images[12]), EVALUATION_SIDE).size) == 256
+
+
+def test_no_transform_resizes_to_a_longer_short_side():
+    assert max(one.resize or 0 for one in TRANSFORMS.values()) == EVALUATION_SIDE
+
+
+def test_a_fast_pack_of_a_long_short_side_refuses_more(tmp_path):
+    listing = listing_of({"a": encoded(Image.new("L", (1000, 1)))})
     pack(listing, tmp_path / "exact", "mine")
-    with pytest.raises(ValueError, match=r"a: 7680000 x 256 pixels, expected at most"):
-        pack(listing, tmp_path / "fast", "mine", mode="fast")
+    with pytest.raises(ValueError, match=r"a: 512000 x 512 pixels, expected at most"):
+        pack(listing, tmp_path / "fast", "mine", mode="fast", short_side=512)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Real files of every kind, made by Pillow, decoded to pixels that a person can state beforehand."""
 
+import struct
 import warnings
 import zlib
 
@@ -92,10 +93,54 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(kind):
     assert pixels(deep, kind)[0, :, 0].tolist() == [0, 0, 1, 100, 254, 255]
 
 
-@pytest.mark.parametrize("values", [np.float32([[0.5, 1.0]]), np.int32([[0, 70000]])])
-def test_grey_without_a_known_white_is_refused(values):
-    with pytest.raises(ValueError, match=r"^scan.tif: grey values .* no known white"):
+@pytest.mark.parametrize(
+    "values, mode",
+    [
+        (np.float32([[0.5, 1.0]]), "F"), (np.float32([[0, 255]]), "F"), (np.int32([[0, 70000]]), "I"),
+        (np.arange(256, dtype=np.int32).reshape(16, 16), "I"), (np.int32([[0, 65535]]), "I"),
+        (np.int32([[-1, 9]]), "I"),
+    ],
+)  # fmt: skip
+def test_grey_without_a_known_white_is_refused(values, mode):
+    """Also where the values would fit 8 or 16 bits: what they were scaled by is not in the file."""
+    with pytest.raises(ValueError, match=rf"^scan.tif: grey values of mode {mode} from .* no known white"):
         decode(encoded(Image.fromarray(values), "TIFF"), "scan.tif")
+
+
+def grey_tiff(bits: int, samples: bytes, width: int, white_is_zero: bool = False, sample_format: int = 1) -> bytes:
+    """An uncompressed little-endian TIFF of one row, written by hand."""
+    tags = {
+        256: (4, width), 257: (4, 1), 258: (3, bits), 259: (3, 1), 262: (3, 0 if white_is_zero else 1), 273: (4, 0),
+        277: (3, 1), 278: (4, 1), 279: (4, len(samples)), 339: (3, sample_format),
+    }  # fmt: skip
+    tags[273] = (4, 8 + 2 + 12 * len(tags) + 4)
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + samples
+
+
+def test_twelve_bits_are_white_at_4095():
+    # Two samples in three bytes, the high bits first: 0x000 and 0xfff, 0x800 and 0x00f.
+    data = grey_tiff(12, bytes.fromhex("000fff80000f"), 4)
+    assert np.asarray(decode(data, "x"))[0, :, 0].tolist() == [0, 255, 128, 1]
+
+
+@pytest.mark.parametrize("white_is_zero, expected", [(False, [0, 100, 255]), (True, [255, 155, 0])])
+def test_sixteen_bits_whose_white_is_zero_are_no_negative(white_is_zero, expected):
+    data = grey_tiff(16, struct.pack("<3H", 0, 25700, 65535), 3, white_is_zero)
+    assert np.asarray(decode(data, "x"))[0, :, 0].tolist() == expected
+    eight = grey_tiff(8, bytes([0, 100, 255]), 3, white_is_zero)
+    assert np.asarray(decode(eight, "x"))[0, :, 0].tolist() == expected, "as for 8 bits"
+
+
+def test_signed_sixteen_bits_have_no_known_white():
+    with pytest.raises(ValueError, match=r"^ct.tif: grey values of mode I from 0 to 900 have no known white"):
+        decode(grey_tiff(16, struct.pack("<3h", 0, 5, 900), 3, sample_format=2), "ct.tif")
+
+
+@pytest.mark.parametrize("most", [1023, 4095, 65535])
+def test_a_deep_pgm_says_its_white(most):
+    data = b"P5 3 1 %d\n" % most + np.array([0, most // 2, most], dtype=">u2").tobytes()
+    assert np.asarray(decode(data, "x"))[0, :, 0].tolist() == [0, 127, 255]
 
 
 # Where the stored row 0 and column 0 are in the upright picture (EXIF 2.32, orientation), written as stored[y][x] for

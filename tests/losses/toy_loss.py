@@ -7,7 +7,6 @@ TOY = '''"""Toy: a contrastive loss on cosines."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.ranges import Count, Fraction, Positive
 
@@ -22,7 +21,6 @@ class Toy(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         units = F.normalize(embeddings, dim=1)
         cosines, same = units @ units.T, labels[:, None] == labels
         pull, push = (1 - cosines)[same].sum(), F.relu(cosines - self.margin)[~same].sum()

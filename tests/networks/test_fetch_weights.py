@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save
+from timm.models import get_deprecated_models
 
 from pfml.datasets.download import DownloadError, Source
 from pfml.training.networks import weights
@@ -148,6 +150,45 @@ def test_without_a_network_the_error_says_what_to_do(server, monkeypatch):
         build_model("resnet50.tv_in1k", 8, weights="pretrained")
     assert "http://127.0.0.1:9/timm/resnet50.tv_in1k/resolve/main/model.safetensors: " in str(error.value)
     assert "data/manual/timm--resnet50.tv_in1k--model.safetensors" in str(error.value)
+
+
+OLD = {
+    "vit_small_patch16_224_in21k": "vit_small_patch16_224.augreg_in21k",
+    "vit_small_patch16_224_dino": "vit_small_patch16_224.dino",
+    "tv_resnet50": "resnet50.tv_in1k",
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_name_that_timm_has_given_up_means_the_weights_of_its_new_name(name, server):
+    path = f"/timm/{OLD[name]}/resolve/main/model.safetensors"
+    with pytest.raises(DownloadError) as error:
+        build_model(name, 8, weights="pretrained")
+    assert f"weights of {name} (which timm calls {OLD[name]} now) could not be fetched" in str(error.value)
+    assert server.url + path in str(error.value)
+    torch.manual_seed(1)
+    state = dict(build_model(OLD[name], 8).backbone.state_dict())
+    server.files[path] = save(state)
+    assert holds(build_model(name, 8, weights="pretrained").backbone, state)
+
+
+def test_every_name_that_timm_maps_leads_to_weights_or_says_why_not(server):
+    """The repository of the new name; of a removed network, that it is removed."""
+    known = get_deprecated_models()
+    assert len(known) > 100
+    published = set(timm.list_pretrained())
+    for name, current in known.items():
+        try:
+            repository, *_ = weights._hugging_face(weights._current_name(name), name)
+            assert repository and current, name
+        except ValueError as error:
+            assert f"timm has removed '{name}'" in str(error) if current is None else current not in published
+            assert f"timm publishes no weights for '{name}'" in str(error) or current is None
+
+
+def test_a_tag_that_timm_does_not_have_is_named(server):
+    with pytest.raises(ValueError, match=r"no weights for 'resnet50\.nonsense': Invalid pretrained tag \(nonsense\)"):
+        weights.fetch_weights("resnet50.nonsense")
 
 
 def test_names_without_published_weights_are_said_to_be(server):

@@ -42,6 +42,68 @@ WAYS = {
 }
 
 
+PREFIXES = (
+    "_orig_mod.", "module.", "model.", "encoder.", "backbone.", "_orig_mod.module.", "module._orig_mod.",
+    "model.backbone.", "backbone.module.", "module.model.encoder.", "module.backbone._orig_mod.", "model.model.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_prefixes_of_wrappers_and_other_programs_are_taken_away(prefix, donor, tmp_path):
+    """Also where a head stands beside the backbone, under a part of the prefix or under none."""
+    state = {prefix + name: value for name, value in donor.state_dict().items()}
+    outer = prefix.rpartition(".")[0].rpartition(".")[0]
+    heads = {}, {f"{outer}{'.' * bool(outer)}head.weight": torch.ones(2)}, {"fc.bias": torch.ones(2)}
+    for number, rest in enumerate(heads):
+        torch.save({"state_dict": state | rest}, tmp_path / f"{number}.pth")
+        assert same(load(tmp_path / f"{number}.pth"), donor.state_dict()), rest
+
+
+def test_a_part_that_was_compiled_alone_loads(donor, tmp_path):
+    state = {name.replace("layer1.", "layer1._orig_mod."): value for name, value in donor.state_dict().items()}
+    assert any("_orig_mod" in name for name in state)
+    torch.save(state, tmp_path / "file.pth")
+    assert same(load(tmp_path / "file.pth"), donor.state_dict())
+
+
+def test_a_prefix_that_may_mean_something_is_named(donor, tmp_path):
+    """Such as one of the two networks of a teacher and its student."""
+    torch.save({f"module.teacher.{name}": value for name, value in donor.state_dict().items()}, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=r"; its names begin with 'module.teacher.', which you can take away\)"):
+        load(tmp_path / "file.pth")
+
+
+def test_other_entries_beside_a_prefixed_backbone_are_unexpected(donor, tmp_path):
+    state = {f"model.{name}": value for name, value in donor.state_dict().items()}
+    torch.save(state | {"criterion.proxies": torch.ones(3)}, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=r"does not fit this ResNet: 1 unexpected \(criterion.proxies\)\. ") as caught:
+        load(tmp_path / "file.pth")
+    assert "begin with" not in str(caught.value)
+    torch.save(dict(donor.state_dict()) | {"model.bn1.weight": torch.ones(32)}, tmp_path / "two.pth")
+    with pytest.raises(ValueError, match=r"1 unexpected \(model.bn1.weight\)"):
+        load(tmp_path / "two.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused_by_name(value, donor, tmp_path):
+    state = {name: value.clone() for name, value in donor.state_dict().items()}
+    for name in ("layer1.0.conv1.weight", "bn1.running_var"):
+        state[name].view(-1)[1] = value
+    for name, content in (("plain", state), ("prefixed", {f"module.{one}": part for one, part in state.items()})):
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(ValueError, match=r"found NaN or infinity in 2 tensors \(") as caught:
+            load(tmp_path / f"{name}.pth")
+        assert "layer1.0.conv1.weight" in str(caught.value) and "bn1.running_var" in str(caught.value)
+
+
+def test_numbers_beyond_float32_are_refused_by_name(donor, tmp_path):
+    state = dict(donor.state_dict())
+    state["bn1.weight"] = torch.full((32,), 1e300, dtype=torch.float64)
+    torch.save(state, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=r"found NaN or infinity in 1 tensors \(bn1.weight\)"):
+        load(tmp_path / "file.pth")
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_state_dicts_in_the_wild(way, donor, tmp_path):
     path = tmp_path / "file.pth"

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from pfml.datasets.listing import Listing
-from pfml.images.decode import content_digest, decode, resized
+from pfml.images.decode import check_thin, content_digest, decode, resized
 from pfml.images.packed import BINS
 from pfml.images.threads import ordered
 
@@ -46,8 +46,8 @@ def pack(
         name, source, licence: for meta.json.
         mode: "exact" or "fast".
         short_side: pixels, mode fast only; see `resized`. Smaller images are enlarged.
-        skip_unreadable: leave out images that cannot be read or decoded, and name them in meta.json, instead of
-            stopping.
+        skip_unreadable: leave out images that cannot be read or decoded, or are too thin, and name them in meta.json,
+            instead of stopping.
         threads: number of decoding threads; default one per processor, at most 8.
 
     Raises:
@@ -106,6 +106,7 @@ def _encode(item: tuple[str, bytes | Exception], short_side: int | None) -> dict
                 getattr(data, "strerror", None) or str(data)
             )  # an OSError's text has a path of this machine
         image = decode(data, name)
+        check_thin(*image.size)
         columns = {"width": image.width, "height": image.height, "sha256": content_digest(image)}
         if short_side is None:
             return {"columns": columns, "place": (len(data),), "data": data}

@@ -14,8 +14,11 @@ EXTENSIONS = (
     ".pnm",
 )  # fmt: skip
 MAX_PIXELS = 89_478_485  # Pillow's own limit, a quarter of a GiB of RGB; a small file can claim any size
+EVALUATION_SIDE = 256  # pixels, the largest short side to which a transform resizes
 
 _ORIENTATION = 0x0112  # EXIF tag: the turn that makes the stored picture upright (EXIF 2.32, 4.6.4 A)
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags (TIFF 6.0, sections 8 and 19)
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -28,8 +31,8 @@ def decode(data: bytes, name: str) -> Image.Image:
 
     Grey and bilevel images get three equal channels, palette images the palette's colours. Transparent parts become
     white, since the colour stored below them is arbitrary. CMYK goes through Pillow's formula, which takes the inks of
-    a JPEG as inverted, Adobe's way; colour profiles are not applied. 16-bit grey is scaled by 255 / 65535, 16-bit
-    colour by Pillow.
+    a JPEG as inverted, Adobe's way; colour profiles are not applied. 16-bit grey is scaled by 255 / 65535, 12-bit
+    grey of a TIFF by 255 / 4095, 16-bit colour by Pillow.
 
     Args:
         data: the file's content.
@@ -90,6 +93,16 @@ def content_digest(image: Image.Image | np.ndarray) -> str:
     return state.hexdigest()
 
 
+def check_thin(width: int, height: int) -> None:
+    """Raises Refused for a picture that would be larger than any may be once evaluation has enlarged it."""
+    wide, high = (side * EVALUATION_SIDE // min(width, height) for side in (width, height))
+    if wide * high > MAX_PIXELS:
+        raise Refused(
+            f"{width} x {height} pixels are too thin a strip: resized to a short side of {EVALUATION_SIDE}, as for "
+            f"evaluation, {wide} x {high} pixels, expected at most {MAX_PIXELS} in all; cut the picture or remove it"
+        )
+
+
 class Refused(ValueError):
     """A readable picture that is not accepted."""
 
@@ -111,15 +124,26 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Modes I;16, I and F. Only 16 bits have a known range; Pillow's own conversion would clip at 255."""
-    values = np.asarray(image)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+    """Modes I;16, I and F. Up to 16 bits have a known white; Pillow's own conversion would clip at 255."""
+    values, white = np.asarray(image), _white(image)
+    if white is None or values.min() < 0 or values.max() > white:
         raise Refused(
             f"grey values of mode {image.mode} from {values.min()} to {values.max()} have no known white; "
             "save the file with 8 or 16 bits"
         )
-    grey = (values.astype(np.uint32) * 255 + 32767) // 65535
+    grey = (values.astype(np.uint32) * 255 + white // 2) // white
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow inverts for 8 bits
+        grey = 255 - grey
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _white(image: Image.Image) -> int | None:
+    """The value of white by the file's format, never by its values; None where the format leaves it open."""
+    if image.format == "TIFF":
+        bits, signs = image.tag_v2.get(_BITS, (1,)), image.tag_v2.get(_SAMPLE_FORMAT, (1,))
+        return 2 ** bits[0] - 1 if bits[0] <= 16 and signs[0] == _UNSIGNED else None
+    deep_pgm = image.format == "PPM" and image.mode == "I"  # whose maximum Pillow scales to 16 bits
+    return 65535 if deep_pgm or image.mode.startswith("I;16") else None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pfml.retrieval.inputs import checked, integers, points
 from pfml.retrieval.ranks import Gallery, fixed_point, plain_float32, positive_ranks, sorted_others
 
 
@@ -21,7 +22,7 @@ def retrieval_metrics(embeddings, labels, ks: Sequence[int] = (1, 2, 4, 8), back
     Args:
         embeddings: (n, D) numbers of any precision and scale, tensor or array; normalised here. A CUDA tensor is
             measured on its GPU, everything else on the CPU.
-        labels: (n,) integers.
+        labels: (n,) integers of any type.
         ks: depths of Recall@K.
         backend: library for the first, approximate pass, "torch" or "faiss"; the results are equal. "auto" is "torch",
             the faster one.
@@ -30,10 +31,11 @@ def retrieval_metrics(embeddings, labels, ks: Sequence[int] = (1, 2, 4, 8), back
         recall@K for each K, r_precision and map@r, as fractions in [0, 1].
 
     Raises:
-        ValueError: shapes do not fit, a value is not finite, ks are not positive integers, or no class has two members.
+        ValueError: no tensor or array of such numbers, shapes do not fit, a value is not finite, ks are not positive
+            integers, or no class has two members.
         ImportError: backend "faiss", and faiss is not installed.
     """
-    embeddings, labels = _checked(embeddings, labels)
+    embeddings, labels = checked(embeddings, labels)
     ks = _depths(ks)
     if backend not in ("auto", "faiss", "torch"):
         raise ValueError(f"backend: expected auto, faiss or torch, found {backend!r}")
@@ -67,14 +69,31 @@ def measures(ranks: Tensor, relevant: Tensor) -> Tensor:
     return torch.stack([ranks[:, 0].double(), hits.sum(1) / relevant.double(), precision / relevant])
 
 
-def nearest_neighbors(embeddings, queries: Tensor, depth: int, rows: int = 256) -> Iterator[tuple[slice, Tensor]]:
+def nearest_neighbors(embeddings, queries, depth: int, rows: int = 256) -> Iterator[tuple[slice, Tensor]]:
     """The `depth` nearest other points of each query, nearest first, `rows` queries at a time.
+
+    Args:
+        embeddings: (n, D) as in `retrieval_metrics`.
+        queries: (q,) numbers of points.
 
     Yields:
         (slice into queries, (rows, depth) indices).
+
+    Raises:
+        ValueError: as in `retrieval_metrics`, or a query that is no point.
     """
-    points, start = fixed_point(torch.as_tensor(embeddings).detach()), 0
-    for some, order in sorted_others(points, queries.to(points.device), rows):
+    gallery, queries = points(embeddings), integers("queries", queries)
+    if queries.ndim != 1:
+        raise ValueError(f"queries: expected shape (q,), found {tuple(queries.shape)}")
+    if len(queries) and not 0 <= queries.min() <= queries.max() < len(gallery):
+        found = f"{int(queries.min())} to {int(queries.max())}"
+        raise ValueError(f"queries: expected numbers of points, 0 to {len(gallery) - 1}, found {found}")
+    return _nearest(fixed_point(gallery), queries.to(gallery.device), depth, rows)
+
+
+def _nearest(gallery: Tensor, queries: Tensor, depth: int, rows: int) -> Iterator[tuple[slice, Tensor]]:
+    start = 0
+    for some, order in sorted_others(gallery, queries, rows):
         yield slice(start, start + len(some)), order[:, :depth]
         start += len(some)
 
@@ -86,6 +105,7 @@ def clustering_nmi(embeddings, labels, seed: int = 0) -> float:
         embeddings: (n, D); normalised here. labels: (n,) integers. seed: of the k-means start.
 
     Raises:
+        ValueError: as in `retrieval_metrics`.
         ImportError: scikit-learn is not installed.
     """
     try:
@@ -94,29 +114,10 @@ def clustering_nmi(embeddings, labels, seed: int = 0) -> float:
     except ImportError as error:
         raise ImportError(f"NMI: {error}; expected the extra pfml[pipeline]: pip install scikit-learn") from error
 
-    embeddings, labels = (part.cpu() for part in _checked(embeddings, labels))
+    embeddings, labels = (part.cpu() for part in checked(embeddings, labels))
     kmeans = KMeans(len(labels.unique()), n_init=1, max_iter=50, random_state=seed)
     clusters = kmeans.fit_predict(normalize(embeddings.float(), dim=1).numpy())
     return float(normalized_mutual_info_score(labels.numpy(), clusters))
-
-
-def _checked(embeddings, labels) -> tuple[Tensor, Tensor]:
-    embeddings = torch.as_tensor(embeddings).detach()
-    if not embeddings.is_cuda:  # other devices may lack float64
-        embeddings = embeddings.cpu()
-    labels = torch.as_tensor(labels).detach().to(embeddings.device)
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        found = f"{tuple(embeddings.shape)}, {tuple(labels.shape)}"
-        raise ValueError(f"embeddings, labels: expected shapes (n, D) and (n,), found {found}")
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"labels: expected integers, found {labels.dtype}")
-    if embeddings.is_complex():
-        raise ValueError(f"embeddings: expected real numbers, found {embeddings.dtype}")
-    if len(labels) < 2:
-        raise ValueError(f"embeddings: expected at least 2 points, found {len(labels)}")
-    if not embeddings.isfinite().all():
-        raise ValueError("embeddings: expected finite values, found NaN or infinity")
-    return embeddings, labels.long()
 
 
 def _depths(ks) -> list[int]:

@@ -13,17 +13,24 @@ import numpy as np
 import torch
 
 from pfml.retrieval import nearest_neighbors
+from pfml.retrieval.inputs import integers, points
 
 NEIGHBORS = 5  # about the number of other images of a class in Stanford Online Products, which has the smallest classes
 
 
-def label_fit(embeddings: np.ndarray | torch.Tensor, given: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+def label_fit(embeddings, given, true) -> tuple[float, float]:
     """Shares fitted and resisted of the samples with a wrong label; NaN if there are none.
 
     Args:
         embeddings: (n, D) of evaluation mode, of any scale; compared on their device.
-        given, true: (n,) labels.
+        given, true: (n,) labels, integers of any type.
+
+    Raises:
+        ValueError: no numbers of this kind and shape, or a value that is not finite.
     """
+    given, true = _labels("given", given), _labels("true", true)
+    if given.shape != true.shape:
+        raise ValueError(f"given, true: expected one shape (n,), found {given.shape} and {true.shape}")
     wrong = np.flatnonzero(given != true)
     return shares(neighborhoods(embeddings, given, wrong), given[wrong], true[wrong])
 
@@ -35,8 +42,14 @@ def neighborhoods(
 
     Args:
         embeddings: (n, D). labels: (n,) of all of them. queries: (q,) numbers of embeddings.
+
+    Raises:
+        ValueError: as in `label_fit`.
     """
-    nearest = [rows for _, rows in nearest_neighbors(embeddings, torch.from_numpy(queries), k)]
+    embeddings, labels = points(embeddings), _labels("labels", labels)
+    if labels.shape != (len(embeddings),):
+        raise ValueError(f"labels: expected shape ({len(embeddings)},), one for each embedding, found {labels.shape}")
+    nearest = [rows for _, rows in nearest_neighbors(embeddings, queries, k)]
     near = labels[torch.cat(nearest).cpu().numpy()] if nearest else np.empty((0, k), labels.dtype)
     votes = (near[:, :, None] == near[:, None, :]).sum(2)
     return near[np.arange(len(near)), votes.argmax(1)]  # argmax takes the first of equal votes, the nearest neighbour
@@ -49,3 +62,11 @@ def shares(placed: np.ndarray, given: np.ndarray, true: np.ndarray) -> tuple[flo
         placed, given, true: (q,) classes.
     """
     return (float((placed == given).mean()), float((placed == true).mean())) if len(placed) else (np.nan, np.nan)
+
+
+def _labels(name: str, labels) -> np.ndarray:
+    """Integers (n,) of any type as numpy's int64."""
+    labels = integers(name, labels).cpu().numpy()
+    if labels.ndim != 1:
+        raise ValueError(f"{name}: expected shape (n,), found {labels.shape}")
+    return labels

@@ -1,7 +1,7 @@
 """ArcFace: Deng, Guo, Xue and Zafeiriou, CVPR 2019, as pytorch-metric-learning implements it."""
 
 from pfml.losses.common.describe import baseline
-from pfml.losses.common.library import LibraryLoss, clamped_cosine, with_class_weights
+from pfml.losses.common.library import LibraryLoss, with_class_weights
 from pfml.losses.common.ranges import Count, NonNegative, Positive
 
 
@@ -13,5 +13,7 @@ def arcface(
     (28.6: the paper's 0.5 rad); beyond 180 degrees - margin linear instead: cos(angle) - margin * sin(margin)."""
     from pytorch_metric_learning.losses import ArcFaceLoss
 
-    loss = ArcFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale, distance=clamped_cosine()())
+    from pfml.losses.common.library_distances import ClampedCosine
+
+    loss = ArcFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale, distance=ClampedCosine())
     return with_class_weights(loss, num_classes, embedding_dim)

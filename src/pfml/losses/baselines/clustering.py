@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.ranges import Count, CountOrZero, NonNegative
 
@@ -40,7 +39,6 @@ class Clustering(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         units = F.normalize(embeddings, dim=1)
         found, own, agreement = self.medoids(units.detach(), labels)
         gap = travel(units, own).sum() - travel(units, found).sum() + self.gamma * (1.0 - agreement)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.draws import Draws
 from pfml.losses.common.poincare import ball_distances, to_ball
@@ -77,7 +76,6 @@ class HIER(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         points = to_ball(embeddings, self.c, self.clip, riemannian=True)
         generator = self.draws.generator(embeddings.device)
         return self.lambda1 * self.proxy_anchor(points, labels) + self.lambda2 * self.hier(points, labels, generator)

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.ranges import Count, NonNegative, Positive
 from pfml.losses.common.relative_rate import learn_at
@@ -61,7 +60,6 @@ class HIST(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N), B from 2 -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=2)
         distances = self.distances(embeddings)
         loss = F.cross_entropy(-self.tau * distances, labels)
         classified = self.classify(embeddings, propagation(self.incidence(distances, labels)))

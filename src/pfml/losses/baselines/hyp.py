@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.poincare import ball_distances, to_ball
 from pfml.losses.common.ranges import Count, Positive
@@ -45,7 +44,6 @@ class Hyp(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar; 0 without a pair of one class."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         points = to_ball(embeddings, self.c, self.clip)
         logits = -ball_distances(points, points, self.c) / self.temperature
         rows, counts = rows_of_classes(labels)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.ranges import Count, CountOrZero, NonNegative, Positive, Range
 from pfml.losses.common.relative_rate import learn_at
@@ -61,7 +60,6 @@ class NonIsotropic(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         units, proxies = F.normalize(embeddings, dim=1), F.normalize(self.proxies[:, 0], dim=1)
         latent, log_det = self.flow(units, proxies[labels])
         density = torch.exp(0.5 * latent.square().sum(1) - log_det).mean()

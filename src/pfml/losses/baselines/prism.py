@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.ranges import Count, CountOrZero, Fraction, NonNegative
 
@@ -64,7 +63,6 @@ class Prism(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         if len(labels) > len(self.memory):
             raise ValueError(f"memory={len(self.memory)} is smaller than the batch of {len(labels)}; expected a larger")
         units = F.normalize(embeddings, dim=1)

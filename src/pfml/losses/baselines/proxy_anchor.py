@@ -1,7 +1,7 @@
 """Proxy Anchor: Kim, Kim, Cho and Kwak, CVPR 2020, as pytorch-metric-learning implements it."""
 
 from pfml.losses.common.describe import baseline
-from pfml.losses.common.library import LibraryLoss
+from pfml.losses.common.library import LibraryLoss, rows
 from pfml.losses.common.ranges import Count, NonNegative, Positive
 
 
@@ -13,4 +13,4 @@ def proxy_anchor(
     from pytorch_metric_learning.losses import ProxyAnchorLoss
 
     loss = ProxyAnchorLoss(num_classes, embedding_dim, margin=margin, alpha=scale)
-    return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None], sizes=(num_classes, embedding_dim))
+    return LibraryLoss(loss, proxies=rows("proxies"), sizes=(num_classes, embedding_dim))

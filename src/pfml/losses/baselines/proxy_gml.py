@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfml.losses.common.checks import check_batch
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.ranges import Count, NonNegative, Range
 
@@ -46,7 +45,6 @@ class ProxyGML(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
-        check_batch(embeddings, labels, *self.sizes, least=1)
         classes, per_class, _ = self.proxies.shape
         units = F.normalize(self.proxies, dim=2).flatten(0, 1)
         owner = torch.arange(classes, device=labels.device).repeat_interleave(per_class)

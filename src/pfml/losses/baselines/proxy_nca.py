@@ -1,7 +1,7 @@
 """ProxyNCA: Movshovitz-Attias, Toshev, Leung, Ioffe and Singh, ICCV 2017, as pytorch-metric-learning implements it."""
 
 from pfml.losses.common.describe import baseline
-from pfml.losses.common.library import LibraryLoss
+from pfml.losses.common.library import LibraryLoss, rows
 from pfml.losses.common.ranges import Count, Positive
 
 
@@ -11,4 +11,4 @@ def proxy_nca(num_classes: Count, embedding_dim: Count, scale: Positive = 3.0) -
     from pytorch_metric_learning.losses import ProxyNCALoss
 
     loss = ProxyNCALoss(num_classes, embedding_dim, softmax_scale=scale)
-    return LibraryLoss(loss, proxies=lambda loss: loss.proxies[:, None], sizes=(num_classes, embedding_dim))
+    return LibraryLoss(loss, proxies=rows("proxies"), sizes=(num_classes, embedding_dim))

@@ -1,24 +1,10 @@
 """SNR: Yuan, Deng, Tang, Tang and Chen, CVPR 2019, contrastive form, as pytorch-metric-learning implements it."""
 
-from functools import cache
 from typing import Annotated
 
 from pfml.losses.common.describe import baseline
 from pfml.losses.common.library import LibraryLoss
 from pfml.losses.common.ranges import Count, NonNegative, Range
-
-
-@cache
-def _safe_snr() -> type:
-    """SNR distances var(a - b) / var(a) with a floor of 1e-8 under the divisor, which is 0 for a constant vector."""
-    from pytorch_metric_learning.distances import SNRDistance
-
-    class SafeSNR(SNRDistance):
-        def compute_mat(self, query_emb, ref_emb):
-            noise = (query_emb.unsqueeze(1) - ref_emb).var(dim=2)
-            return noise / query_emb.var(dim=1).clamp_min(1e-8).unsqueeze(1)
-
-    return SafeSNR
 
 
 @baseline("SNR", acts="pair", pairs=True)
@@ -32,8 +18,10 @@ def snr(
     from pytorch_metric_learning.losses import SignalToNoiseRatioContrastiveLoss
     from pytorch_metric_learning.regularizers import ZeroMeanRegularizer
 
+    from pfml.losses.common.library_distances import SafeSNR
+
     penalty = {"embedding_regularizer": ZeroMeanRegularizer(), "embedding_reg_weight": zero_mean} if zero_mean else {}
     loss = SignalToNoiseRatioContrastiveLoss(
-        pos_margin=pos_margin, neg_margin=neg_margin, distance=_safe_snr()(), **penalty
+        pos_margin=pos_margin, neg_margin=neg_margin, distance=SafeSNR(), **penalty
     )
     return LibraryLoss(loss, sizes=(num_classes, embedding_dim))

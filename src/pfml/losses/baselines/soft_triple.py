@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pfml.losses.common.describe import baseline
-from pfml.losses.common.library import LibraryLoss
+from pfml.losses.common.library import LibraryLoss, columns
 from pfml.losses.common.ranges import Count, NonNegative, Positive
 
 
@@ -20,9 +20,8 @@ class SoftTriple(LibraryLoss):
         super().__init__(loss, proxies=proxies, sizes=sizes)
         self.tau = tau
 
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple=None) -> torch.Tensor:
-        """Embeddings (B, D) of any scale, labels (B,) integers -> scalar."""
-        value, (classes, centers, _) = super().forward(embeddings, labels, indices_tuple), self.proxies.shape
+    def energy(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple) -> torch.Tensor:
+        value, (classes, centers, _) = super().energy(embeddings, labels, indices_tuple), self.proxies.shape
         if not self.tau or centers == 1:
             return value
         units = F.normalize(self.proxies, dim=2)
@@ -42,6 +41,5 @@ def soft_triple(
     loss = SoftTripleLoss(
         num_classes, embedding_dim, centers_per_class=centers_per_class, la=scale, gamma=gamma, margin=margin
     )
-    # The library keeps the centres as columns (D, classes * centers), class by class.
     centres = (num_classes, centers_per_class, embedding_dim)
-    return SoftTriple(loss, lambda loss: loss.fc.T.reshape(centres), tau, (num_classes, embedding_dim))
+    return SoftTriple(loss, columns("fc", centres), tau, (num_classes, embedding_dim))

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Collection
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,8 +84,18 @@ def check_device(name: str, values: Tensor, other_name: str, other: Tensor) -> N
         )
 
 
-def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, embedding_dim: int, least: int) -> None:
-    """embeddings (B, D) finite floats, labels (B,) integers in [0, num_classes), B >= least."""
+def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, embedding_dim: int, least: int) -> Tensor:
+    """embeddings (B, D) finite floats, labels (B,) integers in [0, num_classes), B >= least.
+
+    Args:
+        labels: a tensor or numpy array of any integer type.
+
+    Returns:
+        the labels, int64 and on the embeddings' device.
+
+    Raises:
+        ValueError: names the argument, what was found and what is expected.
+    """
     if not isinstance(embeddings, Tensor) or not embeddings.is_floating_point():
         found = embeddings.dtype if isinstance(embeddings, Tensor) else type(embeddings).__name__
         raise ValueError(f"embeddings are {found}; expected a floating point tensor (B, {embedding_dim})")
@@ -92,16 +103,7 @@ def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, embedding_
         raise ValueError(
             f"embeddings have shape {tuple(embeddings.shape)}; expected (B, {embedding_dim}): one flat vector an image"
         )
-    if (
-        not isinstance(labels, Tensor)
-        or labels.is_floating_point()
-        or labels.is_complex()
-        or labels.dtype == torch.bool
-    ):
-        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(
-            f"labels are {found}; expected an integer tensor of shape (B,), such as torch.as_tensor(labels).long()"
-        )
+    labels = _integers(labels)
     if labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"labels have shape {tuple(labels.shape)}; expected ({len(embeddings)},), one for each embedding"
@@ -120,3 +122,22 @@ def check_batch(embeddings: Tensor, labels: Tensor, num_classes: int, embedding_
                 "(labels.unique(return_inverse=True)[1] of all training labels)"
             )
     check_finite("embeddings", embeddings)
+    return labels.to(embeddings.device)
+
+
+def _integers(labels: Tensor | np.ndarray) -> Tensor:
+    """int64 from a tensor or numpy array of any integer type, where it lies."""
+    if isinstance(labels, np.ndarray):
+        good = labels.dtype.kind in "iu"
+    else:
+        good = isinstance(labels, Tensor) and not (
+            labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool
+        )
+    if not good:
+        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        found = f"{found} of {labels.dtype}" if isinstance(labels, np.ndarray) else found
+        raise ValueError(
+            f"labels are {found}; expected an integer tensor of shape (B,), such as torch.as_tensor(labels).long() "
+            "(names of classes have to be numbered from 0)"
+        )
+    return torch.from_numpy(labels.astype(np.int64)) if isinstance(labels, np.ndarray) else labels.to(torch.int64)

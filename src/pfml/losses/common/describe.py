@@ -3,7 +3,8 @@
     @baseline("Toy", acts="pair", pairs=True)
     class Toy(nn.Module): ...
 
-`LOSSES["toy"].title` is then "Toy". The constructor, or the function that builds the loss, becomes `checked`.
+`LOSSES["toy"].title` is then "Toy". The constructor, or the function that builds the loss, becomes `checked`, and the
+`forward` of a class gets checked batches in float32 (pfml.losses.common.batch).
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
+from pfml.losses.common.batch import on_checked_batch
 from pfml.losses.common.ranges import checked
 
 ACTS = ("pair", "proxy", "field")
 
 
-def baseline(title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1) -> Callable:
+def baseline(
+    title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1, guarded: bool = True
+) -> Callable:  # fmt: skip
     """Decorator of a class or of a function that builds a loss.
 
     Args:
@@ -25,6 +29,7 @@ def baseline(title: str, *, acts: str | None = None, pairs: bool = False, least:
             "field", both. A loss without it is not drawn in the figure of forces.
         pairs: without two images of one class in the batch it has no gradient, or one that only pushes apart.
         least: images in the smallest batch that it takes.
+        guarded: `forward` gets checked batches; False: the class sees to it by itself.
 
     Raises:
         ValueError: another value of acts.
@@ -36,6 +41,8 @@ def baseline(title: str, *, acts: str | None = None, pairs: bool = False, least:
     def describe(build):
         if inspect.isclass(build):
             build.__init__ = checked(build.__init__)
+            if guarded:
+                build.forward = on_checked_batch(least)(build.forward)
         else:
             build = checked(build)
         build.title, build.acts, build.pairs, build.least = title, acts, pairs, least
@@ -45,5 +52,8 @@ def baseline(title: str, *, acts: str | None = None, pairs: bool = False, least:
 
 
 def field(title: str) -> Callable:
-    """As `baseline`, for the losses of the paper: points and proxies make one field, and any batch of two will do."""
-    return baseline(title, acts="field", least=2)
+    """As `baseline`, for the losses of the paper: points and proxies make one field, and any batch of two will do.
+
+    They check the batches of all ranks together, and widen embeddings by themselves.
+    """
+    return baseline(title, acts="field", least=2, guarded=False)

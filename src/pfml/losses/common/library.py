@@ -3,27 +3,42 @@
 The library is imported where a loss is built, not before: the other losses never pay for it.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from pfml.losses.common.checks import check_batch
+from pfml.losses.common.batch import on_checked_batch
 from pfml.losses.common.draws import SeededMiner
 
 
 class LibraryLoss(nn.Module):
-    """A library loss with its miner (if any) and its proxies in the shape (classes, per class, D) (if any). Every batch
-    is checked to fit `sizes`, (number of classes, D).
+    """A library loss with its miner (if any) and its proxies in the shape (classes, per class, D) (if any).
+
+    Args:
+        proxies: `rows` or `columns` of a parameter of `loss`; a function that pickles, so no lambda.
+        sizes: (number of classes, D); every batch is checked to fit them.
     """
 
-    def __init__(self, loss: nn.Module, miner: nn.Module | None = None, proxies=None, *, sizes: tuple[int, int]):
+    def __init__(
+        self,
+        loss: nn.Module,
+        miner: nn.Module | None = None,
+        proxies: Callable[[nn.Module], torch.Tensor] | None = None,
+        *,
+        sizes: tuple[int, int],
+    ):
         super().__init__()
-        self.loss, self.miner, self._proxies, self._sizes = loss, miner, proxies, sizes
+        self.loss, self.miner, self._proxies, self.sizes = loss, miner, proxies, sizes
 
+    @on_checked_batch()
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple=None) -> torch.Tensor:
         """Embeddings (B, D) of any scale, labels (B,) integers -> scalar."""
-        check_batch(embeddings, labels, *self._sizes, least=1)
+        return self.energy(embeddings, labels, indices_tuple)
+
+    def energy(self, embeddings: torch.Tensor, labels: torch.Tensor, indices_tuple) -> torch.Tensor:
+        """The value of a checked batch."""
         if self.miner is not None and indices_tuple is None:
             indices_tuple = self.miner(embeddings, labels)
         return self.loss(embeddings, labels, indices_tuple)
@@ -33,25 +48,35 @@ class LibraryLoss(nn.Module):
         return None if self._proxies is None else self._proxies(self.loss)
 
 
+def rows(name: str) -> Callable[[nn.Module], torch.Tensor]:
+    """Proxies that the library keeps as rows (classes, D) of its parameter `name`."""
+    return partial(_rows, name=name)
+
+
+def columns(name: str, shape: tuple[int, int, int]) -> Callable[[nn.Module], torch.Tensor]:
+    """Proxies that the library keeps as columns (D, classes * per class) of its parameter `name`, class by class.
+
+    Args:
+        shape: (classes, per class, D).
+    """
+    return partial(_columns, name=name, shape=shape)
+
+
+def _rows(loss: nn.Module, name: str) -> torch.Tensor:
+    return getattr(loss, name)[:, None]
+
+
+def _columns(loss: nn.Module, name: str, shape: tuple[int, int, int]) -> torch.Tensor:
+    return getattr(loss, name).T.reshape(shape)
+
+
 def with_class_weights(loss: nn.Module, num_classes: int, embedding_dim: int, per_class: int = 1) -> LibraryLoss:
     """A loss whose weights W (D, classes * per_class) are the proxies."""
     return LibraryLoss(
         loss,
-        proxies=lambda loss: loss.W.T.reshape(num_classes, per_class, embedding_dim),
+        proxies=columns("W", (num_classes, per_class, embedding_dim)),
         sizes=(num_classes, embedding_dim),
     )
-
-
-@cache
-def clamped_cosine() -> type:
-    """Cosines below 1 by more than rounding: at 1 the arc cosine has no slope."""
-    from pytorch_metric_learning.distances import CosineSimilarity
-
-    class ClampedCosine(CosineSimilarity):
-        def compute_mat(self, query_emb, ref_emb):
-            return super().compute_mat(query_emb, ref_emb).clamp(-1 + 1e-6, 1 - 1e-6)
-
-    return ClampedCosine
 
 
 def squared_length(weight: float) -> dict:

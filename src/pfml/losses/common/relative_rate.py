@@ -8,7 +8,7 @@ weight decay.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.parametrize import register_parametrization, type_before_parametrizations
 
 from pfml.losses.common.checks import check_number
 
@@ -35,3 +35,27 @@ def learn_at(module: nn.Module, factor: float, name: str) -> None:
     for part in list(module.modules()):
         for key, _ in list(part.named_parameters(recurse=False)):
             register_parametrization(part, key, _Times(factor))
+            type(part).__reduce__ = _reduce
+
+
+# --- torch refuses to pickle a part with parametrizations, since its class exists in this process alone.
+
+
+def _reduce(part: nn.Module) -> tuple:
+    """The part as it was before, and what it kept: (name of a parameter, what is kept of it, factor) each."""
+    kept = [(key, one.original, one[0].factor) for key, one in part.parametrizations.items()]
+    modules = {name: module for name, module in part._modules.items() if name != "parametrizations"}
+    state = part.__dict__ | {"_modules": modules}
+    return _restore, (type_before_parametrizations(part), state, kept)
+
+
+def _restore(kind: type, state: dict, kept: list[tuple[str, nn.Parameter, float]]) -> nn.Module:
+    part = kind.__new__(kind)
+    part.__dict__.update(state)
+    part._parameters = dict(part._parameters)
+    for key, original, factor in kept:
+        part._parameters[key] = nn.Parameter(original.detach().clone(), original.requires_grad)
+        register_parametrization(part, key, _Times(factor))
+        part.parametrizations[key].original = original  # as it was, to the bit
+    type(part).__reduce__ = _reduce
+    return part

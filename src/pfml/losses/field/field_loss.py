@@ -175,7 +175,8 @@ class FieldLoss(nn.Module):
 
     @uncompiled
     def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple=None) -> Tensor:
-        """embeddings (B, D) of any scale, labels (B,) integers in [0, num_classes) -> scalar energy.
+        """embeddings (B, D) of any scale and precision, labels (B,) integers of any type in [0, num_classes) -> scalar
+        energy, float32 (float64 for embeddings in float64).
 
         `indices_tuple`, which pytorch-metric-learning's trainers pass, is ignored: all pairs act. With
         torch.distributed the energy is that of the batches of all ranks, so all must call this; B may differ.
@@ -195,11 +196,12 @@ class FieldLoss(nn.Module):
         """
         size = self._size()
         if size == 1:
-            self._check(embeddings, labels, least, starting)
-            return embeddings, labels.to(embeddings.device, torch.int64)
+            return embeddings, self._check(embeddings, labels, least, starting)
+
+        checked = []
 
         def look() -> Facts:
-            self._check(embeddings, labels, 0, starting)
+            checked.append(self._check(embeddings, labels, 0, starting))
             return Facts.of(embeddings, f"{self} {self.proxies.dtype}", self.proxies)
 
         facts = exchange(look, self.proxies.device)
@@ -210,19 +212,19 @@ class FieldLoss(nn.Module):
             check_shards(facts)
         elif not starting:
             align(self.proxies, facts)
-        labels = gather_rows(labels.to(embeddings.device, torch.int64), counts)
+        labels = gather_rows(checked[0], counts)
         return gather_rows(embeddings, counts, scale=size if self.gather == "ddp" else 1), labels
 
-    def _check(self, embeddings: Tensor, labels: Tensor, least: int, starting: bool) -> None:
-        """What one rank can see."""
-        check_batch(embeddings, labels, self.num_classes, self.embedding_dim, least)
+    def _check(self, embeddings: Tensor, labels: Tensor, least: int, starting: bool) -> Tensor:
+        """Refuses what one rank can see; the labels as `check_batch` returns them."""
+        labels = check_batch(embeddings, labels, self.num_classes, self.embedding_dim, least)
         if self.shard_proxies and len(self._shard_sizes) != self._size():
             raise RuntimeError(
                 f"shard_proxies=True, and the loss was built for {len(self._shard_sizes)} ranks, but there are "
                 f"{self._size()}: build it after torch.distributed.init_process_group"
             )
         if starting:
-            return
+            return labels
         check_device("embeddings", embeddings, "the loss's proxies", self.proxies)
         check_finite("proxies", self.proxies)
         if not self.proxies_ready:
@@ -230,6 +232,7 @@ class FieldLoss(nn.Module):
                 'proxy_init="data", but the proxies have not been set: call '
                 "initialize_proxies(embeddings, labels) on embeddings of the training set first"
             )
+        return labels
 
     def _energy(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         proxies, present = self._of_all_classes(self.proxies), torch.arange(self.num_classes, device=labels.device)

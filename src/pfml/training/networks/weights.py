@@ -17,6 +17,8 @@ from pfml.training.networks.extras import extra
 
 MANUAL = Path("data/manual")  # files that a person fetched, as for the datasets
 CLASSIFIERS = ("fc", "head", "classifier", "last_linear")  # first part of the names of an ImageNet classifier
+PREFIXES = ("module.", "model.", "encoder.", "backbone.")  # which wrappers and other programs put before names
+COMPILED = "_orig_mod."  # before the names in a part that torch.compile has wrapped
 
 # The address in the code of Proxy-Anchor, HIST and SoftTriple. The file name has the first digits of the sha256; the
 # other digits come from a public project that checked the file.
@@ -38,7 +40,8 @@ def fetch_weights(backbone: str) -> Path:
     the cache of pfml. If several processes need the same file, one fetches it and the others wait.
 
     Args:
-        backbone: "bn_inception", or a name that timm knows; without a tag, timm's own choice of weights for it.
+        backbone: "bn_inception", or a name that timm knows, also one that timm has given up for another; without a tag,
+            timm's own choice of weights for it.
 
     Raises:
         ValueError: timm publishes no weights under this name.
@@ -48,7 +51,9 @@ def fetch_weights(backbone: str) -> Path:
     if backbone == "bn_inception":
         sources = BN_INCEPTION
     else:
-        repository, revision, file = _hugging_face(backbone)
+        current = _current_name(backbone)
+        backbone = backbone if current == backbone else f"{backbone} (which timm calls {current} now)"
+        repository, revision, file = _hugging_face(current, backbone)
         cached = _hugging_face_cache(repository, revision, file)
         if cached is not None:
             return cached
@@ -75,13 +80,14 @@ def load_backbone(network: nn.Module, path: Path | str) -> None:
     Allowed differences: a classifier (fc., head., classifier., last_linear.) that the backbone lacks is dropped;
     BatchNorm's batch counters, which files before torch 0.4.1 lack, stay 0; a vector stored as (1, C), as in old Caffe
     conversions, becomes (C,); other floating types are cast. A file may be wrapped as {"state_dict": ...} or
-    {"model": ...}, and its names may begin with "module." or "backbone.", as those of a network trained here do.
+    {"model": ...}, and its names may begin with any chain of PREFIXES, such as "module.backbone.".
 
     Raises:
-        ValueError: no such file, not a state dict, or one of another network; lists names that are missing, unexpected
-            or of another shape.
+        ValueError: no such file, not a state dict, one of another network (lists names that are missing, unexpected or
+            of another shape, and the prefix by which they would fit), or numbers that are not finite.
     """
-    given, expected = read_state_dict(path), network.state_dict()
+    expected = network.state_dict()
+    given, prefix = _unprefixed(read_state_dict(path), [*expected])
     given = {name: value for name, value in given.items() if name in expected or name.split(".")[0] not in CLASSIFIERS}
     for name, value in given.items():
         if name in expected and value.shape == (1, *expected[name].shape):
@@ -93,9 +99,16 @@ def load_backbone(network: nn.Module, path: Path | str) -> None:
         _listed("different", [f"{n}: found {_form(given[n])}, expected {_form(expected[n])}" for n in different]),
     ]
     if any(problems):
+        hint = f"; its names begin with {prefix!r}, which you can take away" if prefix else ""
         raise ValueError(
             f"model.weights: {path} does not fit this {type(network).__name__}: {'; '.join(filter(None, problems))}. "
-            "Expected a state dict of this very backbone (check model.backbone and model.backbone_options)"
+            f"Expected a state dict of this very backbone (check model.backbone and model.backbone_options{hint})"
+        )
+    broken = [name for name in given if not given[name].to(expected[name].dtype).isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"model.weights: {path}: expected finite numbers, found NaN or infinity in {_listed('tensors', broken)}; "
+            "the training that wrote it has diverged, or the file is damaged"
         )
     network.load_state_dict(given, strict=False)
 
@@ -128,9 +141,38 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
             f"model.weights: {path}: expected a state dict (names with tensors), found a {type(content).__name__}"
             + (f" with {', '.join(map(str, names[:5]))}" if names else "")
         )
-    for prefix in ("module.", "backbone."):
-        content = {name.removeprefix(prefix): value for name, value in content.items()}
     return content
+
+
+def _unprefixed(given: dict[str, torch.Tensor], expected: list[str]) -> tuple[dict[str, torch.Tensor], str]:
+    """The entries with the prefix taken away by which most names are those expected, and the prefix that stays.
+
+    A prefix is a chain of PREFIXES; where the names fit by another one, that one is returned, and nothing is taken away
+    for it. Names without the prefix, such as those of a head, lose the chain that they have.
+    """
+    given = {name.replace(COMPILED, ""): value for name, value in given.items()}  # torch.compile of a part of a network
+    names = [name for name in expected if not name.endswith("num_batches_tracked")]
+    some = names[:: max(1, len(names) // 8)]  # a prefix stands before all of them
+    found = {name.removesuffix(wanted) for wanted in some for name in given if f".{name}".endswith(f".{wanted}")} | {""}
+    fits = {one: sum(one + name in given for name in names) for one in sorted(found, key=len)}
+    prefix = max((one for one in fits if _chain(one) == one), key=fits.get)
+    other = max(fits, key=fits.get)
+    if fits[other] > fits[prefix] and 2 * fits[other] > len(names):
+        return given, other
+    bare = {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
+    for name, value in given.items():
+        if not name.startswith(prefix):
+            rest = name.removeprefix(_chain(name))
+            bare[name if rest in bare else rest] = value
+    return bare, ""
+
+
+def _chain(name: str) -> str:
+    """The PREFIXES with which a name begins, one after another."""
+    length = 0
+    while found := next((one for one in PREFIXES if name.startswith(one, length)), ""):
+        length += len(found)
+    return name[:length]
 
 
 def _download_once(sources: Sequence[Source], folder: Path) -> Path:
@@ -149,15 +191,33 @@ def _download_once(sources: Sequence[Source], folder: Path) -> Path:
         return download(sources, folder, manual, attempts=3, timeout=10.0)
 
 
-def _hugging_face(backbone: str) -> tuple[str, str, str]:
-    """Repository, revision and file in which timm publishes a name's weights."""
+def _current_name(backbone: str) -> str:
+    """The name that timm itself puts in place of one that it has given up, else the name.
+
+    Raises:
+        ValueError: timm has removed the network.
+    """
+    with extra("model.weights: pretrained"):
+        from timm.models import get_deprecated_models
+
+    current = get_deprecated_models().get(backbone, backbone)
+    if not current:
+        raise ValueError(f"model.weights: timm has removed {backbone!r} without a replacement; expected another name")
+    return current
+
+
+def _hugging_face(backbone: str, shown: str) -> tuple[str, str, str]:
+    """Repository, revision and file in which timm publishes a name's weights; `shown` in place of it in messages."""
     with extra("model.weights: pretrained"):
         import timm
 
-    known = timm.get_pretrained_cfg(backbone)
+    try:
+        known = timm.get_pretrained_cfg(backbone)
+    except RuntimeError as error:  # a tag that the network does not have
+        raise ValueError(f"model.weights: timm publishes no weights for {shown!r}: {error}") from None
     if known is None or not known.hf_hub_id:
         raise ValueError(
-            f"model.weights: timm publishes no weights for {backbone!r} on Hugging Face; expected the path of a file, "
+            f"model.weights: timm publishes no weights for {shown!r} on Hugging Face; expected the path of a file, "
             "or null for random weights"
         )
     repository, _, revision = known.hf_hub_id.partition("@")
