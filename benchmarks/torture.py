@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from record import record  # noqa: E402
-from torture_kinds import KINDS, Trial  # noqa: E402
+from torture_kinds import EPOCHS, KINDS, Trial  # noqa: E402
 
 from tests.pipeline.clones import clone, commit, sh  # noqa: E402
 
@@ -35,8 +35,8 @@ LOG = Path(__file__).with_suffix(".csv")
 COLUMNS = ("seed", "kind", "what", "calls", "survived", "why", "seconds")
 TRIALS, ATTEMPTS = 200, 3
 STUDY = {  # of tests/pipeline/clones.py, smaller still
-    "grid": {"noise": [0.2]}, "train": {"epochs": 3, "steps_per_epoch": 4, "eval_every": 1}, "ablation": {"points": []},
-    "tune": {"method": []},
+    "grid": {"noise": [0.2]}, "train": {"epochs": EPOCHS, "steps_per_epoch": 4, "eval_every": 1},
+    "ablation": {"points": []}, "tune": {"method": []},
 }  # fmt: skip
 MISSING = (  # what a trial has to make again: nothing, a training, all trainings, all but the data, everything
     (), ("models/grid/glyphs/pfml-0.2-0",), ("models", ".dvc/cache/runs"), ("models", "reports/runs", ".dvc/cache"),
@@ -91,12 +91,13 @@ def trial(seed: int, template: Path, expected: dict, place: Path) -> dict:
             codes.append(code)
             why = why or (unexplained(said) if code else "")
         found = state(place)
+        lacking = "" if code else one.missing_in_mlflow()
     if code:
         why = why or f"fails each time: {last_line(said)}"
     elif found != expected:
         differing = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         why = f"{len(differing)} outputs differ: {', '.join(differing[:3])}"
-    why = why or one.finally_wrong()
+    why = why or lacking
     if not why:
         shutil.rmtree(place)
     row = dict(zip(COLUMNS, (seed, kind, "; ".join(one.done), len(codes), "no" if why else "yes", why,

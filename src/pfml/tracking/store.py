@@ -27,6 +27,8 @@ STORES = (  # modules that MLflow loads at the first request
     "artifact.mlflow_artifacts_repo",
 )
 MAKE_UP = "dvc repro -f -s register makes up for it"
+ANEW = "dvc repro -f -s register logs all results anew"
+DAMAGED = ("malformed", "not a database", "disk I/O error")  # words of SQLite about a file that is not whole
 
 
 class StoreError(RuntimeError):
@@ -136,7 +138,10 @@ def _check_opens(uri: str) -> None:
         with closing(sqlite3.connect(path, timeout=5)) as database:
             database.execute("PRAGMA schema_version").fetchone()
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path}: expected a SQLite file that can be opened and written, found: {error}") from None
+        raise StoreError(
+            f"{path}: expected a SQLite file that can be opened and written, found {error}; move it away, or make room; "
+            f"then {ANEW}"
+        ) from None
 
 
 @contextmanager
@@ -153,6 +158,9 @@ def failure(what: str, error: Exception, advice: str = MAKE_UP) -> str:
     reason = " ".join(str(error).split())
     if isinstance(error, StoreError):
         return f"{what}: not logged: {reason}"
+    if any(word in reason for word in DAMAGED):
+        where = store_uri().partition("///")[2]
+        return f"{what}: not logged: {where} is damaged; move it away, then {ANEW}"
     if "timed out" in reason:
         reason = f"no answer within {os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} s"
     reason = reason.rpartition("Caused by ")[2][:200]  # requests says much before
