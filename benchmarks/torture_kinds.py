@@ -49,6 +49,15 @@ class Trial:
             start_new_session=True,
         )  # fmt: skip
 
+    def kill_after(self, seconds: float) -> None:
+        """`make repro`, killed if it is still at work after so many seconds."""
+        process = self.start()
+        try:
+            process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            self.done.append(f"killed after {seconds:.1f} s")
+
     def repro(self) -> tuple[int, str]:
         """`make repro`: its exit code and what it printed."""
         process = self.start()
@@ -101,13 +110,7 @@ def killed(one: Trial) -> Iterator[Repro]:
     """One to three kills of the whole group, each after a random time."""
     one.copy()
     for _ in range(one.draw.randint(1, 3)):
-        process = one.start()
-        after = one.draw.uniform(1, 45)
-        try:
-            process.communicate(timeout=after)
-        except subprocess.TimeoutExpired:
-            kill(process)
-            one.done.append(f"killed after {after:.1f} s")
+        one.kill_after(one.draw.uniform(1, 45))
     yield one.repro
 
 
@@ -132,12 +135,7 @@ def changing(word: str, change: Callable[[bytes, random.Random], bytes]) -> Call
 def interrupt(one: Trial) -> None:
     """In half of the trials damage meets a pipeline that was killed on the way, with checkpoints."""
     if one.missing and one.draw.random() < 0.5:
-        process, after = one.start(), one.draw.uniform(10, 30)
-        try:
-            process.communicate(timeout=after)
-        except subprocess.TimeoutExpired:
-            kill(process)
-            one.done.append(f"killed after {after:.1f} s")
+        one.kill_after(one.draw.uniform(10, 30))
 
 
 def flip(data: bytes, draw: random.Random) -> bytes:

@@ -8,6 +8,7 @@ import yaml
 
 from pfml.launch import locks as dvc_locks
 from pfml.launch import pipeline as launch
+from pfml.settings.files import write_whole
 from tests.launch.small_pipeline import make_repro, ran, state
 
 DAMAGED = {
@@ -40,7 +41,7 @@ def test_what_finished_after_the_copy_comes_from_the_cache(project, finished, mo
     """A stop while DVC wrote down the first evaluation; the copy is from before all trainings."""
     early = yaml.safe_load(dvc_locks.LOCK.read_text())
     early["stages"] = {name: entry for name, entry in early["stages"].items() if name in launch.DATA}
-    dvc_locks.write_lock(dvc_locks.COPY, yaml.safe_dump(early, sort_keys=False).encode())
+    write_whole(dvc_locks.COPY, yaml.safe_dump(early, sort_keys=False).encode())
     dvc_locks.LOCK.write_bytes(b"")
     assert refused_by_dvc()
     shutil.rmtree(project / "models")

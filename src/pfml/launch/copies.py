@@ -19,6 +19,7 @@ import yaml
 
 from pfml.launch import locks
 from pfml.settings import ConfigError
+from pfml.settings.files import write_whole
 from pfml.settings.load import params_from
 from pfml.settings.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset, with_preset
 from pfml.settings.run import COPIES, project_root
@@ -193,9 +194,7 @@ def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all; one that is there already is not touched."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, text)
 
 
 def _known_lock(project: Path) -> str:

@@ -15,6 +15,7 @@ import yaml
 
 from pfml.launch.locks import LOCK, await_predecessors
 from pfml.settings import ConfigError
+from pfml.settings.files import write_whole
 from pfml.settings.load import params_from
 from pfml.settings.overlay import differing_lines, merge, overrides
 from pfml.settings.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset, with_preset
@@ -147,8 +148,7 @@ def save_preset(name: str, present: str, committed: str) -> str:
             f"{PARAMS}: {_first(gone)}: a preset cannot remove settings; put them back first, or {THROW_AWAY}"
         )
     study = "" if settings["study"] != base["study"] else f"study: {name}\n\n"
-    FOLDER.mkdir(exist_ok=True)
-    path.write_text(f"# What params.yaml had beside the committed settings\n\n{study}{text}", encoding="utf-8")
+    write_whole(path, f"# What params.yaml had beside the committed settings\n\n{study}{text}")
     return f"{path}: what {PARAMS} had; `make repro PRESET={name}` runs it"
 
 

@@ -5,10 +5,11 @@ killed while it writes leaves an empty file or half of one, and every later DVC 
 """
 
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
+
+from pfml.settings.files import write_whole
 
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")  # which process works on which file
@@ -96,7 +97,7 @@ def put_back() -> str:
     committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True).stdout
     for text, source in ((COPY.read_bytes() if COPY.exists() else b"", COPY), (committed, "the last commit")):
         if whole(text):
-            write_lock(LOCK, text)
+            write_whole(LOCK, text)
             return f"put back from {source}; what finished later comes from DVC's cache or runs again"
     LOCK.unlink()
     return "removed, since there is no copy; what is finished comes from DVC's cache or runs again"
@@ -106,7 +107,7 @@ def copy_lock() -> bool:
     """Copy dvc.lock if it is whole, which the returned value tells. A file that DVC is just writing is not copied."""
     text = LOCK.read_bytes() if LOCK.exists() else b""
     if found := whole(text):
-        write_lock(COPY, text)
+        write_whole(COPY, text)
     return found
 
 
@@ -122,14 +123,3 @@ def whole(text: bytes) -> bool:
     except (UnicodeDecodeError, DvcException):
         return False
     return text.endswith(b"\n")
-
-
-def write_lock(path: Path, text: bytes) -> None:
-    """Write a file whole or not at all, also through a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = COPY.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

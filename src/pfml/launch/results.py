@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 
 from pfml.launch.copies import copy_file, heading
+from pfml.settings.files import write_whole
 from pfml.settings.presets import FOLDER, committed_params
 from pfml.settings.run import COPIES
 from pfml.settings.schema import Params
@@ -29,9 +30,7 @@ def bring_back(params: Params, preset: str, table: str, project: Path) -> str:
         f"`{FOLDER}/{preset}.yaml`.\n\n{table}\n"
     )
     if not document.exists() or document.read_text(encoding="utf-8") != text:
-        part = document.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(document)
+        write_whole(document, text)
     return f"this table: reports/{params.study}.md; results of every run: reports/runs/{params.study}/"
 
 

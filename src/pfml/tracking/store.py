@@ -139,8 +139,8 @@ def _check_opens(uri: str) -> None:
             database.execute("PRAGMA schema_version").fetchone()
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
-            f"{path}: expected a SQLite file that can be opened and written, found {error}; move it away, or make room; "
-            f"then {ANEW}"
+            f"{path}: expected a SQLite file that can be opened and written, found: {error}; move it away, or make "
+            f"room, then {ANEW}"
         ) from None
 
 
