@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -15,7 +16,7 @@ from pfml.settings.runs import find_run, grid_runs
 from pfml.tracking import background
 from pfml.tracking.mlflow import Tracker, create_run, open_store, tags_of, tolerate_mlflow_errors
 from pfml.tracking.register import register
-from pfml.tracking.store import StoreError
+from pfml.tracking.store import ANEW, StoreError
 from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, SETTINGS, HangingServer, MlflowServer, free_port, runs_of, steps, tracked_run
 
@@ -137,6 +138,38 @@ def test_a_file_that_is_no_database_is_named_at_once(store, monkeypatch):
     (store / "mlflow.db").write_text("no database" * 100)
     with pytest.raises(StoreError, match=r"mlflow\.db: expected a SQLite file .* not a database"):
         open_store("pfml-tiny")
+
+
+def test_a_database_that_was_damaged_later_is_named_with_the_way_on(store, capsys):
+    open_store("pfml-tiny")
+    path = store / "mlflow.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))  # its first page alone is left
+    with tolerate_mlflow_errors("register"):
+        open_store("pfml-other")
+    said = capsys.readouterr().out
+    assert f"{path}" in said and "move it away" in said and ANEW in said
+    path.rename(store / "damaged.db")
+    code = "from pfml.tracking.store import open_store; open_store('pfml-other')"  # MLflow keeps the old file open
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=store, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True
+    )
+    assert path.exists()
+
+
+def test_an_environment_whose_path_has_a_percent_sign_is_named(store, tmp_path):
+    """Where MLflow's own words are `invalid interpolation syntax`."""
+    import mlflow
+
+    place = tmp_path / "50%20off"
+    place.mkdir()
+    (place / "mlflow").symlink_to(Path(mlflow.__file__).parent)
+    code = "from pfml.tracking.store import open_store; open_store('pfml-tiny')"
+    environment = os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{ROOT / 'src'}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=store, env=environment, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert f"{place / 'mlflow'}: MLflow makes no database where its own path has a %" in last
+    assert "move the project" in last
 
 
 def test_a_gap_between_epochs_is_filled(store, run):

@@ -78,7 +78,8 @@ def open_store(experiment: str, patience: float = PATIENCE):
         patience: seconds to wait for the lock.
 
     Raises:
-        StoreError: the experiment was deleted, the file cannot be opened, or another process holds the lock.
+        StoreError: the experiment was deleted, the file cannot be opened, MLflow's own path has a %, or another process
+            holds the lock.
         mlflow.exceptions.MlflowException: the store fails, or does not answer.
     """
     prepare()
@@ -127,9 +128,17 @@ def _experiment_id(client, name: str, place: str | None) -> str:
 
 
 def _check_opens(uri: str) -> None:
-    """Raise StoreError if a SQLite file cannot be opened, for which MLflow would wait for minutes."""
+    """Raise StoreError if a SQLite file cannot be opened, for which MLflow would wait for minutes, or if MLflow itself
+    lies where it cannot make a database.
+    """
+    import mlflow
     from sqlalchemy.engine import make_url
 
+    if uri.startswith("sqlite") and "%" in mlflow.__file__:  # MLflow 3.17.2 gives Alembic its own path unquoted
+        raise StoreError(
+            f"{Path(mlflow.__file__).parent}: MLflow makes no database where its own path has a %; move the project to "
+            f"a folder without one, then {ANEW}; or set tracking.enabled to false"
+        )
     path = make_url(uri).database if uri.startswith("sqlite") else None
     if path in (None, "", ":memory:") or path.startswith("file:"):
         return
