@@ -1,7 +1,7 @@
 """`make torture`: damage a pipeline on purpose, and see whether `make repro` ends as if nothing had happened.
 
     python benchmarks/torture.py                 # seeds 0-199, those that benchmarks/torture.csv does not have yet
-    python benchmarks/torture.py --seeds 20 25   # seeds 20-24, also if they have run
+    python benchmarks/torture.py --seeds 20 25   # seeds 20-24, also if they have run; a second series may run beside it
     python benchmarks/torture.py --record        # write the section of reports/benchmarks.md and run nothing
 
 A trial is decided by its seed: a copy of a finished tiny study (two trainings) in which some outputs are missing, one
@@ -13,6 +13,7 @@ a traceback. A trial takes about a minute; an interrupted series goes on at its 
 import argparse
 import csv
 import hashlib
+import io
 import json
 import random
 import shutil
@@ -22,6 +23,9 @@ import time
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
+
+from pfml.settings.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -139,12 +143,14 @@ def rows() -> list[dict]:
 
 
 def keep(row: dict) -> None:
-    """Add a row to the log, in place of an older one of its seed."""
-    others = [other for other in rows() if int(other["seed"]) != row["seed"]]
-    with LOG.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    """Add a row to the log, in place of an older one of its seed; several series may run at once."""
+    with FileLock(LOG.with_suffix(".lock")):
+        others = [other for other in rows() if int(other["seed"]) != row["seed"]]
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted([*others, row], key=lambda row: int(row["seed"])))
+        write_whole(LOG, table.getvalue())
 
 
 def table(found: list[dict]) -> str:
