@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 
+from pfml.settings.dvc_cache import md5
 from pfml.settings.plan import read_run
 from pfml.training.checkpoint import BEFORE, LAST, drop_checkpoint, load_checkpoint, save_checkpoint
 from tests.small_disk import small_disk
@@ -129,6 +130,14 @@ def test_a_finished_run_that_dvc_has_not_stored_is_not_trained_again(workspace, 
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_ROOT", str(folder))
     run = read_run("glyphs-pfml-0.2-0")
+    drop_checkpoint(run)
+    assert list((folder / ".checkpoints").glob("*/*.pt")), "the files are in no cache yet"
+    for path in (folder / "models").rglob("*"):
+        if path.is_file():
+            digest = md5(path)
+            place = folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
     drop_checkpoint(run)
     assert not list((folder / ".checkpoints").glob("*/*.pt"))
 
