@@ -34,6 +34,7 @@ class Trial:
     def __init__(self, template: Path, place: Path, draw: random.Random, missing: tuple[str, ...]):
         self.template, self.place, self.draw, self.done = template, place, draw, []
         self.missing, self.environment = missing, dict(ENVIRONMENT)
+        self.revive: Callable[[], None] = lambda: None  # starts the MLflow server again
         shutil.rmtree(place, ignore_errors=True)
 
     def copy(self) -> None:
@@ -86,6 +87,7 @@ class Trial:
         """
         if any("mlflow.db" in what for what in self.done):
             return ""
+        self.revive()
         register = [sys.executable, "-m", "dvc", "repro", "--quiet", "-f", "-s", "register"]
         subprocess.run(register, cwd=self.place, env=self.environment, check=True, capture_output=True)
         with closing(sqlite3.connect(self.place / "mlflow.db")) as store:
@@ -210,10 +212,16 @@ def dying_server(one: Trial) -> Iterator[Repro]:
     after = one.draw.uniform(1, 40)
     one.done.append(f"server killed after {after:.1f} s")
 
-    def repro() -> tuple[int, str]:
+    def revive() -> None:
         if not running:
             running.append(server())
             time.sleep(8)
+
+    one.revive = revive
+
+    def repro() -> tuple[int, str]:
+        if not running:
+            revive()
             return one.repro()
         process = one.start()
         try:
