@@ -121,23 +121,25 @@ def changing(word: str, change: Callable[[bytes, random.Random], bytes]) -> Call
 
     @contextmanager
     def changed(one: Trial) -> Iterator[Repro]:
-        one.copy()
-        interrupt(one)
-        for _ in range(one.draw.randint(1, 3)):
-            path = one.file()
-            if path:
-                path.chmod(path.stat().st_mode | 0o200)
-                path.write_bytes(change(path.read_bytes(), one.draw))
-                one.done.append(f"{word} {path.relative_to(one.place)}")
+        for path in chosen(one, 3):
+            path.chmod(path.stat().st_mode | 0o200)
+            path.write_bytes(change(path.read_bytes(), one.draw))
+            one.done.append(f"{word} {path.relative_to(one.place)}")
         yield one.repro
 
     return changed
 
 
-def interrupt(one: Trial) -> None:
-    """In half of the trials damage meets a pipeline that was killed on the way, with checkpoints."""
+def chosen(one: Trial, most: int) -> Iterator[Path]:
+    """One to `most` files to damage. In half of the trials with missing outputs the pipeline was killed on the way
+    before, and has checkpoints.
+    """
+    one.copy()
     if one.missing and one.draw.random() < 0.5:
         one.kill_after(one.draw.uniform(10, 30))
+    for _ in range(one.draw.randint(1, most)):
+        if path := one.file():
+            yield path
 
 
 def flip(data: bytes, draw: random.Random) -> bytes:
@@ -148,12 +150,7 @@ def flip(data: bytes, draw: random.Random) -> bytes:
 @contextmanager
 def deleted(one: Trial) -> Iterator[Repro]:
     """One to four files, or the folders that hold them."""
-    one.copy()
-    interrupt(one)
-    for _ in range(one.draw.randint(1, 4)):
-        path = one.file()
-        if path is None:
-            continue
+    for path in chosen(one, 4):
         if one.draw.random() < 0.3 and path.parent != one.place and not git(one.place, "ls-files", "--", path.parent):
             path = path.parent
             shutil.rmtree(path)

@@ -20,6 +20,8 @@ HISTORY = [
     {"epoch": 1, "loss": 3.0, "lr": 0.1, "recall@1": 0.2, "seconds": 1.0},
     {"epoch": 2, "loss": 2.0, "lr": 0.1, "recall@1": 0.4, "seconds": 2.0},
 ]
+RESULT = {"recall@1": 0.4, "w2": 0.3, "dataset_digest": "d", "git_commit": "abc"}
+LATER = [*HISTORY, {"epoch": 3, "loss": 1.0, "lr": 0.1, "recall@1": 0.5, "seconds": 3.0}]
 
 
 @contextmanager
@@ -98,3 +100,15 @@ class MlflowServer:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+
+def assert_complete(client, logged, run, history=LATER):
+    """Everything that `register` promises of a run."""
+    run_id = logged.info.run_id
+    assert logged.info.status == "FINISHED" and logged.data.params["loss.alpha"] == "3.0"
+    for name in ("loss", "lr", "recall_at_1"):
+        assert steps(client, run_id, name) == [row["epoch"] for row in history], name
+    assert (logged.data.metrics["final/recall_at_1"], logged.data.metrics["final/w2"]) == (0.4, 0.3)
+    assert logged.data.tags["config_digest"] == run.digest and logged.data.tags["git_commit"] == "abc"
+    assert {a.path for a in client.list_artifacts(run_id)} == {"config.json", "history.png"}
+    assert [used.dataset.digest for used in logged.inputs.dataset_inputs] == ["d"]

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -16,12 +15,20 @@ from pfml.settings.runs import find_run, grid_runs
 from pfml.tracking import background
 from pfml.tracking.mlflow import Tracker, create_run, open_store, tags_of, tolerate_mlflow_errors
 from pfml.tracking.register import register
-from pfml.tracking.store import ANEW, StoreError
 from tests.conftest import ROOT
-from tests.tracking.stores import HISTORY, SETTINGS, HangingServer, MlflowServer, free_port, runs_of, steps, tracked_run
-
-RESULT = {"recall@1": 0.4, "w2": 0.3, "dataset_digest": "d", "git_commit": "abc"}
-LATER = [*HISTORY, {"epoch": 3, "loss": 1.0, "lr": 0.1, "recall@1": 0.5, "seconds": 3.0}]
+from tests.tracking.stores import (
+    HISTORY,
+    LATER,
+    RESULT,
+    SETTINGS,
+    HangingServer,
+    MlflowServer,
+    assert_complete,
+    free_port,
+    runs_of,
+    steps,
+    tracked_run,
+)
 
 
 @pytest.fixture
@@ -38,18 +45,6 @@ def server(store, tmp_path, monkeypatch):
     one.start()
     yield one
     one.kill()
-
-
-def assert_complete(client, logged, run, history=LATER):
-    """Everything that `register` promises of a run."""
-    run_id = logged.info.run_id
-    assert logged.info.status == "FINISHED" and logged.data.params["loss.alpha"] == "3.0"
-    for name in ("loss", "lr", "recall_at_1"):
-        assert steps(client, run_id, name) == [row["epoch"] for row in history], name
-    assert (logged.data.metrics["final/recall_at_1"], logged.data.metrics["final/w2"]) == (0.4, 0.3)
-    assert logged.data.tags["config_digest"] == run.digest and logged.data.tags["git_commit"] == "abc"
-    assert {a.path for a in client.list_artifacts(run_id)} == {"config.json", "history.png"}
-    assert [used.dataset.digest for used in logged.inputs.dataset_inputs] == ["d"]
 
 
 def test_a_training_does_not_wait_for_a_hanging_server_and_says_so_once(hanging, store, run, capsys):
@@ -110,15 +105,6 @@ def test_no_lock_is_held_while_a_server_does_not_answer(hanging, store):
         thread.join()
 
 
-def test_the_lock_of_a_local_store_is_awaited_with_a_limit(store):
-    (store / ".locks").mkdir()
-    with (
-        FileLock(store / ".locks/mlflow.init"),
-        pytest.raises(StoreError, match=r"mlflow\.init: another process has held it"),
-    ):
-        open_store("pfml-tiny", patience=0.1)
-
-
 def test_a_dead_server_costs_one_line_in_a_training_and_in_register(store, run, tiny, write, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     with tracked_run(run, SETTINGS, "d", store / "memory") as tracker:
@@ -132,44 +118,6 @@ def test_a_dead_server_costs_one_line_in_a_training_and_in_register(store, run, 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"register: not logged, MLflow's store failed .*refused.*\n", done.stdout)
-
-
-def test_a_file_that_is_no_database_is_named_at_once(store, monkeypatch):
-    (store / "mlflow.db").write_text("no database" * 100)
-    with pytest.raises(StoreError, match=r"mlflow\.db: expected a SQLite file .* not a database"):
-        open_store("pfml-tiny")
-
-
-def test_a_database_that_was_damaged_later_is_named_with_the_way_on(store, capsys):
-    open_store("pfml-tiny")
-    path = store / "mlflow.db"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))  # its first page alone is left
-    with tolerate_mlflow_errors("register"):
-        open_store("pfml-other")
-    said = capsys.readouterr().out
-    assert f"{path}" in said and "move it away" in said and ANEW in said
-    path.rename(store / "damaged.db")
-    code = "from pfml.tracking.store import open_store; open_store('pfml-other')"  # MLflow keeps the old file open
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=store, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True
-    )
-    assert path.exists()
-
-
-def test_an_environment_whose_path_has_a_percent_sign_is_named(store, tmp_path):
-    """Where MLflow's own words are `invalid interpolation syntax`."""
-    import mlflow
-
-    place = tmp_path / "50%20off"
-    place.mkdir()
-    (place / "mlflow").symlink_to(Path(mlflow.__file__).parent)
-    code = "from pfml.tracking.store import open_store; open_store('pfml-tiny')"
-    environment = os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{ROOT / 'src'}"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=store, env=environment, capture_output=True, text=True)
-    last = done.stderr.splitlines()[-1]
-    assert f"{place / 'mlflow'}: MLflow makes no database where its own path has a %" in last
-    assert "move the project" in last
 
 
 def test_a_gap_between_epochs_is_filled(store, run):
@@ -266,37 +214,6 @@ def test_epochs_of_a_run_that_never_sees_the_test_half_keep_their_names(store, t
     register([(run, RESULT | {"mlflow_run": tracker.run_id}, on_disk)], "pfml", "tiny")
     client, [logged] = runs_of()
     assert steps(client, tracker.run_id, "val_recall_at_1") == [1, 2] and "recall_at_1" not in logged.data.metrics
-
-
-@pytest.mark.parametrize("name", ["a?b", "50%20off", "a#b", "über & 'so' +=1"])
-def test_a_project_may_have_any_path(name, tmp_path, store, run, monkeypatch):
-    project = tmp_path / "in" / name / "project"
-    project.mkdir(parents=True)
-    monkeypatch.setenv("DVC_ROOT", str(project))
-    with tracked_run(run, SETTINGS, "d", project / "memory") as tracker:
-        tracker.log_history(HISTORY)
-        assert tracker.run_id
-    client, [logged] = runs_of()
-    assert logged.info.status == "FINISHED" and [a.path for a in client.list_artifacts(tracker.run_id)]
-    assert {path.name for path in project.iterdir()} == {".locks", "memory", "mlflow.db", "mlruns"}
-    assert [path.name for path in (tmp_path / "in").iterdir()] == [name], "nothing is written outside"
-    assert (project / "mlruns/pfml-tiny" / tracker.run_id / "artifacts/config.json").exists()
-
-
-def test_the_advice_on_a_deleted_experiment_is_true(store, run, monkeypatch, capsys):
-    client, experiment = open_store("pfml-tiny")
-    client.delete_experiment(experiment)
-    with tracked_run(run, SETTINGS, "d", store / "memory") as tracker:
-        tracker.log_history(LATER)
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "experiment pfml-tiny was deleted" in said and "tracking.experiment" in said
-    command = re.search(r"`(.*?)`", said)[1]
-    assert f"mlflow experiments restore --experiment-id {experiment}" in command
-    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-    subprocess.run(["bash", "-c", command], check=True, env=os.environ | {"PATH": path}, cwd=store)
-    assert register([(run, RESULT, LATER)], "pfml", "tiny")["restored"] == 1
-    client, [logged] = runs_of()
-    assert_complete(client, logged, run)
 
 
 def client_of(tracker):
