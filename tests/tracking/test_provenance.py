@@ -85,4 +85,18 @@ def test_the_kind_tells_what_decides_the_bits(monkeypatch):
 def test_the_row_in_this_clone_is_readable_by_people(runs):
     record(runs[0], machine(True) | ORIGIN, "0" * 16)
     kept = json.loads(Path(f".provenance/{runs[0].digest}.json").read_text())
-    assert list(kept) == [*COLUMNS[:2], *MACHINE, *ORIGIN, "weights"]
+    assert list(kept) == [*COLUMNS[:2], *MACHINE, *ORIGIN, "weights", "sha256"]
+
+
+def test_a_row_that_lost_a_bit_counts_as_none(runs):
+    """`make torture` flipped one in the name of a column: every `make repro` after it ended in a KeyError."""
+    record(runs[0], machine(True) | ORIGIN, "0" * 16)
+    path = Path(f".provenance/{runs[0].digest}.json")
+    whole, row = path.read_bytes(), trained_here(runs[0].digest)
+    for place in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            found = trained_here(runs[0].digest)
+            assert found is None or {key: found[key] for key in row} == row, (place, bit)
+    path.write_bytes(whole)
+    assert trained_here(runs[0].digest) == row

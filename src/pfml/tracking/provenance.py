@@ -6,6 +6,7 @@ also keeps its row in .provenance/<digest>.json in the project's root, outside G
 """
 
 import csv
+import hashlib
 import io
 import json
 import platform
@@ -87,7 +88,8 @@ def record(run: Run, row: Mapping, weights: str) -> None:
     """
     row = {"run": run.name, "digest": run.digest} | {key: str(value) for key, value in row.items()}
     kept = project_root() / ".provenance" / f"{run.digest}.json"
-    write_whole(kept, json.dumps(row | {"weights": weights}, indent=1) + "\n")
+    row_here = row | {"weights": weights}
+    write_whole(kept, json.dumps(row_here | {"sha256": _checksum(row_here)}, indent=1) + "\n")
     _update(run.study, lambda rows: rows | {run.name: row})
 
 
@@ -98,9 +100,15 @@ def trained_here(digest: str) -> dict | None:
     path = project_root() / ".provenance" / f"{digest}.json"
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-        return row if {"run", "digest", "weights", *MACHINE} <= row.keys() else None
+        # Files that were written before they had a checksum are judged by their keys alone.
+        whole = {"weights", *COLUMNS} <= row.keys() and row.pop("sha256", None) in (None, _checksum(row))
+        return row if whole else None
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _checksum(row: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
 
 
 def restore(study: str, runs: Iterable[Run]) -> None:
