@@ -94,6 +94,31 @@ def test_a_search_that_goes_on_is_the_search_that_never_stopped():
     assert propose(SPACE, trials[:5], "another") != trials[5].settings
 
 
+def test_a_setting_is_never_drawn_below_the_one_it_is_bound_to():
+    space = {
+        "loss.delta": Range(low=0.05, high=1.0, start=0.2),
+        "loss.delta_rep": Range(low=0.05, high=1.4, start=0.2, at_least="delta"),
+    }
+    done = []
+    while len(done) < 30:
+        settings = propose(space, done, "bound")
+        done.append(Trial(len(done), settings, (0.0,), (-settings["loss.delta"],), (0.0,)))
+    pairs = [(trial.settings["loss.delta"], trial.settings["loss.delta_rep"]) for trial in done]
+    assert all(delta <= delta_rep <= 1.4 for delta, delta_rep in pairs)
+    assert any(delta == delta_rep for delta, delta_rep in pairs[1:]), "drawn below, and raised"
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"at_least": "deltas"}, "at_least: expected a setting that moves, found loss.deltas"),
+    ({"at_least": "delta", "high": 0.5}, "expected start and high of at least those of loss.delta"),
+])  # fmt: skip
+def test_a_bound_that_cannot_hold_is_refused(tuned, change, message):
+    delta = {"low": 0.05, "high": 1.0, "start": 0.2}
+    loss = {"delta": delta, "delta_rep": {"low": 0.05, "high": 1.4, "start": 0.2} | change}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        tuned(method=["pfml"], space=[{"method": ["pfml"], "loss": loss}])
+
+
 def test_of_equal_scores_the_first_is_the_best():
     trials = [
         Trial(i, {"train.lr": i}, (0.0, 0.2), scores, scores) for i, scores in enumerate([(0, 1), (1, 0), (0, 0)])
@@ -105,7 +130,7 @@ def test_a_trial_trains_without_the_validation_classes_and_measures_them_alone(t
     params = tuned()
     run = trial_run(params, "contrastive", 0.2, {"train.lr": 0.004, "loss.neg_margin": 0.9})
     assert run.train["hold_out"] and run.train["lr"] == 0.004 and run.loss["neg_margin"] == 0.9
-    assert run.train["eval_every"] == run.train["epochs"] and run.train["precision"] == "bfloat16"
+    assert run.train["eval_every"] == run.train["epochs"] and run.train["precision"] == "float32"
     assert (run.dataset, run.noise, run.seed) == ("glyphs", 0.2, 0)
     plain = next(c for c in grid_runs(params) if (c.method, c.noise) == ("contrastive", 0.2))
     assert plain.digest != run.digest and not plain.train["hold_out"]

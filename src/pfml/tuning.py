@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pfml.evaluation.trials import RANDOM_TRIALS, Trial, best, read_trials, write_trials
 from pfml.settings.run import Run
-from pfml.settings.tune import Choice, Dimension, Range
+from pfml.settings.tune import Choice, Dimension, Range, bounds
 
 DIGITS = 2  # significant digits of a drawn number, so that params.yaml can state it exactly
 
@@ -81,7 +81,8 @@ def propose(space: Mapping[str, Dimension], trials: Sequence[Trial], name: str) 
         study.add_trial(
             optuna.trial.create_trial(params=dict(trial.settings), distributions=distributions, value=trial.score)
         )
-    return {key: _rounded(value, space[key]) for key, value in study.ask(distributions).params.items()}
+    drawn = {key: _rounded(value, space[key]) for key, value in study.ask(distributions).params.items()}
+    return drawn | {key: max(drawn[key], drawn[lower]) for key, lower in bounds(space).items()}
 
 
 def _distribution(dimension: Dimension):

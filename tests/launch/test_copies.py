@@ -89,7 +89,7 @@ def test_uncommitted_code_counts_and_what_left_the_project_leaves_the_copy(prese
 
 def test_params_yaml_counts_as_it_is_committed(preset, monkeypatch, capfd):
     text = (preset / "params.yaml").read_text()
-    (preset / "params.yaml").write_text(text.replace("epochs: 12", "epochs: 13"))
+    (preset / "params.yaml").write_text(text.replace("epochs: 8", "epochs: 13"))
     before = (preset / "params.yaml").read_bytes()
     assert make_repro(preset, monkeypatch, "--preset", "mine") == 0
     assert "uncommitted changes of params.yaml do not count" in capfd.readouterr().out

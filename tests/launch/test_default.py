@@ -132,7 +132,7 @@ def kill_as_it_begins():
 
 REFUSED = {
     "a section": (with_own, r"dataset\.birds\.kind=folder, dataset\.birds\.path=photos"),
-    "a value": (lambda text: text.replace("epochs: 12", "epochs: 13"), r"train\.epochs=13 would be lost"),
+    "a value": (lambda text: text.replace("epochs: 8", "epochs: 13"), r"train\.epochs=13 would be lost"),
     "a comment": (lambda text: text + "# a note\n", r"a comment would be lost"),
     "no YAML": (lambda text: text + "a: [1\n", r"params\.yaml: not valid YAML"),
     "no mapping": (lambda text: "- a\n", r"params\.yaml: expected sections, found list"),
@@ -165,7 +165,7 @@ def test_a_preset_that_an_older_version_wrote_is_taken_back(params):
 
 
 def test_what_another_commit_has_is_not_lost(params):
-    before, other = params.read_text(), params.read_text().replace("epochs: 12", "epochs: 13")
+    before, other = params.read_text(), params.read_text().replace("epochs: 8", "epochs: 13")
     git(params.parent, "checkout", "-qb", "other")
     params.write_text(other)
     git(params.parent, "commit", "-qam", "13")
@@ -176,7 +176,7 @@ def test_what_another_commit_has_is_not_lost(params):
 
 def test_own_sections_become_a_preset_with_their_comments(params, capsys):
     before = params.read_text()
-    params.write_text(with_own(before).replace("epochs: 12", "epochs: 13"))
+    params.write_text(with_own(before).replace("epochs: 8", "epochs: 13"))
     wanted = yaml.safe_load(params.read_text()) | {"study": "mine"}
     assert cli.main(["default", "--save", "mine"]) == 0
     assert "presets/mine.yaml: what params.yaml had" in capsys.readouterr().out
@@ -184,7 +184,7 @@ def test_own_sections_become_a_preset_with_their_comments(params, capsys):
     assert yaml.safe_load(with_preset(before, "mine")) == wanted
     saved = params.with_name("presets") / "mine.yaml"
     assert {"# mine", "# 64 pixels"} <= comments(saved.read_text())
-    params.write_text(before.replace("epochs: 12", "epochs: 14"))
+    params.write_text(before.replace("epochs: 8", "epochs: 14"))
     assert cli.main(["default", "--save", "mine"]) == 2, "it never replaces one"
     assert "presets/mine.yaml: expected a new name" in capsys.readouterr().err and "epochs: 14" in params.read_text()
 

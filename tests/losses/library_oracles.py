@@ -120,7 +120,7 @@ def lifted_structure(embeddings, labels, margin, normalize, l2):
             others = [margin - distance(x[a], x[b]) for a, b in negatives if a in (i, j)]
             hinge = torch.logsumexp(torch.stack(others), 0) + distance(x[i], x[j])
             terms.append(torch.relu(hinge) ** 2)
-    return sum(terms) / (2 * len(terms)) + l2 * (embeddings**2).sum(1).mean()
+    return sum(terms) / (2 * len(terms)) + l2 * embeddings.norm(dim=1).mean()
 
 
 def histogram(embeddings, labels, bins):
@@ -147,8 +147,14 @@ def contrastive(embeddings, labels, pos_margin, neg_margin):
 
 
 def triplet(embeddings, labels, margin, mining):
-    """Distances not squared; mean over the mined triplets that violate the margin."""
+    """Distances not squared; mean over the mined triplets that violate the margin; TensorFlow's by its own rule."""
     x, negatives, terms = unit(embeddings), pairs(labels, False), []
+    if mining == "tensorflow":
+        for a, p in pairs(labels, True):
+            near, others = distance(x[a], x[p]) ** 2, [distance(x[a], x[n]) ** 2 for i, n in negatives if i == a]
+            beyond = [far for far in others if far > near]
+            terms.append(torch.relu(near + margin - (min(beyond) if beyond else max(others))))
+        return sum(terms) / len(terms)
     for a, p in pairs(labels, True):
         for n in [n for i, n in negatives if i == a]:
             near, far = distance(x[a], x[p]), distance(x[a], x[n])

@@ -9,7 +9,7 @@ from pfml.training.loop import build_optimizer
 
 CLASSES, DIM = 6, 8
 PROXIES = {
-    "pfml": 15, "cpml": 15, "proxy_anchor": 1, "proxy_nca": 1, "soft_triple": 10, "normalised_softmax": 1, "cosface": 1,
+    "pfml": 15, "cpml": 15, "proxy_anchor": 1, "proxy_nca": 1, "soft_triple": 10, "normalized_softmax": 1, "cosface": 1,
     "arcface": 1, "sub_center_arcface": 3, "proxy_nca_pp": 1, "hist": 1, "hier": 1, "proxy_gml": 12,
     "pa_niv": 1,
 }  # fmt: skip

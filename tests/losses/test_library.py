@@ -62,14 +62,81 @@ def test_margin_by_hand():
     assert loss(*PLANE).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("dim", [64, 384, 512])
+@pytest.mark.parametrize("name", ["margin", "margin_per_class"])
+def test_every_anchor_with_a_near_negative_draws_in_any_number_of_dimensions(name, dim):
+    """One close pair of classes: with the largest log weight of the batch, 8 of 100 anchors keep a triplet at D 512."""
+    torch.manual_seed(0)
+    centres = F.normalize(torch.randn(25, dim), dim=1)
+    centres[1] = F.normalize(centres[0] + 0.35 * F.normalize(torch.randn(dim), dim=0), dim=0)
+    labels = torch.arange(25).repeat_interleave(4)
+    embeddings = F.normalize(centres[labels] + 0.5 * F.normalize(torch.randn(100, dim), dim=1), dim=1)
+    distances = torch.cdist(embeddings, embeddings)
+    near = ((labels[:, None] != labels) & (distances < 1.4)).any(1)
+    loss = make(name, 25, dim)
+    anchors, _, negatives = loss.miner(embeddings, labels)
+    assert torch.equal(anchors.unique(), near.nonzero()[:, 0]) and near.sum() > 90
+    assert len(anchors) == 4 * near.sum(), "as many triplets an anchor as its class has images"
+    assert (distances[anchors, negatives] < 1.4).all() and (labels[anchors] != labels[negatives]).all()
+
+
+def test_margin_draws_with_the_inverse_density_of_distances():
+    # One anchor at D 8, negatives at distances 0.5, 0.8 and 1.1: weights d^-6 (1 - d^2 / 4)^-2.5.
+    d = torch.tensor([0.0, 0.1, 0.5, 0.8, 1.1])
+    points = torch.zeros(5, 8)
+    points[:, 0], points[:, 1] = 1 - d**2 / 2, d * (1 - d**2 / 4).sqrt()
+    loss, labels = make("margin", 4, 8), torch.tensor([0, 0, 1, 2, 3])
+    drawn = [loss.miner(points, labels) for _ in range(3000)]
+    negatives = torch.cat([n[a == 0] for a, _, n in drawn])
+    weights = d[2:] ** -6 * (1 - d[2:] ** 2 / 4) ** -2.5
+    shares = torch.bincount(negatives, minlength=5)[2:] / len(negatives)
+    assert torch.allclose(shares, weights / weights.sum(), atol=0.03)
+
+
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", ["normalised_softmax", "cosface", "arcface", "sub_center_arcface"])
+def test_tensorflow_s_semi_hard_triplets_equal_their_formula(seed):
+    loss = make("triplet", margin=1.0, mining="tensorflow")
+    embeddings, labels = random_batch(seed, count=15)
+    assert_agrees(loss, lambda _, x, y: oracles.triplet(x, y, 1.0, "tensorflow"), embeddings, labels)
+
+
+def test_tensorflow_s_semi_hard_triplet_by_hand():
+    # Anchor and positive at 0 and 60 degrees, the other class at 90 and 180: squared distances 1 to the positive, 2 and
+    # 4 to the negatives from the first, 0.268 and 3 from the second. Nearest beyond: 2 and 3; likewise for the others.
+    angles = torch.tensor([0.0, 60.0, 90.0, 180.0]).deg2rad()
+    points = torch.stack([angles.cos(), angles.sin()], 1)
+    value = plane("triplet", margin=1.5, mining="tensorflow")(points, torch.tensor([0, 0, 1, 1]))
+    # The third: 2 to its positive, 2 (not beyond) and 0.268 to the others, so the farthest of all, 2; the fourth: 2 to
+    # its positive, 4 and 3 to the others, the nearest beyond is 3.
+    expected = (max(1 - 2 + 1.5, 0) + max(1 - 3 + 1.5, 0) + (2 - 2 + 1.5) + (2 - 3 + 1.5)) / 4
+    assert value.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_n_pair_at_its_default_weight_is_the_original_at_its_own():
+    """TensorFlow 1, npairs_loss: cross entropy + reg / 4 * (mean |f|^2 + mean |f+|^2), the paper's reg 0.02."""
+    torch.manual_seed(0)
+    points, labels = torch.randn(32, 64, dtype=torch.float64), torch.arange(16).repeat_interleave(2)
+    f, f_plus = points[::2], points[1::2]
+    lengths = f.square().sum(1).mean() + f_plus.square().sum(1).mean()
+    original = F.cross_entropy(f @ f_plus.T, torch.arange(16)) + 0.02 / 4 * lengths
+    assert make("n_pair", 16, 64).double()(points, labels).item() == pytest.approx(original.item(), rel=1e-6)
+
+
+def test_lifted_structure_s_penalty_is_of_the_length_as_in_roth_et_al():
+    torch.manual_seed(0)
+    points, labels = 3 * torch.randn(8, 16, dtype=torch.float64), torch.arange(8) % 2
+    with_it, without = (make("lifted_structure", 2, 16, l2=l2).double()(points, labels) for l2 in (0.005, 0.0))
+    assert (with_it - without).item() == pytest.approx(0.005 * points.norm(dim=1).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["normalized_softmax", "cosface", "arcface", "sub_center_arcface"])
 def test_class_weights_equal_their_formula(name, seed):
     settings = {
-        "normalised_softmax": ("plain", 0.0, 20.0), "cosface": ("cosface", 0.35, 64.0),
+        "normalized_softmax": ("plain", 0.0, 20.0), "cosface": ("cosface", 0.35, 64.0),
         "arcface": ("arcface", 60.0, 16.0), "sub_center_arcface": ("arcface", 28.6, 64.0),
     }[name]  # fmt: skip
-    loss = make(name) if name == "normalised_softmax" else make(name, margin=settings[1], scale=settings[2])
+    loss = make(name) if name == "normalized_softmax" else make(name, margin=settings[1], scale=settings[2])
     assert_agrees(
         loss, lambda judge, x, y: oracles.angular(x, judge.proxies, y, *settings), *random_batch(seed, count=9)
     )
@@ -79,7 +146,7 @@ TURNED = 64 * (1 + math.sin(math.radians(28.6)))
 
 
 @pytest.mark.parametrize("name, expected", [
-    ("normalised_softmax", 20.0), ("cosface", 64 * 1.35), ("arcface", TURNED), ("sub_center_arcface", TURNED),
+    ("normalized_softmax", 20.0), ("cosface", 64 * 1.35), ("arcface", TURNED), ("sub_center_arcface", TURNED),
 ])  # fmt: skip
 def test_class_weights_by_hand(name, expected):
     """An image at a right angle to its own class's weight and at the other's: log(1 + e^z) = z for large z."""

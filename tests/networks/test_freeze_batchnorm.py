@@ -20,7 +20,9 @@ def step(name: str, mode: str, size: int) -> tuple[torch.nn.Module, dict]:
     return model, before
 
 
-@pytest.mark.parametrize("name, size, layers", [("conv4", 32, 4), ("bn_inception", 64, 69), ("test_resnet", 64, 15)])
+@pytest.mark.parametrize(
+    "name, size, layers", [("conv3", 32, 3), ("conv4", 32, 4), ("bn_inception", 64, 69), ("test_resnet", 64, 15)]
+)
 @pytest.mark.parametrize("mode", ["none", "statistics", "statistics+affine"])
 def test_what_moves_and_what_stays(name, size, layers, mode):
     model, before = step(name, mode, size)

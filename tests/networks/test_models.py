@@ -34,6 +34,27 @@ def test_conv4_begins_with_the_same_bits_as_ever():
     assert digest(build_model("conv4", 64)) == "ced30c1bfe56f5015532e7e4965c4cfcf25282826ad17e0203fd6cb7795994df"
 
 
+def test_conv3_begins_with_the_same_bits_as_ever():
+    """Every result of the embedded study hangs on these: names, order, initialisation."""
+    torch.manual_seed(3)
+    model = build_model("conv3", 64)
+    assert 0.085e6 < sum(p.numel() for p in model.parameters()) < 0.095e6
+    assert digest(model) == "4023b05735903cf325067d7790cd0a8e7c82e7d89c26118bf82d5f81a7e488f9"
+
+
+def test_conv3_keeps_the_places_of_its_map_side_by_side():
+    torch.manual_seed(0)
+    model, x = build_model("conv3", 8).eval(), torch.rand(2, 3, 32, 32)
+    maps = model.backbone.blocks[:-2](x)
+    assert maps.shape == (2, 64, 4, 4) and model.backbone.num_features == 1024
+    assert torch.allclose(model(x), model.head(maps.flatten(1)), atol=1e-6)  # channels first, then rows, then columns
+
+
+@pytest.mark.parametrize("size", [64, 48, 16, 8])
+def test_conv3_takes_images_of_other_sizes(size):
+    assert embed(build_model("conv3", 8), size, images=2).shape == (2, 8)
+
+
 def test_conv4_averages_its_map():
     torch.manual_seed(0)
     model, x = build_model("conv4", 8).eval(), torch.rand(2, 3, 32, 32)
@@ -62,7 +83,7 @@ def test_every_backbone_gives_embeddings_of_the_length_asked_for(name, size, dim
 
 
 @pytest.mark.parametrize("head", ["linear", "linear+layernorm", "linear+batchnorm"])
-@pytest.mark.parametrize("name, size", [("conv4", 32), ("bn_inception", 64), ("test_vit", 160)])
+@pytest.mark.parametrize("name, size", [("conv3", 32), ("conv4", 32), ("bn_inception", 64), ("test_vit", 160)])
 def test_a_state_dict_survives_safetensors(name, size, head, tmp_path):
     torch.manual_seed(0)
     model, again = build_model(name, 64, head=head), build_model(name, 64, head=head)
@@ -81,7 +102,7 @@ def test_backbone_and_head_are_all_parameters():
     assert [id(p) for p in parts] == [id(p) for p in model.parameters()]
 
 
-@pytest.mark.parametrize("name, size", [("conv4", 32), ("bn_inception", 64)])
+@pytest.mark.parametrize("name, size", [("conv3", 32), ("conv4", 32), ("bn_inception", 64)])
 def test_the_gradient_reaches_every_parameter(name, size):
     torch.manual_seed(0)
     model = build_model(name, 16, pooling="avg+max")
@@ -95,7 +116,7 @@ def test_the_gradient_reaches_every_parameter(name, size):
     [
         (
             {"backbone": "resnet51x"},
-            r"model\.backbone: 'resnet51x' is neither conv4 nor bn_inception nor known to timm",
+            r"model\.backbone: 'resnet51x' is neither conv3, conv4, bn_inception nor known to timm",
         ),
         ({"backbone": "resnet50.nowhere"}, r"model\.backbone: resnet50\.nowhere .*Invalid pretrained tag"),
         (

@@ -47,7 +47,7 @@ print(json.dumps({
     "errors": {name: error(build_loss, name, 2, 2) for name in LOSSES},
     "faiss": error(retrieval_metrics, *four, (1,), backend="faiss"),
     "nmi": error(clustering_nmi, *four),
-    "conv4": list(build_model("conv4", 5)(torch.zeros(2, 3, 32, 32)).shape),
+    "conv3": list(build_model("conv3", 5)(torch.zeros(2, 3, 32, 32)).shape),
     "timm": error(build_model, "resnet50", 5),
     "pretrained": error(build_model, "bn_inception", 5, weights="pretrained"),
 }))
@@ -86,7 +86,7 @@ def test_what_is_missing_is_named_with_the_command_that_brings_it(alone):
 
 
 def test_our_own_networks_need_no_package_and_the_others_name_theirs(alone):
-    assert alone["conv4"] == [2, 5]
+    assert alone["conv3"] == [2, 5]
     for key, package, message in (("backbone", "timm", alone["timm"]), ("weights", "tqdm", alone["pretrained"])):
         assert message.startswith(f"model.{key}: ") and f" needs {package}, " in message
         assert "pip install '.[pipeline]'" in message

@@ -52,7 +52,7 @@ def test_two_folds_of_two_methods_become_two_rows_of_table_6(project):
         chosen = [max(map(float, (r["val_map@r"] for r in rows if r["fold"] == k))) for k in "01"]
         assert [found[f"fold{k}_val_map@r"] for k in (0, 1)] == pytest.approx(chosen)
     rows, section = table(project, 6)
-    assert "**Study `mlrc-tiny`**: glyphs, conv4, 2 folds, 64 dimensions separated and 128 concatenated" in section
+    assert "**Study `mlrc-tiny`**: glyphs, conv3, 2 folds, 64 dimensions separated and 128 concatenated" in section
     assert "Not comparable with any published number: glyphs is no dataset" in section
     assert f"{100 * result(project, 'pfml')['separated_map@r']:.2f}" in rows["PFML"]
     assert "Study `" not in table(project, 7)[1], "the same numbers once"

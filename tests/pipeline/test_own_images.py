@@ -98,7 +98,7 @@ def test_the_images_of_the_project_are_packed_in_the_copy(project, first):
     rows = [row for row in results(copy) if row["status"] == "current"]
     assert [(row["dataset"], row["noise"]) for row in rows] == [("birds", "0")] * 2 + [("birds", "0.2")] * 2
     tables = (copy / "reports/tables.md").read_text()
-    assert "**Study `mine`**: birds, conv4" in tables and "published columns at the right" in tables
+    assert "**Study `mine`**: birds, conv3" in tables and "published columns at the right" in tables
     assert (copy / "reports/figures/gallery-birds.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((copy / "data/split/birds.json").read_text())["counts"]["train_images"] == 30
     assert (project / "mlflow.db").exists() and not (copy / "mlflow.db").exists()

@@ -19,7 +19,7 @@ def test_a_recipe_has_the_last_word_for_its_dataset_and_no_word_for_others(raw, 
     raw["grid"] |= {"dataset": ["glyphs", "sop"], "field": ["pfml", "pfml_tuned", "cpml"], "baseline": ["triplet"]}
     runs = {(c.dataset, c.method): c for c in grid_runs(load_params(write(raw))) if not c.noise}
     glyphs, sop = runs["glyphs", "pfml"], runs["sop", "pfml"]
-    assert (glyphs.backbone, glyphs.dim, glyphs.loss["proxies_per_class"]) == ("conv4", 64, 15)
+    assert (glyphs.backbone, glyphs.dim, glyphs.loss["proxies_per_class"]) == ("conv3", 64, 15)
     assert glyphs.train["lr"] == raw["field"]["pfml"]["train"]["lr"] != sop.train["lr"]
     assert (sop.backbone, sop.dim, sop.train["lr"], sop.loss["proxies_per_class"]) == ("resnet50.tv_in1k", 512, 1e-4, 2)
     assert runs["sop", "pfml_tuned"].loss["proxies_per_class"] == runs["sop", "cpml"].loss["proxies_per_class"] == 2

@@ -75,7 +75,7 @@ BAD = [
     ("study", "a/b", ["study", "a/b"]),
     ("grid.noise", [0, 0.2], ["ablation", "0.0", "grid.noise"]),  # files are named after the spelling
     ("loss.delta", 0.0005, ["loss.delta", "greater than 0.001"]),
-    ("model.weights", "pretrained", ["model", "conv4 has no published weights"]),
+    ("model.weights", "pretrained", ["model", "conv3 has no published weights"]),
     ("model.pooling", "max", ["model.pooling", "'max'", "'avg+max'"]),
     ("split.validation_classes", 150, ["split.validation_classes", "100 training classes", "150"]),
     ("train.batch", 1000, ["train.batch", "needs 250 classes", "100"]),

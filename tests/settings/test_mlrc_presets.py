@@ -23,7 +23,7 @@ OPTIMAL = {
     "proxy_nca": {"lr": (6.04e-3, 4.43e-3), "scale": (13.98, 7.97)},
     "margin": {"lr": (1.31e-3, 1.11e-4), "margin": (0.0878, 0.0781), "beta": (0.7838, 1.3164)},
     "margin_per_class": {"lr": (2.65e-4, 4.76e-5), "margin": (0.0779, 0.0776), "beta": (0.9796, 0.9598)},
-    "normalised_softmax": {"lr": (4.46e-3, 1.10e-2), "temperature": (0.1087, 0.0886)},
+    "normalized_softmax": {"lr": (4.46e-3, 1.10e-2), "temperature": (0.1087, 0.0886)},
     "cosface": {"lr": (2.53e-3, 7.41e-3), "margin": (0.6182, 0.4324), "scale": (100.0, 161.5)},
     "arcface": {"lr": (5.13e-3, 7.39e-6), "margin": (23.22, 20.52), "scale": (100.0, 49.50)},
     "fast_ap": {"bins": (17, 27)},
@@ -34,7 +34,7 @@ OPTIMAL = {
         "margin": (0.4307, 0.3588),
     },
 }  # fmt: skip
-SINGLE = {"proxy_nca", "normalised_softmax", "cosface", "arcface", "soft_triple"}  # MLRC's losses with class weights
+SINGLE = {"proxy_nca", "normalized_softmax", "cosface", "arcface", "soft_triple"}  # MLRC's losses with class weights
 
 
 @pytest.fixture(autouse=True)

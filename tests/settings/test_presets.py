@@ -13,6 +13,7 @@ from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, timing_runs
 from pfml.settings.study import ABLATION_AXES, parse_point
 from tests.conftest import ROOT
 from tests.settings.preset_settings import (
+    ADAM_EPS,
     BY_DATASET,
     DATASETS,
     IMAGES_PER_CLASS,
@@ -187,11 +188,20 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
         }  # fmt: skip
         pairs, field = run.method in NEEDS_POSITIVES, run.method in ("pfml", "cpml")
         own = {"sampler": "balanced" if pairs else "random", "clip_proxies": not pairs}
+        if run.method == "normalized_softmax" and not sop:
+            own["sampler"] = "balanced"  # its authors' command, 25 images of each class
+            assert run.train["images_per_class"] == 25
+        if run.method in ADAM_EPS:
+            own["adam_eps"] = ADAM_EPS[run.method]
         own |= {"clip_norm": 1.0, "clip_value": 0.0} if field else {"clip_norm": 0.0, "clip_value": 10.0}
         assert {key: run.train[key] for key in run.train if key not in UNREAD} == shared | own, run.method
         if pairs:
-            few = 2 if (run.method, dataset) == ("hyp", "sop") else IMAGES_PER_CLASS.get(run.method, 5)
+            few = {("hyp", "sop"): 2, ("esphn", "sop"): 5}.get((run.method, dataset))  # its classes have 2 to 12
+            few = few or IMAGES_PER_CLASS.get(run.method, 5)
             assert run.train["images_per_class"] == few and batch % few == 0
+        if run.method == "triplet" and dim == 64:
+            assert run.loss == {"margin": 1.0, "mining": "tensorflow"}  # Table 4's row SemiHard
+            continue
         loss = SETTINGS[run.method] | BY_DATASET.get(run.method, {}).get(dataset, {})
         if run.method in RATES:
             key, times = RATES[run.method]

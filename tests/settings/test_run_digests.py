@@ -10,8 +10,10 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from pfml.losses import LOSSES
 from pfml.settings.load import load_params
 from pfml.settings.presets import every_params
+from pfml.settings.run import Run
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, timing_runs
 from tests.conftest import ROOT
 
@@ -39,6 +41,22 @@ def test_another_kind_of_processor_is_another_digest(monkeypatch):
     run = grid_runs(params)[0]
     assert run.train["portable"] and run.config["train"]["portable"]
     assert replace(run, train=dict(run.train) | {"portable": False}).digest != run.digest
+
+
+def test_a_formula_that_changed_is_another_digest(monkeypatch):
+    """`version` on the loss: results of the earlier formula are not taken for those of this one."""
+    monkeypatch.chdir(ROOT)
+    run = grid_runs(load_params())[0]
+    assert "loss_version" not in run.config, "versions are not shown before the first change"
+    newer = replace(run, loss_version=2)
+    assert newer.config["loss_version"] == 2 and newer.digest != run.digest
+    assert Run.from_json(newer.as_json(), newer.study).loss_version == 2
+    versions = {name: LOSSES[name].version for name in LOSSES}
+    assert {name for name, version in versions.items() if version > 1} == {
+        "margin",
+        "margin_per_class",
+        "lifted_structure",
+    }
 
 
 def test_no_run_has_another_digest(monkeypatch):

@@ -179,6 +179,6 @@ def test_embed_is_in_evaluation_mode_and_independent_of_the_batch():
     from pfml.training.networks.model import build_model
 
     torch.manual_seed(0)
-    model, images = build_model("conv4", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)
+    model, images = build_model("conv3", 8), torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8)
     pictures = TensorPictures(images, TRANSFORMS["shift"], 3)
     assert torch.allclose(embed(model, pictures, batch=30), embed(model, pictures, batch=7), atol=1e-5)

@@ -36,7 +36,7 @@ PLACES = {
     "margin": "baselines.margin.margin",
     "margin_per_class": "baselines.margin_per_class.margin_per_class",
     "cosface": "baselines.cosface.cosface",
-    "normalised_softmax": "baselines.normalised_softmax.normalised_softmax",
+    "normalized_softmax": "baselines.normalized_softmax.normalized_softmax",
     "arcface": "baselines.arcface.arcface",
     "sub_center_arcface": "baselines.sub_center_arcface.sub_center_arcface",
     "fast_ap": "baselines.fast_ap.fast_ap",

@@ -14,6 +14,7 @@ from pfml.report.inputs import USUAL
 from pfml.report.markup import literal
 from pfml.report.names import dataset_name
 from pfml.report.results import PLACE, ROW, Studies, Summary
+from pfml.settings import FROM_SCRATCH
 
 
 def summary_of(values: Iterable[float], kinds: Iterable = (), expected: int | None = None) -> Summary:
@@ -128,8 +129,8 @@ def place_stem(rows: pd.DataFrame) -> str:
 
 
 def _start(first) -> str:
-    """The usual: published weights, random ones of conv4."""
-    usual = "random" if first.backbone == "conv4" else "pretrained"
+    """The usual: published weights, random ones of our small networks."""
+    usual = "random" if first.backbone in FROM_SCRATCH else "pretrained"
     return "" if first.weights == usual else f"-{Path(first.weights).stem} weights"
 
 

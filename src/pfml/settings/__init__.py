@@ -1,5 +1,7 @@
 """Read and check params.yaml, and write the plan that every later stage reads."""
 
+FROM_SCRATCH = ("conv3", "conv4")  # our small backbones, of which no weights are published
+
 
 class ConfigError(ValueError):
     """A setting that cannot be used. The message is one line for the user."""

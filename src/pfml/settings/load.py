@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from pfml.settings import ConfigError, schema
+from pfml.settings import FROM_SCRATCH, ConfigError, schema
 from pfml.settings import losses as loss_settings
 from pfml.settings import theory as theory_settings
 from pfml.settings import tune as tune_settings
@@ -163,15 +163,15 @@ def _check_theory(theory: theory_settings.Theory, path) -> None:
 
 def check_backbone(params: schema.Params) -> None:
     """Raises ConfigError for an unknown backbone. Not part of `load_params`, since timm takes seconds to import."""
-    names = {run.backbone for run in grid_runs(params) + fold_runs(params)} - {"conv4", "bn_inception"}
+    names = {run.backbone for run in grid_runs(params) + fold_runs(params)} - {*FROM_SCRATCH, "bn_inception"}
     if not names:
         return
     import timm
 
     for name in sorted(names):
         if not timm.is_model(name):
-            near = difflib.get_close_matches(name, ["conv4", "bn_inception", *timm.list_models()], n=1)
+            near = difflib.get_close_matches(name, [*FROM_SCRATCH, "bn_inception", *timm.list_models()], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"params.yaml: model.backbone: {name!r} is neither conv4 nor bn_inception nor known to timm{hint}"
+                f"params.yaml: model.backbone: {name!r} is neither conv3, conv4, bn_inception nor known to timm{hint}"
             )

@@ -28,6 +28,7 @@ class Run:
         noise_kind: settings that decide the labels beside fraction and seed; empty for uniform noise or none.
         data: settings that decide the images; empty for glyphs.
         fold, folds: fold `fold` of `folds` validates; None and 0 without cross validation.
+        loss_version: of the loss's formula (pfml.losses.common.describe).
         label_fit_every: number of epochs between two measurements of fitted wrong labels (0: never). It changes no
             result and is not part of `config`.
     """
@@ -48,6 +49,7 @@ class Run:
     data: Mapping = field(default_factory=dict, hash=False)
     fold: int | None = None
     folds: int = 0
+    loss_version: int = 1
     label_fit_every: int = 0
 
     @property
@@ -93,6 +95,8 @@ class Run:
             "loss": loss, "model": dict(self.model),
             "train": {key: value for key, value in self.train.items() if key not in LATER or value != LATER[key]},
         }  # fmt: skip
+        if self.loss_version > 1:
+            config["loss_version"] = self.loss_version
         if self.fold is not None:
             config |= {"fold": self.fold, "folds": self.folds}
         elif self.train["hold_out"]:
@@ -131,7 +135,8 @@ class Run:
             study=study, **{key: saved[key] for key in ("dataset", "method", "noise", "seed", "axis", "value", "fold")},
             loss_name=config["loss_name"], loss=config["loss"], train=LATER | config["train"], model=config["model"],
             validation_classes=config.get("validation_classes", 0), noise_kind=config.get("noise_kind", {}),
-            data=config.get("data", {}), folds=config.get("folds", 0), label_fit_every=saved["memorisation"]["every"],
+            data=config.get("data", {}), folds=config.get("folds", 0), loss_version=config.get("loss_version", 1),
+            label_fit_every=saved["memorisation"]["every"],
         )  # fmt: skip
         if run.digest != saved["digest"]:
             raise ValueError(f"digest: expected {run.digest}, that of its config, found {saved['digest']}")

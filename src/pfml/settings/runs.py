@@ -3,6 +3,7 @@
 import difflib
 from dataclasses import replace
 
+from pfml.losses import LOSSES
 from pfml.settings import ConfigError, schema
 from pfml.settings import losses as loss_settings
 from pfml.settings.run import Run
@@ -40,6 +41,7 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
         model=model.model_dump(), validation_classes=fixed, noise_kind=params.noise.settings(point["noise"]),
         data={} if name == "glyphs" else params.dataset[name].settings(), label_fit_every=params.memorisation.every,
+        loss_version=LOSSES[loss_name].version,
         **point,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pfml.settings import FROM_SCRATCH
 from pfml.settings.losses import FieldLoss
 from pfml.settings.study import MLRC, Ablation, Complexity, Memorisation, Wasserstein
 from pfml.settings.theory import Theory
@@ -143,8 +144,10 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _weights_exist(self):
-        if self.weights == "pretrained" and self.backbone == "conv4":
-            raise ValueError("weights: conv4 has no published weights; expected null, a file, or another backbone")
+        if self.weights == "pretrained" and self.backbone in FROM_SCRATCH:
+            raise ValueError(
+                f"weights: {self.backbone} has no published weights; expected null, a file, or another backbone"
+            )
         return self
 
 

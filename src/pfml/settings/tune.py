@@ -8,12 +8,16 @@ from pfml.settings.values import Count, CountOrZero, Number, Section, one_of_eac
 
 
 class Range(Section):
-    """Numbers from low to high, drawn evenly, or with `log` evenly in the logarithm; integers if both ends are."""
+    """Numbers from low to high, drawn evenly, or with `log` evenly in the logarithm; integers if both ends are.
+
+    A number drawn below the setting `at_least` of the same section is raised to it.
+    """
 
     low: Number
     high: Number
     log: bool = False
     start: Number
+    at_least: str | None = None
 
     @model_validator(mode="after")
     def _in_order(self):
@@ -51,6 +55,12 @@ def corners(dimension: Dimension) -> list:
     return list(dimension.choices) if isinstance(dimension, Choice) else [dimension.low, dimension.high]
 
 
+def bounds(space: dict[str, Dimension]) -> dict[str, str]:
+    """section.key -> section.key of the setting that it must not be below, where it has one."""
+    lower = {key: getattr(dimension, "at_least", None) for key, dimension in space.items()}
+    return {key: f"{key.split('.')[0]}.{name}" for key, name in lower.items() if name}
+
+
 class Space(Section):
     """Ranges of settings for the methods in `method`."""
 
@@ -77,8 +87,16 @@ class Tune(Section):
             if moved:
                 raise ValueError(f"space: train.{moved[0]} cannot move: every trial has its own rule for it")
         for method in self.method:
-            if not self.space_of(method):
+            space = self.space_of(method)
+            if not space:
                 raise ValueError(f"method: {method!r} is in no entry of tune.space, so nothing of it may move")
+            for key, lower in bounds(space).items():
+                if lower not in space:
+                    raise ValueError(
+                        f"space: {key} of {method}: at_least: expected a setting that moves, found {lower}"
+                    )
+                if not (space[key].start >= space[lower].start and space[key].high >= space[lower].high):
+                    raise ValueError(f"space: {key} of {method}: expected start and high of at least those of {lower}")
         return self
 
     def space_of(self, method: str) -> dict[str, Dimension]:

@@ -3,7 +3,7 @@
 import torch
 
 from pfml.losses.common.describe import baseline
-from pfml.losses.common.library import LibraryLoss, squared_length
+from pfml.losses.common.library import LibraryLoss, length_penalty
 from pfml.losses.common.ranges import Count, NonNegative
 
 
@@ -18,17 +18,21 @@ class EachPairOnce(torch.nn.Module):
         return anchors[once], positives[once], *negative
 
 
-@baseline("Lifted Structure", acts="pair", pairs=True)
+@baseline("Lifted Structure", acts="pair", pairs=True, version=2)
 def lifted_structure(
     num_classes: Count, embedding_dim: Count, margin: NonNegative = 1.0, normalize: bool = False,
     l2: NonNegative = 0.005,
 ) -> LibraryLoss:  # fmt: skip
     """Song et al., CVPR 2016: mean over positive pairs of [J]+^2 / 2, J_ij = d_ij + logsumexp of margin - d over
-    all negative pairs of i and of j; plus l2 * mean |f|^2."""
+    all negative pairs of i and of j; plus l2 * mean |f|, the penalty of Roth et al. (ICML 2020), which the original
+    lacks."""
     from pytorch_metric_learning.distances import LpDistance
     from pytorch_metric_learning.losses import LiftedStructureLoss
 
     loss = LiftedStructureLoss(
-        neg_margin=margin, pos_margin=0, distance=LpDistance(normalize_embeddings=normalize), **squared_length(l2)
+        neg_margin=margin,
+        pos_margin=0,
+        distance=LpDistance(normalize_embeddings=normalize),
+        **length_penalty(l2, power=1),
     )
     return LibraryLoss(loss, EachPairOnce(), sizes=(num_classes, embedding_dim))

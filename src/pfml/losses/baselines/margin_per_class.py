@@ -7,7 +7,7 @@ from pfml.losses.common.library import LibraryLoss, distance_weighted_margin
 from pfml.losses.common.ranges import Count, NonNegative, Positive, Range
 
 
-@baseline("Margin per class", acts="pair", pairs=True)
+@baseline("Margin per class", acts="pair", pairs=True, version=2)
 def margin_per_class(
     num_classes: Count, embedding_dim: Count, margin: NonNegative = 0.2, beta: Positive = 1.2, nu: NonNegative = 0.0,
     cutoff: Positive = 0.5, upper_cutoff: Annotated[float, Range(above="cutoff")] = 1.4,

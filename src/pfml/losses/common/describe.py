@@ -19,7 +19,7 @@ ACTS = ("pair", "proxy", "field")
 
 
 def baseline(
-    title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1, guarded: bool = True
+    title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1, guarded: bool = True, version: int = 1
 ) -> Callable:  # fmt: skip
     """Decorator of a class or of a function that builds a loss.
 
@@ -30,6 +30,8 @@ def baseline(
         pairs: without two images of one class in the batch it has no gradient, or one that only pushes apart.
         least: images in the smallest batch that it takes.
         guarded: `forward` gets checked batches; False: the class sees to it by itself.
+        version: one more after each change of the formula or of what is drawn. From 2 on it is part of a run's digest,
+            so that results of the earlier formula are not taken for those of this one.
 
     Raises:
         ValueError: another value of acts.
@@ -46,6 +48,7 @@ def baseline(
         else:
             build = checked(build)
         build.title, build.acts, build.pairs, build.least = title, acts, pairs, least
+        build.version = version
         return build
 
     return describe

@@ -79,11 +79,11 @@ def with_class_weights(loss: nn.Module, num_classes: int, embedding_dim: int, pe
     )
 
 
-def squared_length(weight: float) -> dict:
-    """Arguments of a library loss for a penalty weight * mean |e|^2; without weight for none."""
+def length_penalty(weight: float, power: int) -> dict:
+    """Arguments of a library loss for a penalty weight * mean |e|^power; without weight for none."""
     from pytorch_metric_learning.regularizers import LpRegularizer
 
-    return {"embedding_regularizer": LpRegularizer(power=2), "embedding_reg_weight": weight} if weight else {}
+    return {"embedding_regularizer": LpRegularizer(power=power), "embedding_reg_weight": weight} if weight else {}
 
 
 def distance_weighted_margin(
@@ -92,10 +92,11 @@ def distance_weighted_margin(
 ) -> LibraryLoss:  # fmt: skip
     """Wu et al., ICCV 2017: `baselines/margin.py` states it. One beta, or one of each class."""
     from pytorch_metric_learning.losses import MarginLoss
-    from pytorch_metric_learning.miners import DistanceWeightedMiner
+
+    from pfml.losses.common.library_miners import DistanceWeighted
 
     loss = MarginLoss(
         margin=margin, nu=nu, beta=beta, learn_beta=True, num_classes=num_classes if per_class else None
     )  # fmt: skip
-    miner = SeededMiner(DistanceWeightedMiner(cutoff=cutoff, nonzero_loss_cutoff=upper_cutoff))
+    miner = SeededMiner(DistanceWeighted(cutoff=cutoff, nonzero_loss_cutoff=upper_cutoff))
     return LibraryLoss(loss, miner, sizes=(num_classes, embedding_dim))

@@ -145,8 +145,10 @@ def shifts(n: int, padding: int, generator: torch.Generator) -> Tensor:
 
 def shifted(images: Tensor, by: Tensor) -> Tensor:
     """Images (n, c, h, w) of any type, each moved by its offset in `by` (2, n); edge pixels repeat beyond the edge."""
-    n, channels, height, width = images.shape
-    top, left = by.view(2, n, 1, 1, 1)
-    rows = (top + torch.arange(height).view(height, 1)).clamp(0, height - 1)
+    height, width = images.shape[2:]
+    top, left = by[:, :, None]
+    rows = (top + torch.arange(height)).clamp(0, height - 1)
     columns = (left + torch.arange(width)).clamp(0, width - 1)
-    return images[torch.arange(n).view(n, 1, 1, 1), torch.arange(channels).view(channels, 1, 1), rows, columns]
+    # Two gathers take half the time of one index with four tensors.
+    moved = images.gather(2, rows[:, None, :, None].expand_as(images))
+    return moved.gather(3, columns[:, None, None, :].expand_as(images))

@@ -6,7 +6,7 @@ from pfml.losses.common.ranges import Count, Positive
 
 
 @baseline("N.Softmax", acts="proxy")
-def normalised_softmax(num_classes: Count, embedding_dim: Count, temperature: Positive = 0.05) -> LibraryLoss:
+def normalized_softmax(num_classes: Count, embedding_dim: Count, temperature: Positive = 0.05) -> LibraryLoss:
     """Zhai and Wu, BMVC 2019: cross entropy of cos(f, w_c) / temperature."""
     from pytorch_metric_learning.losses import NormalizedSoftmaxLoss
 
