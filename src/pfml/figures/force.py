@@ -168,7 +168,9 @@ def force_curve(name: str, settings: Mapping, kind: str, distances: np.ndarray) 
         torch.random.default_generator.manual_seed(0)
         loss = build_loss(name, 2, AXES.shape[1], **dict(settings) | CHANGES.get(name, {})).double()
     loss.miner = None
-    return np.array([_force(copy.deepcopy(loss), name, kind, float(d)) for d in distances])
+    # A loss with buffers (a memory, a counter of draws) changes with every batch; the others need no copy of their own.
+    fresh = copy.deepcopy if any(True for _ in loss.buffers()) else lambda loss: loss
+    return np.array([_force(fresh(loss), name, kind, float(d)) for d in distances])
 
 
 def _force(loss: torch.nn.Module, name: str, kind: str, distance: float) -> float:
