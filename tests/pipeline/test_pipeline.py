@@ -15,6 +15,8 @@ from tests.losses.toy_loss import add_toy_loss
 from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, results, sh
 
 pytestmark = pytest.mark.pipeline
+VERIFY = (sys.executable, "-m", "pfml", "verify")
+RUNS = 6  # of the tiny study: four of the grid, two ablations
 
 
 def repro_until(folder, text):
@@ -100,6 +102,47 @@ def test_a_second_run_does_nothing(project):
     assert (project / "reports/index.html").exists(), "made again, though DVC does not know of it"
     assert not ran(sh(project, "dvc", "repro"))
     assert (project / "dvc.lock").read_bytes() == before and not sh(project, "git", "status", "--porcelain")
+
+
+@pytest.fixture(scope="module")
+def second(project, tmp_path_factory):
+    """A clone of it, with nothing cached, in which all is trained anew."""
+    folder = tmp_path_factory.mktemp("second") / "clone"
+    sh(project, "git", "clone", "-q", ".", str(folder))
+    sh(folder, *REPRO)
+    return folder
+
+
+def test_a_second_clone_changes_the_provenance_alone(second):
+    assert sh(second, "git", "status", "--porcelain") == " M reports/provenance/tiny.csv\n"
+
+
+def test_every_run_is_reproduced_and_a_changed_number_is_found(second):
+    assert f"{RUNS} of {RUNS} runs reproduced to the bit" in sh(second, *VERIFY)
+    path = second / "reports/runs/tiny/glyphs-pfml-0.2-0.json"
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"recall@1": 0.9}))
+    try:
+        out = sh(second, *VERIFY, code=1)
+    finally:
+        path.write_text(text)
+    assert f"{RUNS - 1} of {RUNS} runs" in out and "differs  glyphs-pfml-0.2-0" in out
+
+
+def test_runs_trained_anew_in_a_temporary_clone_are_equal(project):
+    status = sh(project, "git", "status", "--porcelain")
+    out = sh(project, *VERIFY, "--runs", "2")
+    assert "2 of 2 runs reproduced to the bit" in out
+    assert sh(project, "git", "status", "--porcelain") == status
+
+
+def test_what_dvc_restored_from_its_cache_is_not_verified(project, tmp_path):
+    folder = tmp_path / "clone"
+    sh(project, "git", "clone", "-q", ".", str(folder))
+    sh(folder, sys.executable, "-m", "dvc", "config", "--local", "cache.dir", str(project / ".dvc/cache"))
+    sh(folder, *REPRO)
+    out = sh(folder, *VERIFY, code=1)
+    assert f"0 of {RUNS} runs" in out and f"{RUNS} not verified, since this clone has not trained them" in out
 
 
 def test_one_parameter_reruns_what_reads_it_and_going_back_trains_nothing(project):

@@ -37,7 +37,7 @@ from pfml.settings.files import write_whole
 
 KINDS = ("attraction", "repulsion")
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
-DISTANCES = np.geomspace(0.05, 1.95, 120)
+DISTANCES = np.geomspace(0.05, 1.95, 60)
 _BINS = "it compares histograms of pairs, so that its force on one depends on the bins of the others, in this scene "
 LEFT_OUT = {
     "fast_ap": _BINS + "with a sign that changes within a bin",
