@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro default presets tables verify test ui bench torture gpu gpu-bundle lock wheel
+.PHONY: repro default presets tables verify test test-fast test-long ui bench torture gpu gpu-bundle lock wheel
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/
@@ -30,9 +30,18 @@ tables: .venv/ready      ## the tables, their page and figures again, from the c
 verify: .venv/ready      ## are the committed numbers those of this machine? RUNS=3 trains three runs anew
 	@pfml verify $(addprefix --runs=,$(RUNS)) $(addprefix --preset=,$(PRESET))
 
-test: .venv/ready        ## all tests, or make test TESTS="-m 'not pipeline'"; those for a GPU where there is one
-	@python -m pytest $(TESTS)
+# A file of tests runs in one process, as many at a time as there are cores, at most four.
+PYTEST := python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+
+test: .venv/ready        ## all tests but the long ones, or make test TESTS=tests/losses; those for a GPU where there is one
+	@$(PYTEST) -m "not long and not gpu" $(TESTS)
 	@! nvidia-smi -L > /dev/null 2>&1 || python -m pytest -m gpu
+
+test-fast: .venv/ready   ## a minute and a half: settings, labels, losses' formulas, measures, report
+	@$(PYTEST) -m "not long and not gpu and not pipeline" $(FAST)
+
+test-long: .venv/ready   ## what takes minutes, or needs LaTeX or a browser
+	@$(PYTEST) -m long $(TESTS)
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
 	@pfml ui

@@ -37,6 +37,11 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of minutes first: where files are shared out among processes, none should be left over at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+
+
 def merge(base: dict, changes: dict) -> dict:
     for key, value in changes.items():
         base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else copy.deepcopy(value)

@@ -112,6 +112,7 @@ def test_a_second_run_does_nothing_and_shows_the_table_again(project, first):
     assert {path: path.read_bytes() for path in (project / "reports").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.long
 def test_another_kind_of_noise_reruns_the_noisy_runs_alone(project, first):
     """An experiment of DVC works in the copy; the preset takes its params.yaml back."""
     copy = project / ".studies/mine"

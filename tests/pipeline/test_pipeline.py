@@ -113,10 +113,12 @@ def second(project, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_a_second_clone_changes_the_provenance_alone(second):
     assert sh(second, "git", "status", "--porcelain") == " M reports/provenance/tiny.csv\n"
 
 
+@pytest.mark.long
 def test_every_run_is_reproduced_and_a_changed_number_is_found(second):
     assert f"{RUNS} of {RUNS} runs reproduced to the bit" in sh(second, *VERIFY)
     path = second / "reports/runs/tiny/glyphs-pfml-0.2-0.json"
@@ -129,6 +131,7 @@ def test_every_run_is_reproduced_and_a_changed_number_is_found(second):
     assert f"{RUNS - 1} of {RUNS} runs" in out and "differs  glyphs-pfml-0.2-0" in out
 
 
+@pytest.mark.long
 def test_runs_trained_anew_in_a_temporary_clone_are_equal(project):
     status = sh(project, "git", "status", "--porcelain")
     out = sh(project, *VERIFY, "--runs", "2")
@@ -136,6 +139,7 @@ def test_runs_trained_anew_in_a_temporary_clone_are_equal(project):
     assert sh(project, "git", "status", "--porcelain") == status
 
 
+@pytest.mark.long
 def test_what_dvc_restored_from_its_cache_is_not_verified(project, tmp_path):
     folder = tmp_path / "clone"
     sh(project, "git", "clone", "-q", ".", str(folder))

@@ -87,6 +87,7 @@ def test_every_latex_row_has_as_many_cells_as_its_header(written):
         assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(table.header) - 1}, name
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
 def test_latex_compiles(written):
     tables, folder = written

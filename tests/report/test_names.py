@@ -79,6 +79,7 @@ def test_latex_has_no_sign_of_a_name():
     assert latex(literal("$x_$ [a] *b*")) == r"\$x\_\$ {[}a{]} {*}b{*}" and latex(literal("文")) == "U+6587"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
 def test_latex_of_every_name_compiles(tmp_path):
     text = latex_text(table()).replace(r"\begin{tabular}", r"\tiny\begin{tabular}")

@@ -146,12 +146,14 @@ HIT = """() => {
 }"""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_a_browser_runs_nothing_of_result_files(hostile):
     found = dom(hostile, HIT)
     assert "HIT" not in found["title"] and found["handlers"] == 0 and found["sorted"] > 20
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_a_browser_holds_to_the_policy(page):
     """Were there a script or a handler of others, it would not run; and the page's own one does."""
@@ -198,6 +200,7 @@ SORTED = """() => {
 }"""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_a_browser_opens_it_and_a_click_sorts(page):
     found = dom(page, SORTED)
@@ -220,6 +223,7 @@ PHONE = """() => {
 }"""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 @pytest.mark.parametrize(("width", "open_menu"), [(390, False), (1200, True)])
 def test_on_a_phone_the_menu_folds_and_first_columns_stay(page, width, open_menu):
@@ -228,6 +232,7 @@ def test_on_a_phone_the_menu_folds_and_first_columns_stay(page, width, open_menu
     assert found["scrolled"] > 0 and abs(found["moved"]) < 1
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_the_whole_report_opens_with_every_table_and_figure(tmp_path):
     study = toy()
