@@ -1,6 +1,6 @@
 """CPU seconds of a cold `make repro` in two checkouts of this project, one after the other on one machine.
 
-    python benchmarks/cost.py b7e8385 HEAD --folder DIR      # DIR keeps the clones; half an hour on two cores
+    python benchmarks/cost.py HEAD b7e8385 --folder DIR      # DIR keeps the clones; half an hour on two cores
 
 Each commit is cloned and gets its own environment, which is not counted. CPU seconds are those of all processes of
 `make repro`, from the kernel's accounts of children that have ended.
@@ -22,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("commits", nargs=2, help="the earlier and the later one")
+    parser.add_argument("commits", nargs=2, help="the one to judge, and an earlier one")
     parser.add_argument("--folder", type=Path, help="where to clone to (default: a temporary folder)")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp())
@@ -62,10 +62,10 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def table(rows: list[tuple[str, int, float, float]]) -> str:
-    (_, _, before, _), (_, _, after, _) = rows
+    (_, _, after, _), (_, _, before, _) = rows
     lines = ["| commit | trainings | CPU s | wall s |", "| --- | ---: | ---: | ---: |"]
     lines += [f"| {name} | {trainings} | {spent:.0f} | {wall:.0f} |" for name, trainings, spent, wall in rows]
-    said = f"A cold `make repro` of the default study, its environment not counted: {after / before:.2f} of the CPU seconds."
+    said = f"A cold `make repro` of the study takes {after / before:.2f} of the CPU seconds, without its environment."
     return "\n".join([said, "", *lines, "", "n = 1 each, one after the other."])
 
 

@@ -12,7 +12,6 @@ from pfml.tuning import best
 from tests.committed import committed
 from tests.conftest import ROOT
 
-
 # Searched with 12 trials of the space that glyphs-tune had before, and not yet of the present one.
 EARLIER, EARLIER_TRIALS = set(BASELINES) | {"pfml", "pfml_tuned", "cpml"}, 12
 
