@@ -227,8 +227,8 @@ def test_a_bad_value_stops_before_anything_is_overwritten(project):
 def test_ctrl_c_ends_every_process_and_keeps_what_is_finished(project):
     params = project / "params.yaml"
     text = params.read_text()
-    params.write_text(text.replace("epochs: 2", "epochs: 30"))
-    process = repro_until(project, "epoch   2/30")
+    params.write_text(text.replace("epochs: 2", "epochs: 300"))
+    process = repro_until(project, "epoch   2/300")
     os.killpg(process.pid, signal.SIGINT)
     out = process.communicate(timeout=60)[0]  # ends when the last process that holds the pipe has ended
     assert process.returncode == 130 and "interrupted" in out

@@ -12,7 +12,7 @@ def test_noise_rates_of_all_studies_are_one_table(tmp_path):
     study, wider = toy(), toy(study="wider", grid={"noise": [0.0, 0.1, 0.4], "seed": [0], "baseline": ["triplet"]})
     write_all(tmp_path, study, {"pfml": 0.7, "soft_triple": 0.6})
     write_all(tmp_path, wider, {"pfml": 0.7, "triplet": 0.5})
-    table = tables_of(tmp_path, study, wider)["beyond-noise-uniform-glyphs-conv4-64"]
+    table = tables_of(tmp_path, study, wider)["beyond-noise-uniform-glyphs-conv3-64"]
     assert table.header == ("Method", "0 %", "10 %", "20 %", "40 %", "n")
     rows = runs_of(table)
     assert set(rows) == {"PFML", "SoftTriple", "Triplet"}  # CPML and Proxy Anchor were not run
@@ -26,11 +26,11 @@ def test_another_kind_of_noise_has_a_table_of_its_own(tmp_path):
     write_all(tmp_path, other, {"pfml": 0.5})
     tables = tables_of(tmp_path, study, other)
     values = [
-        runs_of(tables[f"beyond-noise-{kind}-glyphs-conv4-64"])["PFML"]["20 %"].value
+        runs_of(tables[f"beyond-noise-{kind}-glyphs-conv3-64"])["PFML"]["20 %"].value
         for kind in ("uniform", "pairflip")
     ]
     assert values == pytest.approx([61.0, 41.0])
-    assert runs_of(tables["beyond-noise-pairflip-glyphs-conv4-64"])["PFML"]["0 %"].value == pytest.approx(71.0)
+    assert runs_of(tables["beyond-noise-pairflip-glyphs-conv3-64"])["PFML"]["0 %"].value == pytest.approx(71.0)
 
 
 def test_seen_and_unseen_classes_stand_side_by_side_for_what_measured_them(tmp_path):
@@ -40,7 +40,7 @@ def test_seen_and_unseen_classes_stand_side_by_side_for_what_measured_them(tmp_p
         write(tmp_path, run, 0.6, few_shot_1=0.85, few_shot_5=0.88, **{"seen_recall@1": 0.9, "seen_map@r": 0.5})
     write_all(tmp_path, study, {"soft_triple": 0.5})  # of a time before these measures
     tables = tables_of(tmp_path, study)
-    clean, noisy = (tables[f"beyond-generalisation-{noise}-glyphs-conv4-64"] for noise in ("0", "0.2"))
+    clean, noisy = (tables[f"beyond-generalisation-{noise}-glyphs-conv3-64"] for noise in ("0", "0.2"))
     rows = runs_of(clean)
     assert list(rows) == ["CPML", "PFML"] == list(runs_of(noisy))[::-1]
     assert [rows["CPML"][key].value for key in clean.header[3:7]] == pytest.approx([90, 50, 85, 88])
@@ -95,7 +95,7 @@ def test_alpha_against_noise_takes_ablations_of_every_noise(tmp_path):
     other = toy(study="other", loss={"delta": 0.3}, ablation={"alpha": [5]})
     for study in (clean, noisy, other):
         write_all(tmp_path, study, {"pfml": 0.7})
-    table = tables_of(tmp_path, clean, noisy, other)["beyond-alpha-glyphs-conv4-64"]
+    table = tables_of(tmp_path, clean, noisy, other)["beyond-alpha-glyphs-conv3-64"]
     rows = runs_of(table)
     assert list(rows) == ["0", "1", "3", "6"]  # 5 belongs to another delta
     assert rows["1"]["20 %"].value == pytest.approx(61.0) and rows["0"]["20 %"].empty and rows["6"]["0 %"].empty
@@ -107,23 +107,23 @@ def test_alpha_against_noise_compares_the_same_seeds(tmp_path):
     more = toy(study="more", grid={"seed": [0, 1, 2]}, ablation={"alpha": []})
     write_all(tmp_path, more, {"pfml": 0.7})
     write_all(tmp_path, one, {"pfml": 0.7})
-    rows = runs_of(tables_of(tmp_path, one, more)["beyond-alpha-glyphs-conv4-64"])
+    rows = runs_of(tables_of(tmp_path, one, more)["beyond-alpha-glyphs-conv3-64"])
     assert rows["1"]["20 %"].value == rows["3"]["20 %"].value == pytest.approx(60.0)  # seed 0; 62 over all
     assert rows["3"]["0 %"].value == pytest.approx(72.0)
 
 
 def test_table_8_has_the_settings_that_training_sees(tmp_path):
-    study = preset("cub200-resnet50", recipe={"cub200": {"train": {"batch": 60}}})
+    study = preset("cub200-resnet50", recipe={"cub200": {"train": {"batch": 200}}})
     write_all(tmp_path, study, {"pfml": 0.7})
     tables = tables_of(tmp_path, toy(), study)
     rows = {row["Study"].text: row for row in map(dict, _rows(tables["table-8-ours"]))}
     ours = rows["`cub200-resnet50`"]
     run = pick(study, "pfml", axis="")[0]
-    assert (ours["batch"].text, ours["lr"].text, ours["M"].text) == ("60", "0.0001", "15")
+    assert (ours["batch"].text, ours["lr"].text, ours["M"].text) == ("200", "0.0001", "15")
     assert ours["δ_rep"].text == f"{run.config['loss']['delta_rep']:g}" == "0.2" and ours["n"].value == 2
     assert "`toy`" not in rows, "nothing of it was run"
     beside = runs_of(tables["table-8-published"])
-    assert (beside["batch"]["CUB-200 resnet50"].text, beside["batch"]["ours, CUB-200 resnet50"].text) == ("100", "60")
+    assert (beside["batch"]["CUB-200 resnet50"].text, beside["batch"]["ours, CUB-200 resnet50"].text) == ("100", "200")
     assert beside["lr"]["CUB-200 resnet50"].mark == "third-party"
     assert "Ours have 6 of the 7 that are known." in tables["table-8-published"].readings
 

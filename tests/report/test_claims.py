@@ -187,11 +187,11 @@ def test_the_summary_has_every_claim_and_each_dataset(tmp_path, study):
     table = tables_of(tmp_path, study)["summary-claims"]
     rows = runs_of(table)
     assert list(rows) == list(claims.CLAIMS.values())
-    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{FAILS} (-10.0, -10.0 to -10.0)"
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv3, 64-d"].text == f"{FAILS} (-10.0, -10.0 to -10.0)"
     said = " ".join(table.readings)
     assert "Not run: CUB-200, Cars-196, SOP; nothing can be concluded there." in said
     assert "tests none of the paper's numbers: glyphs is no dataset of the paper" in said
-    assert "On glyphs, conv4, 64-d, of 10 claims 2 do not hold, 4 hold, 3 not run, 1 undecided." in said
+    assert "On glyphs, conv3, 64-d, of 10 claims 2 do not hold, 4 hold, 3 not run, 1 undecided." in said
 
 
 def test_a_tuned_setting_is_a_subject_and_no_rival(tmp_path):
@@ -199,7 +199,7 @@ def test_a_tuned_setting_is_a_subject_and_no_rival(tmp_path):
     write_all(tmp_path, study, {"pfml": 0.7, "pfml_tuned": 0.9, "cpml": 0.8})
     rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
     assert (
-        rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text
+        rows[claims.CLAIMS["clean"]]["glyphs, conv3, 64-d"].text
         == f"{FAILS} (-10.0, -10.0 to -10.0); tuned: {HOLDS} (10.0, 10.0 to 10.0)"
     )
 
@@ -209,14 +209,14 @@ def test_the_field_with_another_alpha_is_no_rival(tmp_path):
     study = toy(grid={"field": ["pfml", "pfml_alpha_2", "cpml"], "seed": [0, 1]}, field=further)
     write_all(tmp_path, study, {"pfml": 0.8, "pfml_alpha_2": 0.9, "cpml": 0.7})
     rows = runs_of(tables_of(tmp_path, study)["summary-claims"])
-    assert rows[claims.CLAIMS["clean"]]["glyphs, conv4, 64-d"].text == f"{HOLDS} (10.0, 10.0 to 10.0)"
+    assert rows[claims.CLAIMS["clean"]]["glyphs, conv3, 64-d"].text == f"{HOLDS} (10.0, 10.0 to 10.0)"
 
 
 def test_claims_say_where_pfml_is_not_the_papers_setting(tmp_path):
     usual, other = toy(), toy(loss={"alpha": 4.0, "proxies_per_class": 5})
     for study, text in (
         (usual, "the paper's setting; the"),
-        (other, "setting, but for α 4, M 5 on glyphs, conv4, 64-d;"),
+        (other, "setting, but for α 4, M 5 on glyphs, conv3, 64-d;"),
     ):
         write_all(tmp_path, study, {"pfml": 0.7})
         assert text in tables_of(tmp_path, study)["summary-claims"].title

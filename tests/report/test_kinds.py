@@ -36,7 +36,7 @@ def marks(table, label=0):
 
 
 @pytest.mark.parametrize("name", ["table-1-study-toy-glyphs", "table-2-study-toy-glyphs", "table-3-study-toy-glyphs",
-                                  "beyond-noise-uniform-glyphs-conv4-64"])  # fmt: skip
+                                  "beyond-noise-uniform-glyphs-conv3-64"])  # fmt: skip
 def test_the_row_that_mixes_is_marked_and_a_line_below_says_what(reports, name):
     table = tables_of(reports, toy())[name]
     assert marks(table) == {"CPML"} and table.note == NOTE

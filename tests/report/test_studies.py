@@ -154,6 +154,6 @@ def test_seeds_of_two_studies_are_one_row_where_their_settings_are_the_same(tmp_
     write_all(tmp_path, small, {"pfml": 0.7})
     write_all(tmp_path, large, {"pfml": 0.7})
     write_all(tmp_path, other, {"pfml": 0.1})
-    table = tables_of(tmp_path, small, other, large)["beyond-noise-uniform-glyphs-conv4-64"]
+    table = tables_of(tmp_path, small, other, large)["beyond-noise-uniform-glyphs-conv3-64"]
     row = runs_of(table)["PFML"]
     assert row["0 %"].value == pytest.approx(71.0) and row["n"].text == "2"

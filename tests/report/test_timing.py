@@ -39,7 +39,7 @@ def test_percents_are_of_each_round_and_the_median_of_seconds_is_shown(reports):
     assert list(rows) == ["Proxy Anchor", "ProxyNCA", "PFML M=0", "PFML M=30"] and own.name == "table-9-toy"
     assert rows["PFML M=30"]["% over ProxyNCA"].value == pytest.approx(70 / 3) and rows["ProxyNCA"]["rounds"].value == 3
     assert rows["PFML M=30"]["ms per step"].value == pytest.approx(12) and rows["PFML M=30"]["batch"].value == 100
-    assert own.title.startswith("**Study `toy`**: glyphs, conv4, 64 dimensions, on ")
+    assert own.title.startswith("**Study `toy`**: glyphs, conv3, 64 dimensions, on ")
 
 
 def test_an_epoch_of_more_steps_takes_longer(reports):
