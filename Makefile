@@ -37,8 +37,9 @@ test: .venv/ready        ## all tests but the long ones, or make test TESTS=test
 	@$(PYTEST) -m "not long and not gpu" $(TESTS)
 	@! nvidia-smi -L > /dev/null 2>&1 || python -m pytest -m gpu
 
-test-fast: .venv/ready   ## a minute and a half: settings, labels, losses' formulas, measures, report
-	@$(PYTEST) -m "not long and not gpu and not pipeline" $(FAST)
+test-fast: .venv/ready   ## a minute and a half: settings, labels, formulas of losses, measures, searches
+	@$(PYTEST) -m "not long and not gpu and not pipeline" tests/settings tests/labels tests/losses/test_library.py tests/retrieval \
+		tests/evaluation tests/networks/test_models.py tests/training/test_optimisation.py tests/test_wasserstein.py tests/test_tuning.py
 
 test-long: .venv/ready   ## what takes minutes, or needs LaTeX or a browser
 	@$(PYTEST) -m long $(TESTS)

@@ -32,6 +32,7 @@ def ends(results: list[dict]) -> dict[str, str]:
     return {entry["part"]: entry["outcome"] for entry in results if entry["kind"] == "end"}
 
 
+@pytest.mark.long
 def test_the_whole_path(tmp_path):
     code, results, report = run(tmp_path)
     assert code == 0 and ends(results) == dict.fromkeys(PARTS, "done"), report

@@ -101,6 +101,7 @@ def test_a_result_with_another_digest_is_named(project):
     assert line.startswith(f"{RUN}: digest: expected {json.loads(text)['digest']}, of this run now, found {'f' * 16}")
 
 
+@pytest.mark.long
 def test_another_locale_writes_the_same_bytes_and_stops_at_nothing(project):
     assert tables(project).returncode == 0
     names = [path for path in project.glob("reports/**/*") if path.suffix in (".md", ".csv", ".tex", ".json")]
