@@ -31,18 +31,18 @@ verify: .venv/ready      ## are the committed numbers those of this machine? RUN
 	@pfml verify $(addprefix --runs=,$(RUNS)) $(addprefix --preset=,$(PRESET))
 
 # A file of tests runs in one process, as many at a time as there are cores, at most four.
-PYTEST := python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+in_processes := python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready        ## all tests but the long ones, or make test TESTS=tests/losses; those for a GPU where there is one
-	@$(PYTEST) -m "not long and not gpu" $(TESTS)
+	@$(in_processes) -m "not long and not gpu" $(TESTS)
 	@! nvidia-smi -L > /dev/null 2>&1 || python -m pytest -m gpu
 
 test-fast: .venv/ready   ## a minute and a half: settings, labels, formulas of losses, measures, searches
-	@$(PYTEST) -m "not long and not gpu and not pipeline" tests/settings tests/labels tests/losses/test_library.py tests/retrieval \
+	@$(in_processes) -m "not long and not gpu and not pipeline" tests/settings tests/labels tests/losses/test_library.py tests/retrieval \
 		tests/evaluation tests/networks/test_models.py tests/training/test_optimisation.py tests/test_wasserstein.py tests/test_tuning.py
 
 test-long: .venv/ready   ## what takes minutes, or needs LaTeX or a browser
-	@$(PYTEST) -m long $(TESTS)
+	@$(in_processes) -m long $(TESTS)
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
 	@pfml ui

@@ -54,7 +54,7 @@ def cpu() -> float:
 
 
 def run(command: list[str], folder: Path) -> str:
-    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MAKEFLAGS", "VIRTUAL_ENV")}
+    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MAKEFLAGS")}
     done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")

@@ -119,10 +119,10 @@ def test_two_processes_end_like_one(workspace, tiny, write, loss):
     assert (single["passed_labels"] == joint["passed_labels"]).all()
     for name in ("test", "train", "passed", "proxies"):
         scale = np.abs(single[name]).max()
-        assert np.abs(single[name] - joint[name]).max() < 1e-3 * scale, name
+        assert np.abs(single[name] - joint[name]).max() < 3e-3 * scale, name
     first, second = (pd.read_csv(model / "history.csv") for model in models)
     assert np.allclose(first["loss"], second["loss"], rtol=1e-3)
-    assert np.allclose(first["map@r"], second["map@r"], atol=0.01)
+    assert np.allclose(first["map@r"], second["map@r"], atol=0.01, equal_nan=True)
 
 
 def test_two_processes_measure_the_network_that_they_write(workspace, tiny, monkeypatch):
