@@ -44,6 +44,16 @@ def test_a_method_runs_with_its_best_trial(name, params_of):
             assert getattr(run, section)[setting] == value, f"{method}: {key}"
 
 
+def test_the_quick_study_is_a_part_of_the_default_one(params_of):
+    of_default = {run.name: run.digest for run in grid_runs(params_of())}
+    quick = grid_runs(params_of("quick"))
+    assert len(quick) == 6 and {run.study for run in quick} == {"quick"} and not ablation_runs(params_of("quick"))
+    assert {(run.method, run.noise) for run in quick} == {
+        (method, noise) for method in ("pfml", "proxy_anchor", "multi_similarity") for noise in (0.0, 0.2)
+    }
+    assert all(of_default[run.name] == run.digest for run in quick), "so DVC's cache has them for one another"
+
+
 @pytest.mark.parametrize("share", [20, 40, 60])
 def test_alpha_against_noise_moves_alpha_alone(share, params_of):
     params = params_of(f"glyphs-alpha-{share}")

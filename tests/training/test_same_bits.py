@@ -1,6 +1,7 @@
 """x86-64 processors with AVX2 of one vendor give the same bits: short trainings and all their measures, by the real
-stages, against bits.json. Of AMD the families 25 (AVX2 alone, and AVX-512) and 26 were tried. Intel's family 6 model 167
-gives other bits than they do, which is not understood yet; so each vendor has a record of its own, or none.
+stages, against bits.json. Of AMD the families 25 (AVX2 alone, and AVX-512) and 26 were tried. Intel's family 6 model
+167 gives other bits than they do, which is not understood yet; so each vendor has a record of its own, or none.
+benchmarks/operations.py has digests of single operations, to find where they part.
 
 To make that of this machine again after a change of a formula: python -m tests.training.test_same_bits
 """
