@@ -71,6 +71,18 @@ def test_another_measure_that_differs_is_named_and_no_bits(runs):
     assert exit_code(check_runs(runs)) == CLOSE and "nmi" in describe(check_runs(runs))
 
 
+def test_committed_results_of_another_kind_of_processor_are_said_to_be_so(runs):
+    path = Path("reports/provenance/tiny.csv")
+    here = machine(True)["kind"]
+    path.write_text(path.read_text().replace(f",{here},", ",Another kind,"))
+    git("add", "reports/provenance")
+    git("commit", "-qm", "trained elsewhere")
+    [line, *_] = describe(check_runs(runs)).splitlines()
+    assert (
+        line == f"committed and here on other kinds of processors: Another kind and {here}; equal bits are not expected"
+    )
+
+
 def test_what_this_clone_did_not_train_proves_nothing(runs):
     Path(f".provenance/{runs[0].digest}.json").unlink()  # restored from DVC's cache, or from Git
     checks = check_runs(runs)

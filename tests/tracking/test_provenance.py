@@ -77,6 +77,11 @@ def test_the_kind_tells_what_decides_the_bits(monkeypatch):
     monkeypatch.setattr(provenance.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert machine(True)["kind"] == "x86-64 with AVX2"
+    facts = provenance._cpuinfo()
+    for vendor, name in (("GenuineIntel", "Intel"), ("AuthenticAMD", "AMD"), ("Other", "Other")):
+        monkeypatch.setattr(provenance, "_cpuinfo", lambda vendor=vendor: facts | {"vendor_id": vendor})
+        assert machine(True)["kind"] == f"{name} x86-64 with AVX2"
+    monkeypatch.setattr(provenance, "_cpuinfo", lambda: facts)
     assert machine(False)["kind"] == machine(True)["processor"] == "Some CPU (family 6, model 85, AVX-512)"
     monkeypatch.setattr(provenance.platform, "machine", lambda: "arm64")
     assert not provenance.can_be_portable() and machine(True)["kind"] == machine(True)["processor"]

@@ -5,6 +5,8 @@ weights. Only runs that were trained in this clone on this processor count. What
 nothing, and is listed.
 """
 
+import csv
+import io
 import json
 import os
 import statistics
@@ -18,7 +20,7 @@ from pathlib import Path
 from pfml.settings import ConfigError
 from pfml.settings.presets import PARAMS, with_preset
 from pfml.settings.run import Run
-from pfml.tracking.provenance import FOLDER, PORTABLE, can_be_portable, processor, trained_here
+from pfml.tracking.provenance import FOLDER, processor, trained_here
 
 SPREAD = "glyphs-all"  # the study with several seeds of each run
 WITHIN = 2  # standard deviations over seeds
@@ -28,7 +30,8 @@ EQUAL, BEYOND, CLOSE = 0, 1, 3  # exit codes
 @dataclass(frozen=True)
 class Check:
     """One run: "equal", "differs", "not trained here", "settings differ" or "not committed". recall: R@1, committed and
-    here. spread: standard deviation of its R@1 over seeds. keys: measures that differ.
+    here. spread: standard deviation of its R@1 over seeds. keys: measures that differ. kinds: of processor, committed
+    and here.
     """
 
     run: str
@@ -36,6 +39,7 @@ class Check:
     recall: tuple[float, float] | None = None
     spread: float | None = None
     keys: tuple[str, ...] = ()
+    kinds: tuple[str, str] = ("", "")
 
     @property
     def distance(self) -> float:
@@ -46,11 +50,18 @@ class Check:
 
 def check_runs(runs: Iterable[Run], head: str = "HEAD") -> list[Check]:
     """Compare the results on disk with those of a commit."""
-    spreads = Spreads(head)
-    return [check_run(run, spreads, head) for run in runs]
+    runs, spreads = list(runs), Spreads(head)
+    kinds = {study: _committed_kinds(study, head) for study in {run.study for run in runs}}
+    return [check_run(run, spreads, kinds[run.study].get(run.name, ""), head) for run in runs]
 
 
-def check_run(run: Run, spreads: "Spreads", head: str) -> Check:
+def _committed_kinds(study: str, head: str) -> dict[str, str]:
+    """run -> kind of processor, of a study's committed provenance; empty where there is none."""
+    rows = csv.DictReader(io.StringIO(_git("show", f"{head}:./{(FOLDER / study).as_posix()}.csv")))
+    return {row["run"]: row["kind"] for row in rows}
+
+
+def check_run(run: Run, spreads: "Spreads", committed_kind: str, head: str) -> Check:
     path = run.paths().result
     here = trained_here(run.digest)
     if here is None or not path.is_file():
@@ -64,7 +75,8 @@ def check_run(run: Run, spreads: "Spreads", head: str) -> Check:
         return Check(run.name, "settings differ")
     keys = tuple(key for key in sorted(own.keys() | committed.keys()) if own.get(key) != committed.get(key))
     recall = (committed["recall@1"], own["recall@1"])
-    return Check(run.name, "differs" if keys else "equal", recall, spreads.of(run), keys)
+    kinds = committed_kind, here["kind"]
+    return Check(run.name, "differs" if keys else "equal", recall, spreads.of(run), keys, kinds)
 
 
 def _own(result: dict, run: Run) -> dict:
@@ -117,9 +129,10 @@ def describe(checks: Sequence[Check]) -> str:
     """The verdict and what differs, for people."""
     counted = [check for check in checks if check.status in ("equal", "differs")]
     equal = [check for check in counted if check.status == "equal"]
-    lines = []
-    if not can_be_portable():
-        lines.append(f"other kind of processor than {PORTABLE}: {processor()}; equal bits are not expected")
+    others = sorted({" and ".join(check.kinds) for check in counted if all(check.kinds) and len(set(check.kinds)) > 1})
+    lines = [
+        f"committed and here on other kinds of processors: {kinds}; equal bits are not expected" for kinds in others
+    ]
     lines.append(f"{len(equal)} of {len(checks)} runs reproduced to the bit on {processor()}")
     for check in counted:
         if check.status == "differs":

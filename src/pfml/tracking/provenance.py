@@ -25,7 +25,10 @@ LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "numpy",
 MACHINE = ("kind", "processor", "instructions", "threads", "platform", "python", *LIBRARIES)
 COLUMNS = ("run", "digest", *MACHINE, "processes", "git_commit", "mlflow_run", "seconds")
 WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"))  # flag of Linux, name
-PORTABLE = "x86-64 with AVX2"  # the kind of every processor whose instructions are limited to AVX2
+PORTABLE = (
+    "x86-64 with AVX2"  # the kind of a processor whose instructions are limited to AVX2; its vendor stands before
+)
+VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
 
 
 def machine(portable: bool, threads: int = 1) -> dict[str, str]:
@@ -36,15 +39,21 @@ def machine(portable: bool, threads: int = 1) -> dict[str, str]:
 
     used = torch.backends.cpu.get_cpu_capability()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    kind = gpu or (PORTABLE if portable and can_be_portable() else processor())
+    kind = gpu or (portable_kind() if portable and can_be_portable() else processor())
     return {
         "kind": kind, "processor": ", ".join(filter(None, (gpu, processor()))), "instructions": used,
         "threads": str(threads), "platform": platform_name(), "python": platform.python_version(),
     } | {name: installed(name) for name in LIBRARIES}  # fmt: skip
 
 
+def portable_kind() -> str:
+    """The processors that give this one's bits with train.portable: those with AVX2 of its vendor."""
+    vendor = _cpuinfo().get("vendor_id", "")
+    return f"{VENDORS.get(vendor, vendor)} {PORTABLE}".strip()
+
+
 def can_be_portable() -> bool:
-    """Whether this is an x86-64 processor with AVX2, of which all give the same bits with train.portable."""
+    """Whether this is an x86-64 processor with AVX2: those of a vendor give the same bits with train.portable."""
     return platform.machine().lower() in ("x86_64", "amd64") and "avx2" in (_cpuinfo().get("flags") or "avx2").split()
 
 
