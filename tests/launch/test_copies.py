@@ -174,6 +174,7 @@ def test_settings_of_dvc_hold_in_the_copy(preset, monkeypatch):
     copy = preset / ".studies/mine"
     shown = subprocess.run([*launch.DVC, "config", "--list"], cwd=copy, capture_output=True, text=True, check=True)
     assert f"cache.dir={preset / 'shared'}" in shown.stdout and "core.analytics=false" in shown.stdout
+    monkeypatch.setenv("COLUMNS", "400")  # else DVC breaks a long path into two lines
     remotes = subprocess.run([*launch.DVC, "remote", "list"], cwd=copy, capture_output=True, text=True, check=True)
     assert str(preset / "store") in remotes.stdout
     assert not (copy / ".dvc/cache").exists() and list((preset / "shared").iterdir())
