@@ -61,12 +61,12 @@ def test_no_locks_no_wait(tmp_path, monkeypatch):
 
 def test_what_takes_longest_starts_beside_the_first_of_its_wave():
     stale = [
-        "train@glyphs-pfml-0.0-0", "ablate@alpha-1-0", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs", "report",
-        "theory", "embedding_figures@glyphs", "loss_figures", "figures",
+        "train@glyphs-pfml-0.0-0", "ablate@alpha-1-0", "evaluate@glyphs-pfml-0.0-0", "report", "theory",
+        "embedding_figures@glyphs", "loss_figures", "figures",
     ]  # fmt: skip
     first, second = (launch.wave(stale, groups) for _, groups in launch.WAVES)
     assert first == ["theory", "train@glyphs-pfml-0.0-0", "ablate@alpha-1-0", "loss_figures"]
-    assert second == ["embedding_figures@glyphs", "evaluate@glyphs-pfml-0.0-0", "wasserstein@glyphs"]
+    assert second == ["embedding_figures@glyphs", "evaluate@glyphs-pfml-0.0-0"]
 
 
 def test_short_stages_share_a_process_and_every_run_at_a_time_has_one():

@@ -37,7 +37,7 @@ def run(params, images, monkeypatch):
 
 
 def test_seen_classes_are_measured_by_their_true_labels_and_unseen_ones_by_few_shots(run, params):
-    result = evaluate_run(run, params(few_shot_episodes=50).evaluate.model_dump())
+    result = evaluate_run(run, params(few_shot_episodes=50).evaluate.model_dump(), params().wasserstein)
     saved = np.load(run.paths().model / "embeddings.npz")
     true = np.repeat(np.arange(18), 12)
     assert (saved["train_labels"] != true).mean() == pytest.approx(0.25)
@@ -51,5 +51,5 @@ def test_seen_classes_are_measured_by_their_true_labels_and_unseen_ones_by_few_s
 
 
 def test_what_is_switched_off_is_not_in_the_result(run, params):
-    result = evaluate_run(run, params(seen=False, few_shot_episodes=0).evaluate.model_dump())
+    result = evaluate_run(run, params(seen=False, few_shot_episodes=0).evaluate.model_dump(), params().wasserstein)
     assert not [name for name in result if name.startswith(("seen_", "few_shot_"))] and result["recall@1"] > 0

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from pfml.evaluation.proxies import embed_last_epoch, measure_wasserstein
+from pfml.evaluation.result_file import RunResult, read_result
+from pfml.evaluation.runs import evaluate_run
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
 from pfml.training.run import execute
 from pfml.wasserstein import proxy_wasserstein, spread, unit
+
+KEYS = ("proxies_per_class", "w2", "w2_relative", "w2_measure")
 
 
 @pytest.fixture
@@ -33,28 +37,35 @@ def test_each_switch_gives_what_its_formula_gives(params, trained):
     proxies = unit(raw)
 
     def measured(**switches):
-        [row] = measure_wasserstein(trained, params(**switches).wasserstein)  # contrastive has no proxies
-        return row
+        return measure_wasserstein(trained[0], params(**switches).wasserstein)
 
     row = measured()
     assert row["w2"] == pytest.approx(proxy_wasserstein(proxies, embeddings, labels), abs=1e-6)
     assert row["w2_relative"] == pytest.approx(row["w2"] / spread(embeddings, labels), rel=1e-4)
-    assert (row["measure"], row["proxies_per_class"], row["method"]) == ("reconstruction", 2, "pfml")
+    assert (row["w2_measure"], row["proxies_per_class"]) == ("reconstruction", 2)
+    assert measure_wasserstein(trained[1], params().wasserstein) == {}
     summed = measured(mean=False)
-    assert summed["w2"] == pytest.approx(row["w2"] * np.sqrt(2), abs=1e-5) and summed["measure"] == "sum"
+    assert summed["w2"] == pytest.approx(row["w2"] * np.sqrt(2), abs=1e-5) and summed["w2_measure"] == "sum"
     nearest, over_all = measured(assignment="nearest"), measured(assignment="all")
-    assert nearest["w2"] <= row["w2"] + 1e-6 and nearest["measure"] == "assignment nearest"
+    assert nearest["w2"] <= row["w2"] + 1e-6 and nearest["w2_measure"] == "assignment nearest"
     assert over_all["w2"] == pytest.approx(proxy_wasserstein(proxies, embeddings, labels, assignment="all"), abs=1e-6)
     free = measured(normalize_proxies=False)
     assert free["w2"] == pytest.approx(proxy_wasserstein(raw, embeddings, labels), abs=1e-6)
-    assert free["measure"] == "raw proxies"
+    assert free["w2_measure"] == "raw proxies"
     again = measured(embeddings="epoch")
-    assert again["w2"] != row["w2"] and again["measure"] == "batches of an epoch"
+    assert again["w2"] != row["w2"] and again["w2_measure"] == "batches of an epoch"
     passing = measured(embeddings="passing")
     passed, whose = unit(saved["passed"]), saved["passed_labels"]
     assert passing["w2"] == pytest.approx(proxy_wasserstein(proxies, passed, whose), abs=1e-6)
     assert passing["w2_relative"] == pytest.approx(passing["w2"] / spread(passed, whose), rel=1e-4)
-    assert passing["w2"] not in (row["w2"], again["w2"]) and passing["measure"] == "passing batches"
+    assert passing["w2"] not in (row["w2"], again["w2"]) and passing["w2_measure"] == "passing batches"
+
+
+def test_the_result_of_a_run_has_its_w2(trained, params):
+    settings = params(mean=False)
+    pfml, contrastive = (evaluate_run(run, settings.evaluate.model_dump(), settings.wasserstein) for run in trained)
+    assert {key: pfml[key] for key in KEYS} == measure_wasserstein(trained[0], settings.wasserstein)
+    assert not set(KEYS) & set(contrastive) and read_result(trained[0].paths().result, RunResult) == pfml
 
 
 def test_what_passed_is_of_the_images_that_the_epoch_drew_but_not_of_the_network_at_its_end(trained):

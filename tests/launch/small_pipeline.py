@@ -47,8 +47,7 @@ def stages() -> dict:
         found[f"evaluate_{run}"] = stage(
             f"evaluate_{run}", [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False
         )
-    found["wasserstein"] = stage("wasserstein", ["reports/wasserstein.csv"], ("models/small",), cached=False)
-    read = ("reports/runs", "reports/wasserstein.csv", "reports/theory.csv")
+    read = ("reports/runs", "reports/theory.csv")
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)
     found["figures"] = stage("figures", ["reports/figures/training.pdf"], ("reports/runs",), cached=False)
     found["register"] = stage("register", [], ("reports/runs",))

@@ -193,7 +193,7 @@ def test_what_a_study_writes_is_read_from_the_pipeline():
     own = copies.outputs((ROOT / "dvc.yaml").read_text(), "mine")
     for name in (
         "reports/runs/mine/birds-pfml-0.2-0.json", "reports/runs/mine/ablation/a-pfml-0.2-0-alpha-4.csv",
-        "reports/wasserstein/mine/birds.csv", "reports/tables/beyond.csv", "reports/tables.md", "data/plan/study.json",
+        "reports/tables/beyond.csv", "reports/tables.md", "data/plan/study.json",
         "reports/figures/gallery-birds.png", "reports/tuning/glyphs/pfml.csv", "reports/complexity/mine.csv",
     ):  # fmt: skip
         assert copies.is_own(name, own), name

@@ -110,10 +110,10 @@ def test_w2_of_two_readings_is_not_compared(tmp_path, study):
     write_all(tmp_path, study, {"pfml": 0.7, "cpml": 0.7, "contrastive": 0.7})  # the last has no proxies and no W2
     pfml, cpml = (pick(study, method, noise=0.0) for method in ("pfml", "cpml"))
     write_wasserstein(tmp_path, [(c, 0.2, 1.0) for c in pfml], measure="sum")
-    write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere", measure="sum")
+    write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], measure="sum")
     assert judged(tmp_path, study)["w2"].verdict == HOLDS  # one reading, be it not the usual one
     assert w2_readings(together(tmp_path, study).runs) == ["sum"]
-    write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml], "elsewhere")
+    write_wasserstein(tmp_path, [(c, 0.3, 1.0) for c in cpml])
     found = judged(tmp_path, study)
     assert found["w2"].verdict == found["w2_relative"].verdict == "undecided: two readings of W2"
 

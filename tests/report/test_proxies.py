@@ -15,7 +15,7 @@ def measure(reports, study, values):
         (run,) = pick(study, method, 0.0, seed)
         write(reports, run, 0.5)
         rows.append((run, w2, 1.0))
-    write_wasserstein(reports, rows)
+    write_wasserstein(reports, rows, study.name)
 
 
 def ratios(reports, *studies):
@@ -99,9 +99,7 @@ def test_two_readings_of_the_measure_make_no_ratio_that_is_judged(tmp_path):
     study = preset(PAPER)
     measure(tmp_path, study, {("pfml", 0): 0.667, ("soft_triple", 0): 1.0})
     assert ratios(tmp_path, study)[PAPER, "SoftTriple"]["verdict"].text == "reproduced"
-    path = tmp_path / "wasserstein/toy/glyphs.csv"
-    head, first, second = path.read_text().splitlines()
-    path.write_text(f"{head}\n{first}nearest\n{second}reconstruction\n")
+    write_wasserstein(tmp_path, [(*pick(study, "soft_triple", 0.0, 0), 1.0, 1.0)], PAPER, "nearest")
     assert "two readings" in ratios(tmp_path, study)[PAPER, "SoftTriple"]["verdict"].text
 
 

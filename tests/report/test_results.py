@@ -51,7 +51,7 @@ def test_of_two_files_with_one_digest_the_runs_own_comes_first(tmp_path, run):
     assert values == [0.7, 0.6, 0.6], "a study without a file of its own takes the first"
 
 
-def test_w2_is_joined_by_digest(tmp_path, run):
+def test_w2_is_read_with_its_run_and_one_without_has_none(tmp_path, run):
     (other,) = pick(toy(), "cpml", 0.0, 0)
     write(tmp_path, run, 0.7)
     write(tmp_path, other, 0.6)
@@ -63,13 +63,12 @@ def test_w2_is_joined_by_digest(tmp_path, run):
 
 def test_w2_of_a_run_that_two_studies_share_is_that_of_its_own_study(tmp_path, run):
     """One digest, but each study may have another reading of the measure."""
-    names = ("toy", "toy-sum", "unmeasured")
-    for name, w2 in zip(names, (0.25, 0.97, None)):
+    names = ("toy", "toy-sum")
+    for name, w2 in zip(names, (0.25, 0.97)):
         write(tmp_path, replace(run, study=name), 0.7)
-        if w2:
-            write_wasserstein(tmp_path, [(run, w2, 1.5)], name)
+        write_wasserstein(tmp_path, [(run, w2, 1.5)], name)
     studies = together(tmp_path, *(toy(study=name) for name in names))
-    assert [found(studies, replace(run, study=name)).w2 for name in names] == [0.25, 0.97, 0.25]
+    assert [found(studies, replace(run, study=name)).w2 for name in names] == [0.25, 0.97]
 
 
 def test_mean_and_sample_deviation_over_seeds(tmp_path):
@@ -115,15 +114,10 @@ def test_a_broken_file_is_named(tmp_path, run, text):
         read_runs(tmp_path / "runs")
 
 
-def test_a_w2_file_without_its_column_or_a_number_is_named(tmp_path, run):
-    write(tmp_path, run, 0.7)
-    write_wasserstein(tmp_path, [])
-    path = tmp_path / "wasserstein" / "toy" / "glyphs.csv"
-    path.write_text("run,digest,proxies_per_class,w2\na,b,2,0.1\n")
-    with pytest.raises(ValueError, match=r"glyphs.csv: w2_relative: missing column"):
-        together(tmp_path, toy())
-    path.write_text("run,digest,proxies_per_class,w2,w2_relative\na,b,2,far,0.1\n")
-    with pytest.raises(ValueError, match=r"glyphs.csv: w2: expected numbers"):
+@pytest.mark.parametrize(("key", "value"), [("w2", "far"), ("w2_relative", float("nan")), ("w2_measure", 3)])
+def test_a_w2_that_is_none_is_named(tmp_path, run, key, value):
+    path = write(tmp_path, run, 0.7, **{"w2": 0.1, "w2_relative": 1.0, "w2_measure": "sum"} | {key: value})
+    with pytest.raises(ValueError, match=rf"{path.name}: {key}: "):
         together(tmp_path, toy())
 
 

@@ -83,13 +83,19 @@ def test_a_setting_changes_the_files_of_those_that_it_reaches(planned, tmp_path)
         before = files(tmp_path / "plan")
         planned(**changes)
         after = files(tmp_path / "plan")
-        planned(loss={"alpha": 3.0}, train={"epochs": 2}, evaluate={"nmi": True}, memorisation={"every": 3})
+        planned(
+            loss={"alpha": 3.0},
+            train={"epochs": 2},
+            evaluate={"nmi": True},
+            wasserstein={"mean": True},
+            memorisation={"every": 3},
+        )
         return {name for name in before | after if before.get(name) != after.get(name)}
 
     field = {f"runs/glyphs-{name}.json" for name in (
         "pfml-0.0-0", "pfml-0.2-0", "pfml-0.0-0-delta_gap-0.1", "pfml_tuned-0.0-0")}  # fmt: skip
     assert changed(loss={"alpha": 4.0}) == (field - {"runs/glyphs-pfml_tuned-0.0-0.json"}) | {"loss_figures.json"}
-    assert changed(evaluate={"nmi": False}) == {"evaluate.json"}
+    assert changed(evaluate={"nmi": False}) == changed(wasserstein={"mean": False}) == {"evaluate.json"}
     assert {name.split("/")[0] for name in changed(train={"epochs": 3})} == {"runs"}
     assert {name.split("/")[0] for name in changed(memorisation={"every": 5})} == {"runs"}
 

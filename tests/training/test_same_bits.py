@@ -60,14 +60,22 @@ def study(folder: Path, environment: dict, **changes) -> dict:
     for name in ("train", "evaluate"):
         for run in runs:
             stage(name, run)
-    stage("wasserstein", "glyphs")
     stage("embedding_figures", "glyphs")
-    w2 = pd.read_csv(folder / "reports/wasserstein/glyphs/glyphs.csv").set_index("run")[["w2", "w2_relative"]]
     found = {run: json.loads((folder / f"reports/runs/glyphs/{run}.json").read_text()) for run in runs}
-    keys = ("weights", "recall@1", "recall@8", "map@r", "r_precision", "nmi", "seen_map@r", "few_shot_1", "few_shot_5")
-    numbers = {run: {key: result[key] for key in keys} for run, result in found.items()}
-    for run in w2.index:
-        numbers[run] |= w2.loc[run].to_dict()
+    keys = (
+        "weights",
+        "recall@1",
+        "recall@8",
+        "map@r",
+        "r_precision",
+        "nmi",
+        "seen_map@r",
+        "few_shot_1",
+        "few_shot_5",
+        "w2",
+        "w2_relative",
+    )
+    numbers = {run: {key: result[key] for key in keys if key in result} for run, result in found.items()}
     figures = sorted((folder / "reports/figures").glob("*.png"))
     return numbers | {path.name: hashlib.sha256(Image.open(path).tobytes()).hexdigest()[:16] for path in figures}
 

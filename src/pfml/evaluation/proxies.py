@@ -1,23 +1,15 @@
-"""Table 3: the distance between the proxies of trained runs and the embeddings that they represent."""
-
-import csv
-import io
-from collections.abc import Sequence
-from pathlib import Path
+"""Table 3: the distance between the proxies of a trained run and the embeddings that they represent."""
 
 import numpy as np
 
 from pfml.evaluation.run_record import read_run
-from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.settings.study import Wasserstein
 from pfml.wasserstein import measured_classes, proxy_wasserstein, spread, unit
 
-COLUMNS = ("run", "digest", "method", "noise", "seed", "proxies_per_class", "w2", "w2_relative", "measure")
 
-
-def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict]:
-    """W2 between proxies and the training embeddings that they represent (Table 3), for runs with proxies.
+def measure_wasserstein(run: Run, settings: Wasserstein) -> dict[str, float | int | str]:
+    """W2 between a run's proxies and the training embeddings that they represent (Table 3).
 
     Classes are those of the (noisy) training labels, as the proxies saw them. `w2_relative` is W2 over the spread of
     the same classes' embeddings, because a narrow cone of embeddings makes any W2 small.
@@ -26,37 +18,35 @@ def measure_wasserstein(runs: Sequence[Run], settings: Wasserstein) -> list[dict
         settings: section `wasserstein` of params.yaml, the choices that the paper leaves open.
 
     Returns:
-        a row (keys: COLUMNS) for each run with proxies. Distances are those between unit vectors, 0 to 2 (but for raw
-        proxies and for sums).
+        proxies_per_class, and where a class has at least as many images: w2, w2_relative, w2_measure (the settings in
+        a word). Empty for a run without proxies. Distances are those between unit vectors, 0 to 2 (but for raw proxies
+        and for sums).
 
     Raises:
-        ValueError: a run's files belong to another configuration.
+        ValueError: the run's files belong to another configuration.
     """
-    rows = []
-    for run in runs:
-        record = read_run(run)
-        saved = np.load(run.paths().model / "embeddings.npz")
-        proxies = saved["proxies"]
-        if not proxies.size:
-            continue
-        if settings.embeddings == "epoch":
-            embeddings, labels = embed_last_epoch(run, record["selected_epoch"] - 1)
-        else:
-            array = "train" if settings.embeddings == "end" else "passed"
-            embeddings, labels = saved[array], saved[f"{array}_labels"]
-        embeddings = unit(embeddings)
-        if settings.normalize_proxies and run.loss.get("normalize_proxies", True):
-            proxies = unit(proxies)
-        try:
-            w2 = proxy_wasserstein(proxies, embeddings, labels, settings.mean, settings.assignment)
-        except ValueError as error:  # W2 needs as many images as proxies in a class
-            print(f"{run.name}: no W2, {error}")
-            continue
-        same = np.isin(labels, measured_classes(labels, proxies.shape[1], settings.assignment))
-        relative = w2 / spread(embeddings[same], labels[same])
-        who = (run.name, run.digest, run.method, float(run.noise), run.seed, proxies.shape[1])
-        rows.append(dict(zip(COLUMNS, (*who, round(w2, 6), round(relative, 6), settings.name))))
-    return rows
+    record = read_run(run)
+    saved = np.load(run.paths().model / "embeddings.npz")
+    proxies = saved["proxies"]
+    if not proxies.size:
+        return {}
+    if settings.embeddings == "epoch":
+        embeddings, labels = embed_last_epoch(run, record["selected_epoch"] - 1)
+    else:
+        array = "train" if settings.embeddings == "end" else "passed"
+        embeddings, labels = saved[array], saved[f"{array}_labels"]
+    embeddings = unit(embeddings)
+    if settings.normalize_proxies and run.loss.get("normalize_proxies", True):
+        proxies = unit(proxies)
+    measured = {"proxies_per_class": proxies.shape[1]}
+    try:
+        w2 = proxy_wasserstein(proxies, embeddings, labels, settings.mean, settings.assignment)
+    except ValueError as error:  # W2 needs as many images as proxies in a class
+        print(f"{run.name}: no W2, {error}")
+        return measured
+    same = np.isin(labels, measured_classes(labels, proxies.shape[1], settings.assignment))
+    relative = w2 / spread(embeddings[same], labels[same])
+    return measured | {"w2": round(w2, 6), "w2_relative": round(relative, 6), "w2_measure": settings.name}
 
 
 def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +75,3 @@ def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
             embeddings.append(model(images.contiguous(memory_format=torch.channels_last)).float().cpu())
             labels.append(data.labels[batch])
     return torch.cat(embeddings).numpy(), torch.cat(labels).numpy()
-
-
-def write_wasserstein(rows: Sequence[dict], path: Path) -> None:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, table.getvalue())

@@ -51,8 +51,9 @@ class ResultFile(BaseModel):
 
 class RunResult(ResultFile):
     """A trained run, measured on the test half at its selected epoch. `run` is the run's name; recall@K has a key for
-    each K; weights is the digest of the network's. Keys with a default were added later, and older files lack them. A
-    title heads a measure's column. Where and when it was trained stands in reports/provenance.
+    each K; weights is the digest of the network's. A run with proxies has proxies_per_class, and w2 (Table 3) as
+    w2_measure says. Keys with a default were added later, and older files lack them. A title heads a measure's column.
+    Where and when it was trained stands in reports/provenance.
     """
 
     study: str
@@ -74,12 +75,16 @@ class RunResult(ResultFile):
     seen_map_at_r: Fraction | None = Field(None, alias="seen_map@r", title="MAP@R, seen")
     few_shot_1: Fraction | None = Field(None, title="5-way 1-shot")
     few_shot_5: Fraction | None = Field(None, title="5-way 5-shot")
+    w2: Number | None = Field(None, title="W2")
+    w2_relative: Number | None = Field(None, title="relative W2")
     best_recall_at_1: Fraction | None = Field(alias="best_recall@1", title="best R@1")
     best_epoch: int | None
     epochs: int | None
     selected_epoch: int | None = None
     dataset_digest: str | None
     weights: Digest | None = None
+    proxies_per_class: int | None = None
+    w2_measure: str | None = None
 
 
 class FoldsResult(ResultFile):

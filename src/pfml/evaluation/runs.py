@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from pfml.evaluation.few_shot import few_shot_accuracy
+from pfml.evaluation.proxies import measure_wasserstein
 from pfml.evaluation.result_file import RunResult, write_result
 from pfml.evaluation.run_record import read_run
 from pfml.settings.files import write_whole
 from pfml.settings.run import Run
+from pfml.settings.study import Wasserstein
 
 SHOTS = (1, 5)
 
@@ -31,11 +33,13 @@ def seen_and_few_shot(run: Run, settings: Mapping) -> dict[str, float | None]:
     return measures
 
 
-def evaluate_run(run: Run, settings: Mapping) -> dict:
-    """Measure a trained run on the test half and write its result (JSON) and history (CSV) under reports/runs/.
+def evaluate_run(run: Run, settings: Mapping, wasserstein: Wasserstein) -> dict:
+    """Measure a trained run on the test half, and W2 of its proxies, and write its result (JSON) and history (CSV)
+    under reports/runs/.
 
     Args:
         settings: section `evaluate` of params.yaml.
+        wasserstein: section `wasserstein`.
 
     Returns:
         the flat result: measures as fractions in [0, 1], `best_recall@1` over the epochs, ...
@@ -51,6 +55,7 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
     measured = [(float(row["recall@1"]), int(row["epoch"])) for row in history if row.get("recall@1")]
     best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)
     field = {key: run.config["loss"].get(key) for key in ("alpha", "delta", "delta_rep", "proxies_per_class")}
+    proxies = (field if run.loss_name in ("pfml", "cpml") else {}) | measure_wasserstein(run, wasserstein)
     result = {
         "study": run.study, "run": run.name, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
         "method": run.method, "noise": float(run.noise), "seed": run.seed, "axis": run.axis, "value": run.value,
@@ -59,7 +64,7 @@ def evaluate_run(run: Run, settings: Mapping) -> dict:
         "best_recall@1": best, "best_epoch": epoch, "epochs": record["epochs"],
         "selected_epoch": record["selected_epoch"], "dataset_digest": record["dataset_digest"],
         "weights": record["weights"],
-        **(field if run.loss_name in ("pfml", "cpml") else {}),
+        **proxies,
     }  # fmt: skip
     write_result(paths.result, RunResult, result)
     write_whole(paths.history, (paths.model / "history.csv").read_bytes())

@@ -38,7 +38,7 @@ def results_of(params: Params, own: bool) -> list[str]:
     """The study's result files in the working directory: of its searches, and where they are its `own` all others."""
     places = [f"tuning/{params.grid.dataset[0]}/{method}.csv" for method in params.tune.method]
     if own:
-        places += [f"{folder}/{params.study}/**/*" for folder in ("runs", "wasserstein")]
+        places += [f"runs/{params.study}/**/*"]
         places += [f"{folder}/{params.study}.csv" for folder in ("complexity", "provenance")]
     reports = Path("reports")
     return sorted(str(path) for place in places for path in reports.glob(place) if path.is_file())

@@ -164,12 +164,15 @@ def _latex_character(character: str) -> str:
     return f"U+{ord(character):04X}" if foreign else CHARACTERS.get(character, character)
 
 
+LEFT_OUT = ("run", "recall@1", "dataset_digest", "weights", "proxies_per_class", "w2_measure")  # of results.csv
+
+
 def write_results_csv(files: pd.DataFrame, path: str | Path) -> None:
     """reports/results.csv: one line per finished run of every study, fractions as measured, six significant digits."""
-    keys = [key for key in keys_of(RunResult) if key not in ("run", "recall@1", "dataset_digest", "weights")]
-    first, best = keys.index("digest") + 1, keys.index("best_recall@1")
+    keys = [key for key in keys_of(RunResult) if key not in LEFT_OUT]
+    first = keys.index("digest") + 1
     recalls = [f"recall@{k}" for k in sorted({1, 2, 4, 8, *recall_levels(files)})]
-    columns = [*keys[:first], *recalls, *keys[first:best], "w2", "w2_relative", *keys[best:], "weights", "status"]
+    columns = [*keys[:first], *recalls, *keys[first:], "weights", "status"]
     status = files.current.map({True: "current", False: "other"})
     table = files.assign(status=status).reindex(columns=columns)
     table = table.map(lambda value: cell(value) if isinstance(value, str) else value)

@@ -11,16 +11,19 @@ from pfml.evaluation.result_file import FOLD_MEASURES, FoldsResult, RunResult, k
 from pfml.tracking.provenance import COLUMNS
 
 ORDER = ["study", "dataset", "backbone", "dim", "axis", "value", "method", "noise", "seed", "digest", "run_name"]
-PROXIES = ["proxies_per_class", "w2", "w2_relative"]  # numbers of the files of W2
+PROXIES = ["proxies_per_class", "w2", "w2_relative"]  # numbers that runs without proxies lack
 USUAL = "reconstruction"  # the reading of W2 that params.yaml has by default
 
 
 def read_runs(folder: Path) -> pd.DataFrame:
-    """A row for each result below reports/runs, in the order of results.csv; <study>/mlrc/ has cross validations."""
+    """A row for each result below reports/runs, in the order of results.csv, with every key that a result may have;
+    <study>/mlrc/ has cross validations.
+    """
     paths = [path for path in sorted(folder.rglob("*.json")) if "mlrc" not in path.relative_to(folder).parts[1:-1]]
     found = [read_result(path, RunResult) | {"path": path} for path in paths]
-    frame = pd.DataFrame(found, columns=None if found else [*keys_of(RunResult), "path"])
-    frame = frame.rename(columns={"run": "run_name"})
+    frame = pd.DataFrame(found)
+    frame = frame.reindex(columns=list(dict.fromkeys([*frame, *keys_of(RunResult), "path"])))
+    frame = frame.astype(dict.fromkeys(PROXIES, float)).rename(columns={"run": "run_name"})
     return frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
 
 
@@ -31,15 +34,6 @@ def read_folds(folder: Path) -> pd.DataFrame:
         row["digest"], row["run_name"] = " ".join(row[f"fold{k}_digest"] for k in range(row["folds"])), row["path"].stem
     names = ["study", "dataset", "method", "folds", "digest", "run_name", "path", *map("_".join, FOLD_MEASURES)]
     return pd.DataFrame(found, columns=None if found else names)
-
-
-def read_wasserstein(folder: Path) -> pd.DataFrame:
-    """A row for each run with proxies, from <folder>/<study>/<dataset>.csv."""
-    names = ["run", "digest", *PROXIES]
-    found = [read_csv(path, names, PROXIES).assign(study=path.parent.name) for path in sorted(folder.glob("*/*.csv"))]
-    frame = _stacked(found, ["study", *names, "measure"], PROXIES)
-    frame = frame.rename(columns={"run": "run_name", "proxies_per_class": "proxies", "measure": "w2_measure"})
-    return frame.assign(w2_measure=frame.w2_measure.replace("", None).fillna(USUAL))
 
 
 def read_timings(folder: Path) -> pd.DataFrame:

@@ -128,10 +128,6 @@ def with_results(studies: Iterable[Study], reports: str | Path = "reports") -> S
     trained = dict(zip(zip(origins.study, origins.run, origins.digest), origins.kind))
     for frame in (files, fold_files):
         frame["kinds"] = [_kinds(row, trained) for row in inputs.records(frame)]
-    files = joined(files, inputs.read_wasserstein(reports / "wasserstein"))
-    # A file of W2 counts the proxies of every method that has any; a result knows those of PFML and CPML.
-    own = files.get("proxies_per_class", pd.Series(index=files.index, dtype=float))
-    files["proxies_per_class"] = files.proxies.fillna(own).astype(float)
     runs, folds = asked_runs(studies), asked_folds(studies)
     files["current"], fold_files["current"] = files.digest.isin(runs.digest), fold_files.digest.isin(folds.digest)
     runs, folds = (f.assign(measured=f.path.notna()) for f in (joined(runs, files), joined(folds, fold_files)))

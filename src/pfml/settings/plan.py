@@ -8,9 +8,8 @@ longer asks for are removed.
     fetch/<dataset>.json            a dataset and how it is packed
     split/<dataset>.json            training classes, validation classes and folds
     noise/<dataset>-<noise>-<seed>.json
-    evaluate.json                   measures of a trained run
+    evaluate.json                   measures of a trained run, and choices for W2 that the paper leaves open
     folds/<cross validation>.json   the runs of its folds
-    wasserstein/<dataset>.json      choices for W2 that the paper leaves open, and the runs of the grid
     embedding_figures/<dataset>.json
     tune/<method>.json              a search: its trials, its space, its first runs
     theory.json, loss_figures.json

@@ -41,12 +41,11 @@ def plan_files(params: Params) -> Iterator[tuple[str, dict]]:
             },
         )
         names = [run.name for run in grid if run.dataset == name]
-        yield f"wasserstein/{name}", {"settings": params.wasserstein.model_dump(), "runs": names}
         yield f"embedding_figures/{name}", {"runs": names}
         for noise in params.grid.noise:
             for seed in params.grid.seed:
                 yield f"noise/{name}-{noise}-{seed}", _labels(params, name, noise, seed)
-    yield "evaluate", params.evaluate.model_dump()
+    yield "evaluate", {"evaluate": params.evaluate.model_dump(), "wasserstein": params.wasserstein.model_dump()}
     for (_, repeat), folds in by_repeat(fold_runs(params)).items():
         yield f"folds/{repeat}", {"runs": [run.name for run in folds]}
     for method in params.tune.method:
