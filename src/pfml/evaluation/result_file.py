@@ -75,8 +75,8 @@ class RunResult(ResultFile):
     seen_map_at_r: Fraction | None = Field(None, alias="seen_map@r", title="MAP@R, seen")
     few_shot_1: Fraction | None = Field(None, title="5-way 1-shot")
     few_shot_5: Fraction | None = Field(None, title="5-way 5-shot")
-    w2: Number | None = Field(None, title="W2")
-    w2_relative: Number | None = Field(None, title="relative W2")
+    w2: Number | None = None
+    w2_relative: Number | None = None
     best_recall_at_1: Fraction | None = Field(alias="best_recall@1", title="best R@1")
     best_epoch: int | None
     epochs: int | None

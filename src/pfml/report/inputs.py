@@ -21,8 +21,9 @@ def read_runs(folder: Path) -> pd.DataFrame:
     """
     paths = [path for path in sorted(folder.rglob("*.json")) if "mlrc" not in path.relative_to(folder).parts[1:-1]]
     found = [read_result(path, RunResult) | {"path": path} for path in paths]
-    frame = pd.DataFrame(found)
-    frame = frame.reindex(columns=list(dict.fromkeys([*frame, *keys_of(RunResult), "path"])))
+    known = [*keys_of(RunResult), "path"]
+    frame = pd.DataFrame(found, columns=None if found else known)
+    frame = frame.reindex(columns=list(dict.fromkeys([*frame, *known])))
     frame = frame.astype(dict.fromkeys(PROXIES, float)).rename(columns={"run": "run_name"})
     return frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
 

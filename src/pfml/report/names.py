@@ -6,7 +6,10 @@ from pfml.losses import LOSSES
 MISSING = "–"
 NAMES = {"pfml_tuned": "PFML tuned"} | {method: loss.title for method, loss in LOSSES.items()}
 DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}  # of the paper
-METRICS = {key: title for key, title in keys_of(RunResult).items() if title} | {"seconds_per_epoch": "s per epoch"}
+METRICS = {
+    **{key: title for key, title in keys_of(RunResult).items() if title},
+    "w2": "W2", "w2_relative": "relative W2", "seconds_per_epoch": "s per epoch",
+}  # fmt: skip
 
 
 def method_name(method: str) -> str:
