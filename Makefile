@@ -15,8 +15,8 @@ J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 .PHONY: repro default presets tables verify test test-fast test-long ui bench torture gpu gpu-bundle lock wheel
 .NOTPARALLEL:
 
-repro: .venv/ready       ## the whole pipeline, from dataset to reports/
-	@pfml repro $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET))
+repro: .venv/ready       ## the whole pipeline, from dataset to reports/; MISSING=1 trains only runs without a result in reports/runs
+	@pfml repro $(addprefix -j,$(J)) $(addprefix --preset=,$(PRESET)) $(if $(MISSING),--missing)
 
 default: .venv/ready     ## params.yaml and dvc.lock as committed; refuses where something would be lost (SAVE=<name> keeps it)
 	@pfml default $(addprefix --save=,$(SAVE))

@@ -1,4 +1,4 @@
-"""figures: draw training curves and ablation panels from result files, into reports/figures/ (PNG and PDF)."""
+"""figures: draw training curves, ablation panels and the search from files of results, into reports/figures/."""
 
 from pathlib import Path
 
@@ -7,10 +7,12 @@ from pfml.stage import run_stage
 
 def main():
     from pfml.figures.ablation import ablation_panels
+    from pfml.figures.search import search_figure
     from pfml.figures.training import training_curves
     from pfml.report.groups import points_of, sweeps_of
     from pfml.report.published import paper
     from pfml.report.results import histories, study_of, with_results
+    from pfml.report.settings import read_searches
     from pfml.settings.load import load_params
 
     params, folder = load_params(), Path("reports/figures")
@@ -24,6 +26,8 @@ def main():
         folder / "ablations.png",
         {axis: default for axis, (default, _) in axes.items()},
     )
+    searches = {name: found.get("pfml_tuned") for name, found in read_searches("reports/tuning").items()}
+    search_figure({name: searches[name] for name in params.grid.dataset if searches.get(name)}, folder / "search.png")
 
 
 run_stage(main, data=True)

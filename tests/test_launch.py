@@ -170,11 +170,12 @@ def test_models_of_runs_that_left_the_grid_are_removed(tiny, write, tmp_path, mo
     assert all(folder.exists() for folder in kept) and not any(folder.exists() for folder in gone)
 
 
-@pytest.mark.parametrize("arguments, passed", [(["-j", "3"], "-j3"), (["-j5"], "-j5"), (["J=4"], "-j4"), ([], "")])
+@pytest.mark.parametrize("arguments, passed", [(["-j", "3"], "-j3"), (["-j5"], "-j5"), (["J=4"], "-j4"), ([], ""),
+                          (["PRESET=mine", "MISSING=1"], "--preset=mine --missing")])  # fmt: skip
 def test_make_hands_on_the_number_of_runs(arguments, passed):
     found = subprocess.run(
         ["make", "-n", "repro", *arguments], cwd=ROOT, capture_output=True, text=True, check=True,
         env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
     ).stdout  # fmt: skip
-    [line] = [line for line in found.splitlines() if "pfml repro" in line]
+    [line] = [line for line in found.splitlines() if "pfml repro" in line and "echo" not in line]
     assert line.split("pfml repro")[1].strip() == passed

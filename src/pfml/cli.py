@@ -14,9 +14,9 @@ from pfml import __version__
 PIPELINE = ("dvc", "mlflow", "pydantic", "yaml")  # modules of the extra `pipeline` that tell whether it is installed
 
 
-def repro(jobs: int, preset: str | None) -> None:
+def repro(jobs: int, preset: str | None, missing: bool) -> None:
     """run the pipeline: whatever is out of date, from dataset to reports/"""
-    options = [f"-j{jobs}"] * bool(jobs) + [f"--preset={preset}"] * bool(preset)
+    options = [f"-j{jobs}"] * bool(jobs) + [f"--preset={preset}"] * bool(preset) + ["--missing"] * missing
     # This process becomes the launcher, whose trainings look for its name above them. Like a stage, it runs the code of
     # the project that it works in.
     os.environ["PYTHONPATH"] = "src"
@@ -104,11 +104,12 @@ JOBS = {"type": int, "default": 0, "metavar": "N", "help": "runs at a time (defa
 PRESET = {"metavar": "NAME", "help": "run presets/NAME.yaml in a working copy (`pfml presets` lists them)"}
 SAVE = {"metavar": "NAME", "help": "first write what differs in params.yaml to presets/NAME.yaml"}
 RUNS = {"type": int, "default": 0, "metavar": "N", "help": "train N runs anew in a temporary clone, and verify those"}
+MISSING = {"action": "store_true", "help": "do not train a run whose result is in reports/runs already"}
 OF_PRESET = {"metavar": "NAME", "help": "of the study of presets/NAME.yaml"}
 ONLY = {"metavar": "RUN,RUN", "help": "these runs alone"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
-    (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET}),
+    (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET, ("--missing",): MISSING}),
     (presets, {("names",): NAMES}),
     (default, {("--save",): SAVE}),
     (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pfml.evaluation.trials import Trial
 from pfml.figures import training as training_figure
 from pfml.figures.ablation import ablation_panels
 from pfml.figures.field import field_picture
@@ -17,6 +18,7 @@ from pfml.figures.map import map_figure
 from pfml.figures.memorisation import memorisation_figure
 from pfml.figures.overview import overview, overview_figure
 from pfml.figures.proxy import Shown, proxy_figure
+from pfml.figures.search import search_figure
 from pfml.figures.training import training_curves
 from pfml.report.names import NAMES
 from pfml.report.published import paper
@@ -141,6 +143,8 @@ def test_another_process_draws_the_same_bytes(tmp_path):
         lambda path: map_figure("pfml", np.ones((2, 4)), np.zeros(2), [], path),
         lambda path: proxy_figure([], {}, path),
         lambda path: memorisation_figure([], [], path),
+        lambda path: search_figure({}, path),
+        lambda path: search_figure({"glyphs": [Trial(0, {"train.lr": 0.1}, (0.0,), (0.5,), (0.6,))]}, path),
     ],
 )
 def test_with_nothing_to_show_a_figure_says_so(tmp_path, draw):
@@ -149,7 +153,7 @@ def test_with_nothing_to_show_a_figure_says_so(tmp_path, draw):
 
 
 def test_the_report_does_not_import_matplotlib_before_it_draws():
-    kinds = ("ablation", "field", "force", "gallery", "map", "memorisation", "overview", "proxy", "training")
+    kinds = ("ablation", "field", "force", "gallery", "map", "memorisation", "overview", "proxy", "search", "training")
     modules = ", ".join(["pfml.report.document", "pfml.theory.document", *(f"pfml.figures.{k}" for k in kinds)])
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

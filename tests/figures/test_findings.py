@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pfml.evaluation.trials import Trial
 from pfml.figures import ablation as ablation_figure
 from pfml.figures import force as force_figure
 from pfml.figures import gallery as gallery_figure
 from pfml.figures import map as map_figure
 from pfml.figures import memorisation as memorisation_figure
+from pfml.figures import search as search_figure
 from pfml.figures import training as training_figure
 from pfml.figures.force import DISTANCES, Curve
 from pfml.figures.proxy import Shown, components, title
@@ -54,6 +56,31 @@ def test_an_ablation_says_where_it_is_best_and_by_how_much():
     assert ablation_figure.finding(points, "M", 5.0) == "best at M = 5, the default"
     assert ablation_figure.finding(points, "M", None) == "best at M = 5"
     assert ablation_figure.finding([], "M", 15.0) == "not run"
+
+
+def trial(number, score, **loss):
+    settings = {f"loss.{key}": value for key, value in loss.items()}
+    return Trial(number, settings, (0.0, 0.2), (score, score - 0.1), (0, 0))
+
+
+def test_a_search_has_a_point_for_each_trial_and_names_the_best(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(search_figure, "save_figure", lambda figure, path: kept.append(figure))
+    moved = {"alpha": 3.0, "delta": 0.2, "proxies_per_class": 15}
+    trials = [
+        trial(0, 0.4, delta_rep=0.2, reduction="sum", **moved),
+        trial(1, 0.6, delta_rep=1.25, reduction="pair_mean", **moved | {"proxies_per_class": 1}),
+        trial(2, 0.5, delta_rep=0.7, reduction="sum", **moved),
+    ]
+    assert search_figure.finding(trials) == "best 55.0 at $\\delta_{rep}$ 1.25; published settings 35.0"
+    search_figure.search_figure({"glyphs": trials}, tmp_path / "a.png")
+    axes = kept[0].axes
+    assert [a.get_xlabel() for a in axes] == ["$\\delta_{rep}$", "δ", "α", "M"]
+    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)): line.get_label() for line in axes[0].lines[:3]}
+    assert points == {
+        (1.25, 55.0): "reduction: pair_mean", (0.7, 45.0): "reduction: sum", (0.2, 35.0): "published settings"
+    }  # fmt: skip
+    assert (axes[0].lines[3].get_xdata()[0], axes[3].lines[3].get_xdata()[0]) == (1.25, 1)
 
 
 def test_a_collapsed_run_does_not_flatten_the_others():

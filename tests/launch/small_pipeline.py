@@ -44,9 +44,8 @@ def stages() -> dict:
         kind = "train_baseline" if run == "c" else "train"
         model = f"models/small/{run}"
         found[f"{kind}_{run}"] = stage(f"{kind}_{run}", [f"{model}/run.json", f"{model}/more.bin"], before)
-        found[f"evaluate_{run}"] = stage(
-            f"evaluate_{run}", [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False
-        )
+        name = kind.replace("train", "evaluate") + f"_{run}"
+        found[name] = stage(name, [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False)
     read = ("reports/runs", "reports/theory.csv")
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)
     found["figures"] = stage("figures", ["reports/figures/training.pdf"], ("reports/runs",), cached=False)

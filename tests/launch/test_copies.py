@@ -137,6 +137,21 @@ def test_a_stop_leaves_the_project_as_it_was_and_the_next_start_goes_on(preset, 
     assert (preset / "reports/mine.md").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_brings_the_results_of_finished_runs_back(preset, monkeypatch, number):
+    held(preset)
+    (preset / "source/train_a").write_text("edited\n")
+    process, measured = start(preset, "mine"), preset / ".studies/mine/reports/runs/mine/a.json"
+    while not measured.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    process.wait()
+    assert "reports/runs/mine/a.json" in changed(preset) and not (preset / "reports/mine.md").exists()
+    assert (preset / "reports/runs/mine/a.json").read_bytes() == measured.read_bytes()
+    (preset / "hold").unlink()
+
+
 def test_one_preset_runs_once_and_two_beside_each_other_and_the_default(preset, monkeypatch, capfd):
     held(preset)
     process = start(preset, "mine")

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from tests.losses.toy_loss import add_toy_loss
 from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, results, sh
@@ -33,11 +34,16 @@ def repro_until(folder, text):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A clone in which `make repro` has run once, killed as a group on the way, with everything committed."""
+    """A clone in which `make repro` has run once, with everything committed. It was killed as a group on the way: in
+    the first epoch, and when a run had its result, which is the commit `half`.
+    """
     folder = clone(tmp_path_factory.mktemp("clone"))
-    process = repro_until(folder, "epoch   1/2")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    for text in ("epoch   1/2", "MAP@R"):
+        process = repro_until(folder, text)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    commit(folder, "half of the results")
+    sh(folder, "git", "tag", "half")
     out = sh(folder, *REPRO)
     assert "done in" in out
     commit(folder, "results")
@@ -66,7 +72,7 @@ def test_everything_is_there(project):
     theory = list(csv.DictReader((project / "reports/theory.csv").open()))
     assert [row["statement"] for row in theory] == 3 * ["proposition 1"] + 3 * ["corollary 1"]
     assert (project / "reports/theory.md").read_text().count("\n| base |") == 3
-    drawn = ("training", "ablations", "field", "overview", "forces")
+    drawn = ("training", "ablations", "search", "field", "overview", "forces")
     for name in (*drawn, *(f"{kind}-glyphs" for kind in ("gallery", "tsne", "proxies", "memorisation"))):
         assert (project / f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (project / f"reports/figures/{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -105,17 +111,44 @@ def test_a_second_run_does_nothing(project):
 
 
 @pytest.fixture(scope="module")
-def second(project, tmp_path_factory):
-    """A clone of it, with nothing cached, in which all is trained anew."""
+def missing(project, tmp_path_factory):
+    """A clone of `half`, with nothing cached, in which only what has no result is trained: (folder, names of the runs
+    with a result before, what was printed).
+    """
     folder = tmp_path_factory.mktemp("second") / "clone"
     sh(project, "git", "clone", "-q", ".", str(folder))
+    sh(folder, "git", "checkout", "-q", "half")
+    before = {path.stem for path in (folder / "reports/runs").rglob("*.json")}
+    return folder, before, sh(folder, *REPRO, "--missing")
+
+
+@pytest.fixture(scope="module")
+def second(missing):
+    """The same clone, after what had a result is trained too."""
+    folder, _, _ = missing
     sh(folder, *REPRO)
     return folder
 
 
 @pytest.mark.long
-def test_a_second_clone_changes_the_provenance_alone(second):
-    assert sh(second, "git", "status", "--porcelain") == " M reports/provenance/tiny.csv\n"
+def test_a_study_that_was_killed_is_finished_in_another_clone(project, missing):
+    folder, before, out = missing
+    assert 0 < len(before) < RUNS, before
+    assert f"{len(before)} run{'s' * (len(before) > 1)} with a result" in out and "stay as they are (glyphs)" in out
+    trained = set(re.findall(r"^(\S+)\s+epoch   1/2", out, re.MULTILINE))
+    assert len(trained) == RUNS - len(before) and not trained & before
+    assert results(folder) == results(project)
+    assert (folder / "reports/tables.md").read_text() == (project / "reports/tables.md").read_text()
+    assert "nothing to run" in sh(folder, *REPRO, "--missing")
+
+
+@pytest.mark.long
+def test_a_second_clone_changes_the_provenance_alone(project, second):
+    commit(second, "results")
+    differ = set(sh(second, "git", "diff", "--name-only", "origin/HEAD").split())
+    assert differ - {"dvc.lock"} == {"reports/provenance/tiny.csv"}
+    locks = [yaml.safe_load((folder / "dvc.lock").read_text()) for folder in (project, second)]
+    assert locks[0] == locks[1], "the stages stand in the order in which they ran"
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ import time
 from pfml.launch.copies import working_copy
 from pfml.launch.locks import Busy
 from pfml.launch.pipeline import at_a_time, repro
-from pfml.launch.results import bring_back, page_of
+from pfml.launch.results import bring_back, bring_results, page_of
 from pfml.launch.table import study_table
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
@@ -22,6 +22,7 @@ def main() -> int:
         "-j", "--jobs", type=int, default=0, help="runs at a time (default: one per GPU, else one per core, at most 8)"
     )
     parser.add_argument("--preset", help="run presets/<name>.yaml in a working copy (`make presets` lists them)")
+    parser.add_argument("--missing", action="store_true", help="do not train runs whose results are there")
     arguments = parser.parse_args()
     jobs = at_a_time(arguments.jobs)
     # One thread a process: runs share the cores, and train.threads sets those of torch.
@@ -30,9 +31,9 @@ def main() -> int:
     started = time.perf_counter()
     try:
         if arguments.preset:
-            ran = run_preset(arguments.preset, jobs)
+            ran = run_preset(arguments.preset, jobs, arguments.missing)
         else:
-            ran = run_project(jobs)
+            ran = run_project(jobs, arguments.missing)
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
@@ -48,10 +49,10 @@ def main() -> int:
     return 0
 
 
-def run_project(jobs: tuple[int, int]) -> bool:
+def run_project(jobs: tuple[int, int], missing: bool) -> bool:
     """Run params.yaml as it stands, in the working directory; returns whether anything was stale."""
     params = load_params()
-    ran = repro(params, jobs)
+    ran = repro(params, jobs, missing)
     if not ran:
         print("everything is up to date: nothing to run")
     elif table := study_table(params):
@@ -59,11 +60,17 @@ def run_project(jobs: tuple[int, int]) -> bool:
     return ran
 
 
-def run_preset(name: str, jobs: tuple[int, int]) -> bool:
-    """Run a preset in its working copy and bring its results back; returns whether anything was stale."""
+def run_preset(name: str, jobs: tuple[int, int], missing: bool) -> bool:
+    """Run a preset in its working copy and bring its results back, after a stop those of finished runs; returns whether
+    anything was stale.
+    """
     with working_copy(name) as project:
         params = load_params()
-        ran = repro(params, jobs)
+        try:
+            ran = repro(params, jobs, missing)
+        except BaseException:
+            bring_results(params, project)
+            raise
         if not ran:
             print("everything is up to date: nothing to run")
         table = study_table(params)

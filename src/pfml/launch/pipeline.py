@@ -1,8 +1,8 @@
 """Runs what DVC says is out of date, independent runs side by side, and lets DVC do the rest.
 
 DVC itself runs one stage after the other. Several `dvc --wait-for-lock repro -s <stage>` work side by side in one
-workspace once everything upstream of them is done, so: data stages, then trainings (with what needs no run: the theory,
-which takes longest, and figures of the losses), then what needs nothing but runs, then the rest.
+workspace once everything upstream of them is done, so: data stages, then trainings, each with its evaluation (and what
+needs no run: the theory, which takes longest, and figures of the losses), then what needs several runs, then the rest.
 Which stages there are and which are stale is DVC's own answer (`dvc status`); nothing of its graph is repeated here.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from pfml.launch.cache import mend_cache
 from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
+from pfml.launch.missing import stages_to_keep, told
+from pfml.launch.stages import measured_by
 from pfml.settings import ConfigError
 from pfml.settings.run import project_root
 from pfml.settings.runs import planned_runs
@@ -35,11 +37,12 @@ DVC = (sys.executable, "-m", "dvc")
 WATCHED = (sys.executable, "-m", "pfml.launch.dvc")  # where DVC logs an error, it fails
 
 
-def repro(params: Params, jobs: tuple[int, int]) -> bool:
+def repro(params: Params, jobs: tuple[int, int], missing: bool = False) -> bool:
     """Run what is stale in the working directory; returns whether anything was.
 
     Args:
         jobs: stages at a time in each wave.
+        missing: do not train a run whose result is there (pfml.launch.missing).
 
     Raises:
         ConfigError: there is no dvc.yaml, or no Git repository.
@@ -62,26 +65,32 @@ def repro(params: Params, jobs: tuple[int, int]) -> bool:
         with tolerate_mlflow_errors("interrupted runs"):
             close_interrupted(params.tracking.experiment, params.study)
     stale = stale_stages()
-    if not stale:
+    kept = stages_to_keep(params, stale) if missing else set()
+    if kept:
+        print(told(kept), flush=True)
+    if not set(stale) - kept:
         finish(params)
         return False
     if any(stage_group(name) in DATA for name in stale):
         run([[*WATCHED, "repro", *DATA]], 1)
         stale = stale_stages()
     for number, (at_once, groups) in enumerate(WAVES):
-        names = wave(stale, groups)
+        names = wave([name for name in stale if name not in kept], groups)
         if names:
             kinds = ", ".join(dict.fromkeys(map(stage_group, names)))
             where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
             stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
             print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
             single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", "--single-item"]
-            run([[*single, *some] for some in divided(names, jobs[number], at_once)], jobs[number])
+            parts = divided(names, jobs[number], at_once)
+            run([[*single, *filter(None, [*some, *map(measured_by, some)])] for some in parts], jobs[number])
             copy_lock()
             if number + 1 < len(WAVES):
                 stale = stale_stages()
     restore(params.study, planned_runs(params))  # the report reads it
-    run([[*WATCHED, "repro"]], 1)
+    # All that is left, in the order of the pipeline; a plain `repro` would train what is kept.
+    rest = ["--single-item", *(name for name in stale_stages() if name not in kept)] if kept else []
+    run([[*WATCHED, "repro", *rest]], 1)
     copy_lock()
     finish(params)
     return True

@@ -17,11 +17,8 @@ def bring_back(params: Params, preset: str, table: str, project: Path) -> str:
 
     A preset of the default study (glyphs-tune) brings its searches alone: the study's results are the project's own.
     """
-    own = params.study != yaml.load(committed_params(), Loader)["study"]
-    names = results_of(params, own)
-    for name in names:
-        copy_file(Path(name), project / name)
-    if not own:
+    names = bring_results(params, project)
+    if not _is_own(params):
         return f"{len(names)} searches of study {params.study} are in reports/tuning/"
     document = project / "reports" / f"{params.study}.md"
     text = (
@@ -32,6 +29,19 @@ def bring_back(params: Params, preset: str, table: str, project: Path) -> str:
     if not document.exists() or document.read_text(encoding="utf-8") != text:
         write_whole(document, text)
     return f"this table: reports/{params.study}.md; results of every run: reports/runs/{params.study}/"
+
+
+def bring_results(params: Params, project: Path) -> list[str]:
+    """Copy the result files of finished runs and searches alone; returns their names."""
+    names = results_of(params, _is_own(params))
+    for name in names:
+        copy_file(Path(name), project / name)
+    return names
+
+
+def _is_own(params: Params) -> bool:
+    """Whether the study is another than the project's default one."""
+    return params.study != yaml.load(committed_params(), Loader)["study"]
 
 
 def results_of(params: Params, own: bool) -> list[str]:

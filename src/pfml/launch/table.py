@@ -26,9 +26,9 @@ def study_table(params: Params) -> str:
     """
     rows: dict[Row, list[dict]] = {}
     for run in [*grid_runs(params), *ablation_runs(params)]:
-        rows.setdefault(_row(run), []).append(_result(run))
+        rows.setdefault(_row(run), []).append(result_of(run))
     for folds in by_repeat(fold_runs(params)).values():
-        rows.setdefault(_row(folds[0]), []).append(_result_of_folds(folds))
+        rows.setdefault(_row(folds[0]), []).append(result_of_folds(folds))
     if not any(result for results in rows.values() for result in results):
         return ""
     return aligned(_table(rows))
@@ -43,14 +43,15 @@ def _row(run: Run) -> Row:
     return run.dataset, f"{name}, {run.axis} {run.value:g}" if run.axis else name, noise
 
 
-def _result(run: Run) -> dict:
+def result_of(run: Run) -> dict:
     """The result of a run; {} where there is none of its configuration."""
     path = run.paths().result
     result = read_result(path, RunResult) if path.exists() else {}
     return result if result.get("digest") == run.digest else {}
 
 
-def _result_of_folds(folds: list[Run]) -> dict:
+def result_of_folds(folds: list[Run]) -> dict:
+    """Measures of a cross validation; {} where there is none of these folds."""
     path = folds[0].paths().result
     result = read_result(path, FoldsResult) if path.exists() else {}
     same = all(result.get(f"fold{k}_digest") == run.digest for k, run in enumerate(folds))

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pfml.launch.stages import evaluation_of
 from pfml.settings import ConfigError
 from pfml.settings.presets import PARAMS, with_preset
 from pfml.settings.run import Run
@@ -168,16 +169,6 @@ def sample(runs: Sequence[Run], count: int) -> list[Run]:
     return [single[(2 * k + 1) * len(single) // (2 * count)] for k in range(count)]
 
 
-def stage_of(run: Run, fields: Iterable[str]) -> str:
-    """The stage of dvc.yaml that evaluates a run."""
-    if run.axis:
-        return f"evaluate_ablation@{run.point}-{run.seed}"
-    kind = "" if run.method in fields else "_baseline"
-    if run.fold is not None:
-        return f"evaluate_folds{kind}@{run.repeat}"
-    return f"evaluate{kind}@{run.name}"
-
-
 def train_anew(runs: Sequence[Run], fields: Iterable[str], preset: str | None) -> int:
     """Train runs in a temporary clone of the commit, with an empty cache, and verify them there.
 
@@ -196,7 +187,7 @@ def train_anew(runs: Sequence[Run], fields: Iterable[str], preset: str | None) -
         environment |= {"PYTHONPATH": "src", "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
         names = [run.name for run in runs]
         print(f"trains {', '.join(names)} in a clone of {_git('rev-parse', '--short', 'HEAD').strip()}", flush=True)
-        stages = [stage_of(run, fields) for run in runs]
+        stages = [evaluation_of(run, fields) for run in runs]
         if subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", *stages], cwd=clone, env=environment).returncode:
             raise ConfigError(f"{' '.join(stages)}: failed, see above")
         command = [sys.executable, "-m", "pfml", "verify", "--only", ",".join(names)]
