@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import signal
 from pathlib import Path
 
 from pfml.stage import be_portable
@@ -32,7 +33,11 @@ TINY = {
 
 
 def pytest_configure(config):
-    """Bits are compared on the CPU, also where there is a GPU; `pytest -m gpu` is for that."""
+    """Bits are compared on the CPU, also where there is a GPU; `pytest -m gpu` is for that. Programs that a test stops
+    by Ctrl-C hear it, also where the tests themselves run in a shell's background, which ignores it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

@@ -102,7 +102,14 @@ def fresh(project):
     return project
 
 
-@pytest.mark.parametrize("page", [page for page, lines in pages().items() if set(lines) - set(EXEMPT)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] * (page != "README.md"))
+        for page, lines in pages().items()
+        if set(lines) - set(EXEMPT)
+    ],
+)
 def test_every_line_works_as_typed(page, fresh):
     lasting, failed = ["source .venv/bin/activate"], []
     for line in pages()[page]:

@@ -23,7 +23,7 @@ from pfml.retrieval import retrieval_metrics
 from pfml.training.networks.model import build_model
 from tests.conftest import REAL, ROOT, needs_real
 
-pytestmark = needs_real
+pytestmark = [needs_real, pytest.mark.long]
 CARS = "data/cars98/cars98.zip"
 LITE0 = "weights/efficientnet_lite0_imagenet/tf_efficientnet_lite0_in1k.safetensors"
 CLASSES, EACH, SIDE, BATCH, EPOCHS = 20, 24, 112, 16, 4

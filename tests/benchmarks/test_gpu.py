@@ -15,6 +15,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 from gpu_report import NOT
 from gpu_results import chosen, read
 
+pytestmark = pytest.mark.long
 PARTS = ("machine", "tests", "loss", "rate", "retrieval", "bits", "check")
 
 
@@ -32,7 +33,6 @@ def ends(results: list[dict]) -> dict[str, str]:
     return {entry["part"]: entry["outcome"] for entry in results if entry["kind"] == "end"}
 
 
-@pytest.mark.long
 def test_the_whole_path(tmp_path):
     code, results, report = run(tmp_path)
     assert code == 0 and ends(results) == dict.fromkeys(PARTS, "done"), report

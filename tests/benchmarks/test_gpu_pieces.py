@@ -82,6 +82,7 @@ def test_wheels_have_the_locked_versions():
     assert {"pytest", "pydantic-core", "pytorch-metric-learning"} <= {line.split("==")[0] for line in requirements()}
 
 
+@pytest.mark.long
 @needs_real
 def test_the_bundle_fits(tmp_path):
     try:

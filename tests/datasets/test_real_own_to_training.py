@@ -23,7 +23,7 @@ from pfml.training.networks.model import build_model
 from tests.conftest import REAL, needs_real
 from tests.datasets.stages import one_epoch
 
-pytestmark = needs_real
+pytestmark = [needs_real, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def test_a_shallow_clone_runs_and_mends_its_lock_file(finished, tmp_path, monkey
     assert "put back from the last commit" in capfd.readouterr().out and state(shallow) == state(finished)
 
 
-@pytest.mark.parametrize("name", ["a b", "ä文", "100%20", "a#b", "what?", "it's", "(1)", "a&b;c"])
+@pytest.mark.parametrize("name", ["ä文 100%20", "what? it's (1) a#b&c;d"])
 def test_a_folder_may_have_any_name(finished, tmp_path, monkeypatch, name):
     folder = shutil.copytree(finished, tmp_path / name, symlinks=True)
     (folder / "source/train_b").write_text("another\n")

@@ -29,6 +29,7 @@ def test_densenet_loads_whole():
     assert all(torch.equal(value, file[name].to(value.dtype)) for name, value in model.backbone.state_dict().items())
 
 
+@pytest.mark.long
 def test_the_frozen_features_of_mobilenet_find_birds_of_their_kind():
     """The first 12 crops of each of 42 test species, 504 in all, squashed to 224: R@1 0.651 as measured when made."""
     options = {"weights": Path(REAL, MOBILENET), "backbone_options": {"pad_type": "same"}}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipeline.clones import REPRO, clone, commit, sh
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 ABLATION = {"points": []}
 
 

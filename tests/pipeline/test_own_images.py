@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.pipeline.clones import REPRO, clone, commit, ran, results, sh
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.long]
 MINE = {
     "study": "mine",
     "grid": {"dataset": ["birds"], "baseline": [], "seed": [0, 1]},
@@ -111,7 +111,6 @@ def test_a_second_run_does_nothing_and_shows_the_table_again(project, first):
     assert {path: path.read_bytes() for path in (project / "reports").rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.long
 def test_another_kind_of_noise_reruns_the_noisy_runs_alone(project, first):
     """An experiment of DVC works in the copy; the preset takes its params.yaml back."""
     copy = project / ".studies/mine"

@@ -182,6 +182,7 @@ def test_what_dvc_restored_from_its_cache_is_not_verified(project, tmp_path):
     assert f"0 of {RUNS} runs" in out and f"{RUNS} not verified, since this clone has not trained them" in out
 
 
+@pytest.mark.long
 def test_one_parameter_reruns_what_reads_it_and_going_back_trains_nothing(project):
     reported, runs = results(project), mlflow_runs(project)
     tables = (project / "reports/tables.md").read_text()
@@ -219,6 +220,7 @@ def test_a_fresh_clone_renders_the_tables_without_data(project, tmp_path):
     assert "up to date" in sh(fresh, "dvc", "repro", "--allow-missing")
 
 
+@pytest.mark.long
 def test_epochs_are_timed_on_purpose_and_become_table_9(project):
     sh(project, sys.executable, "benchmarks/run.py", "timing")
     timed = list(csv.DictReader((project / "reports/complexity/tiny.csv").open()))
@@ -230,6 +232,7 @@ def test_epochs_are_timed_on_purpose_and_become_table_9(project):
     assert not {name for name in ran(sh(project, *REPRO)) if name not in ("report", "page")}
 
 
+@pytest.mark.long
 def test_a_new_loss_is_trained_and_makes_no_other_training_stale(project):
     """Added by the recipe of CONTRIBUTING.md: its file, a line in the registry, its section in params.yaml."""
     add_toy_loss(project)
@@ -257,6 +260,7 @@ def test_a_bad_value_stops_before_anything_is_overwritten(project):
     assert not ran(sh(project, *REPRO))
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_every_process_and_keeps_what_is_finished(project):
     params = project / "params.yaml"
     text = params.read_text()

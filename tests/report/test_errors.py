@@ -88,19 +88,6 @@ def test_a_history_that_is_cut_off_is_refused(tmp_path, text, said):
         histories(together(tmp_path, toy()).grid)
 
 
-def test_a_result_with_another_digest_is_named(project):
-    path = project / RUN
-    text = path.read_text(encoding="utf-8")
-    path.write_text(changed(text, digest="f" * 16))
-    try:
-        done = tables(project)
-    finally:
-        path.write_text(text)
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if "digest" in line]
-    assert line.startswith(f"{RUN}: digest: expected {json.loads(text)['digest']}, of this run now, found {'f' * 16}")
-
-
 @pytest.mark.long
 def test_another_locale_writes_the_same_bytes_and_stops_at_nothing(project):
     assert tables(project).returncode == 0
@@ -112,24 +99,28 @@ def test_another_locale_writes_the_same_bytes_and_stops_at_nothing(project):
     assert [path for path in names if path.read_bytes() != before[path]] == []
 
 
-def test_without_git_it_says_what_works(project):
-    done = tables(project, GIT_CEILING_DIRECTORIES=str(project.parent))
-    said = [line for line in done.stdout.splitlines() if "as it stands" in line]
-    assert done.returncode == 0 and len(said) == 1
-    assert "not a git repository" in said[0] and "The report is whole" in said[0] and "all trainings Git" in said[0]
-
-
-def test_beside_a_pipeline_it_says_that_more_will_come(project):
-    """A process that DVC's file of locks names; its command line has DVC in it, as a real one's."""
+def test_what_is_odd_is_said_and_the_tables_are_made(project):
+    """A result with another digest, no Git, and a pipeline at work: a process that DVC's file of locks names and whose
+    command line has DVC in it, as a real one's.
+    """
+    path = project / RUN
+    text = path.read_text(encoding="utf-8")
+    path.write_text(changed(text, digest="f" * 16))
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)", "dvc"])
     lock = project / ".dvc/tmp/rwlock"
     lock.parent.mkdir(parents=True)
     lock.write_text(json.dumps({"write": {str(project / "x"): {"pid": other.pid, "cmd": "dvc repro"}}, "read": {}}))
     try:
-        done = tables(project)
+        done = tables(project, GIT_CEILING_DIRECTORIES=str(project.parent))
     finally:
+        path.write_text(text)
         other.kill()
         other.wait()
         shutil.rmtree(project / ".dvc")
-    assert done.returncode == 0 and f"a pipeline is at work in this folder (process {other.pid})" in done.stdout
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(RUN)]
+    assert line.startswith(f"{RUN}: digest: expected {json.loads(text)['digest']}, of this run now, found {'f' * 16}")
+    (said,) = [line for line in done.stdout.splitlines() if "as it stands" in line]
+    assert "not a git repository" in said and "The report is whole" in said and "all trainings Git" in said
+    assert f"a pipeline is at work in this folder (process {other.pid})" in done.stdout
     assert "at its end it renders them again" in done.stdout and os.path.exists(project / "reports/index.html")

@@ -66,6 +66,7 @@ def test_the_wait_at_the_end_is_bounded_whatever_the_requests_take(hanging, stor
     assert re.fullmatch(r".*not all was taken within 0\.5 s.*\n", capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_a_stage_waits_for_a_hanging_server_after_it_has_let_go_of_its_run(hanging, store, images, tiny, write):
     """`images` is the working folder; the request alone would take 300 s."""
     tiny["train"] |= {"batch": 20, "hold_out": False}
@@ -133,6 +134,7 @@ def test_a_gap_between_epochs_is_filled(store, run):
     assert register(results, "pfml", "tiny")["complete"] == 1
 
 
+@pytest.mark.long
 def test_a_training_goes_on_logging_when_the_server_is_back(server, store, run, monkeypatch, capsys):
     monkeypatch.setattr(background, "PAUSE", 0.0)
     monkeypatch.setattr(background, "PATIENCE", 60.0)
@@ -148,6 +150,7 @@ def test_a_training_goes_on_logging_when_the_server_is_back(server, store, run, 
     assert logged.info.status == "FINISHED" and steps(client, logged.info.run_id, "loss") == [1, 2, 3]
 
 
+@pytest.mark.long
 def test_register_completes_a_run_whose_server_died_during_the_training(server, store, run):
     with tracked_run(run, SETTINGS, "d", store / "memory") as tracker:
         tracker.log_history(LATER[:1])

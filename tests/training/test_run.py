@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 from tests.training.stage_process import finish, outputs, plan, start, wait_for_epoch
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_ends_as_if_never_touched(workspace):
     calm, rough = workspace("calm", 12), workspace("rough", 12)  # long enough epochs to be met inside
     finish(start(calm))
@@ -102,6 +103,7 @@ def test_held_out_classes_are_what_is_measured(workspace, tiny, write):
     assert "recall@1" in pd.read_csv(model / "history.csv").columns
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["pfml", "proxy_nca"])
 def test_two_processes_end_like_one(workspace, tiny, write, loss):
     """torchrun and gloo: half of every batch each, one loss over both; equal but for the order of sums."""
@@ -147,6 +149,7 @@ def test_two_processes_measure_the_network_that_they_write(workspace, tiny, monk
         assert torch.allclose(found, torch.from_numpy(saved[name]), rtol=1e-4, atol=1e-5), name
 
 
+@pytest.mark.long
 def test_several_processes_killed_go_on_as_several(workspace, tiny):
     tiny["field"]["pfml"]["train"]["freeze_bn"] = "statistics"
     calm, rough = workspace("calm"), workspace("rough")

@@ -91,7 +91,7 @@ needs_avx2 = pytest.mark.skipif(not can_be_portable(), reason=f"other kind of pr
 
 
 @needs_avx2
-@pytest.mark.parametrize("environment", [{}, INHERITED], ids=["empty", "hostile"])
+@pytest.mark.parametrize("environment", [{}, pytest.param(INHERITED, marks=pytest.mark.long)], ids=["empty", "hostile"])
 def test_this_processor_gives_the_bits_on_record(tmp_path, environment):
     expected, raw = json.loads(FILE.read_text()).get(vendor()), {}
     if expected is None:
@@ -105,6 +105,7 @@ def test_this_processor_gives_the_bits_on_record(tmp_path, environment):
     assert not differs, f"this processor computes otherwise: {processor()}"
 
 
+@pytest.mark.long
 def test_all_instructions_are_used_where_the_setting_asks_for_them(tmp_path):
     ask = "import torch; print(torch.backends.cpu.get_cpu_capability())"
     widest = subprocess.run(

@@ -148,6 +148,7 @@ def test_a_diverging_run_stops_and_says_where(run, data, monkeypatch):
         train(wild, data)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
 def test_a_compiled_network_trains_alike(run, data, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # not kernels that another process made
