@@ -134,7 +134,7 @@ def second(missing):
 def test_a_study_that_was_killed_is_finished_in_another_clone(project, missing):
     folder, before, out = missing
     assert 0 < len(before) < RUNS, before
-    assert f"{len(before)} run{'s' * (len(before) > 1)} with a result" in out and "stay as they are (glyphs)" in out
+    assert f"{len(before)} run{'s' * (len(before) > 1)} with a result" in out and "stay as they are: glyphs" in out
     trained = set(re.findall(r"^(\S+)\s+epoch   1/2", out, re.MULTILINE))
     assert len(trained) == RUNS - len(before) and not trained & before
     assert results(folder) == results(project)

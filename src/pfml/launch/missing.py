@@ -27,7 +27,8 @@ def stages_to_keep(params: Params, stale: list[str]) -> set[str]:
     for run in measured_runs(params):
         if training_of(run, fields) in stale:
             kept |= {training_of(run, fields), evaluation_of(run, fields)}
-            figures |= {f"embedding_figures@{run.dataset}"} if run in grid_runs(params) else set()
+            if not run.axis and run.fold is None:
+                figures.add(f"embedding_figures@{run.dataset}")
     return (kept | figures) & set(stale)
 
 
@@ -35,7 +36,5 @@ def told(kept: set[str]) -> str:
     """A line for people about the stages that do not run."""
     runs = sum(name.startswith(("train", "ablate")) for name in kept)
     figures = sorted(name.partition("@")[2] for name in kept if name.startswith("embedding_figures"))
-    line = f"{runs} run{'s' * (runs != 1)} with a result {'are' if runs != 1 else 'is'} not trained again"
-    return line + f"; figures of embeddings need their networks and stay as they are ({', '.join(figures)})" * any(
-        figures
-    )
+    line = f"{runs} run{'s' * (runs != 1)} with a result not trained again"
+    return f"{line}; figures of embeddings stay as they are: {', '.join(figures)}" if figures else line
