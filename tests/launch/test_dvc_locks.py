@@ -85,6 +85,19 @@ def test_a_whole_dvc_lock_is_never_replaced(project, capfd):
     assert not capfd.readouterr().out
 
 
+def test_the_lock_file_is_that_of_dvc_alone_byte_for_byte(project):
+    twin = shutil.copytree(project, project.parent / "twin", symlinks=True)
+    name = "a name so long that DVC breaks the line of the command that has it"
+    for folder in (project, twin):
+        text = (folder / "dvc.yaml").read_text()
+        (folder / "dvc.yaml").write_text(text.replace("echo train_b", f"true {name} && echo train_b"))
+        before = (folder / "dvc.lock").read_bytes()
+        command = launch.WATCHED if folder == project else launch.DVC
+        subprocess.run([*command, "repro", "--quiet", "evaluate_b"], cwd=folder, check=True)
+        assert (folder / "dvc.lock").read_bytes() != before
+    assert (project / "dvc.lock").read_bytes() == (twin / "dvc.lock").read_bytes()
+
+
 def test_a_dvc_lock_that_is_being_written_is_neither_copied_nor_replaced(project):
     from dvc.lock import make_lock
 
