@@ -63,12 +63,19 @@ def equilibrium(starts: np.ndarray, points: np.ndarray, law: Law, setting: str =
     if sphere and off > 1e-6:
         raise ValueError(f"equilibrium: setting {setting}: expected unit vectors, found a length off by {off:.2g}")
 
+    measured = [None, None]  # the places of a step and their distances, which it asks for twice
+
+    def apart(at):
+        if measured[0] is not at:
+            measured[:] = at, distances(at, points)
+        return measured[1]
+
     def force(at, length):
         besides = attraction_field(at, at, law)[1] if mutual else None
-        return least_force(at, points, law, length, sphere, besides)
+        return least_force(at, points, law, length, sphere, besides, apart(at))
 
     def gap(at):
-        return np.abs(distances(at, points) - law.delta).min(-1)
+        return np.abs(apart(at) - law.delta).min(-1)
 
     way = WAY * (np.linalg.norm(starts, axis=-1).max() + np.linalg.norm(points, axis=-1).max())
     far = {} if mutual else {"gap": gap, "way": way}

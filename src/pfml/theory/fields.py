@@ -18,7 +18,8 @@ FLOOR = 1e-3  # smallest distance of a pair, since Eq. 2 has no bound at d = 0
 
 @dataclass(frozen=True)
 class DecayingLaw:
-    """PFML: strength falls with distance. Methods return (potential, its derivative with respect to d).
+    """PFML: strength falls with distance. attraction and repulsion return (potential, its derivative with respect to d),
+    attraction_slope the derivative alone.
 
     Raises:
         ValueError: alpha < 0, or delta not above FLOOR.
@@ -37,8 +38,10 @@ class DecayingLaw:
         return (self.alpha or 1.0) * d ** (-self.alpha - 1.0)
 
     def attraction(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outside = np.maximum(d, self.delta)
-        return self._height(self.delta) - self._height(outside), np.where(d > self.delta, self.pull(outside), 0.0)
+        return self._height(self.delta) - self._height(np.maximum(d, self.delta)), self.attraction_slope(d)
+
+    def attraction_slope(self, d: np.ndarray) -> np.ndarray:
+        return np.where(d > self.delta, self.pull(np.maximum(d, self.delta)), 0.0)
 
     def repulsion(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inside = np.clip(d, FLOOR, self.delta)
@@ -66,7 +69,10 @@ class GrowingLaw:
         return 2.0 * d
 
     def attraction(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.maximum(d, self.delta) ** 2 - self.delta**2, np.where(d > self.delta, self.pull(d), 0.0)
+        return np.maximum(d, self.delta) ** 2 - self.delta**2, self.attraction_slope(d)
+
+    def attraction_slope(self, d: np.ndarray) -> np.ndarray:
+        return np.where(d > self.delta, self.pull(d), 0.0)
 
     def repulsion(self, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         gap = np.maximum(self.delta - d, 0.0)

@@ -144,7 +144,7 @@ def _surface(points: np.ndarray, law: Law, ways: np.ndarray) -> tuple[np.ndarray
     flat = places.reshape(*points.shape[:-2], -1, dimension)
     distance = distances(flat, points)
     others = ~np.eye(n, dtype=bool).repeat(ways.shape[-2], 0)  # (n * K, n)
-    weight = np.where(others, law.attraction(distance)[1] / distance, 0.0)
+    weight = np.where(others, law.attraction_slope(distance) / distance, 0.0)
     force = (weight @ points - weight.sum(-1, keepdims=True) * flat).reshape(places.shape)
     return 1 - (force * ways).sum(-1) / law.pull(law.delta), unit(force)
 

@@ -67,6 +67,7 @@ def least_force(
     slack: float | np.ndarray,
     sphere: bool = False,
     besides: np.ndarray | None = None,
+    distance: np.ndarray | None = None,
 ) -> np.ndarray:
     """Remaining force of embeddings (..., n, D) on charges (..., m, D), after near kinks have held the charges.
 
@@ -76,28 +77,32 @@ def least_force(
     Args:
         slack: a kink is near if the charge's distance differs from delta by at most this; one number, or (..., m).
         besides: a further force (..., m, D) on the charges.
+        distance: from charges to embeddings (..., m, n), where it is known already.
     """
-    distance = distances(at, points)
+    distance = distances(at, points) if distance is None else distance
     off = np.abs(distance - law.delta)
-    count = min(KINKS, points.shape[-2])
-    nearest = np.argpartition(off, count - 1, axis=-1)[..., :count]
-    kink = np.take_along_axis(off, nearest, -1) <= np.asarray(slack)[..., None]
-    weight = law.attraction(distance)[1] / distance
-    np.put_along_axis(weight, nearest, np.where(kink, 0.0, np.take_along_axis(weight, nearest, -1)), -1)
+    weight = law.attraction_slope(distance) / distance
+    hung = np.nonzero(off.min(-1) <= slack)  # the h charges at a kink, a few of all
+    if hung[0].size:
+        count = min(KINKS, points.shape[-2])
+        nearest = np.argpartition(off[hung], count - 1, axis=-1)[:, :count]
+        reach = np.broadcast_to(slack, off.shape[:-1])[hung]
+        kink = np.take_along_axis(off[hung], nearest, -1) <= reach[:, None]
+        loose = weight[hung]
+        np.put_along_axis(loose, nearest, np.where(kink, 0.0, np.take_along_axis(loose, nearest, -1)), -1)
+        weight[hung] = loose
     force = weight @ points - weight.sum(-1, keepdims=True) * at
     if besides is not None:
         force = force + besides
     if sphere:
         force = tangential(force, at)
-    hung = np.nonzero(kink.any(-1))  # the h charges at a kink, a few of all
     if hung[0].size:
-        inward = points[(*(i[:, None] for i in hung[:-1]), nearest[hung])] - at[hung][:, None]
-        held = (
-            inward * np.where(kink, law.pull(law.delta) / np.take_along_axis(distance, nearest, -1), 0)[hung][..., None]
-        )
+        inward = points[(*(i[:, None] for i in hung[:-1]), nearest)] - at[hung][:, None]
+        pull = np.where(kink, law.pull(law.delta) / np.take_along_axis(distance[hung], nearest, -1), 0)
+        held = inward * pull[..., None]
         if sphere:
             held = tangential(held, at[hung][:, None])
-        force[hung] += _parts(held, force[hung], kink[hung])
+        force[hung] += _parts(held, force[hung], kink)
     return force
 
 
