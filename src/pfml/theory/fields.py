@@ -18,8 +18,8 @@ FLOOR = 1e-3  # smallest distance of a pair, since Eq. 2 has no bound at d = 0
 
 @dataclass(frozen=True)
 class DecayingLaw:
-    """PFML: strength falls with distance. attraction and repulsion return (potential, its derivative with respect to d),
-    attraction_slope the derivative alone.
+    """PFML: strength falls with distance. attraction and repulsion return (potential, its derivative with respect to
+    d), attraction_slope the derivative alone.
 
     Raises:
         ValueError: alpha < 0, or delta not above FLOOR.
