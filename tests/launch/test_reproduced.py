@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pfml.launch import verify
-from pfml.launch.stages import evaluation_of, measured_by, training_of
+from pfml.launch.stages import measured_by, stages_of
 from pfml.launch.verify import BEYOND, CLOSE, EQUAL, check_runs, describe, exit_code
 from pfml.settings.load import load_params, params_from
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, planned_runs
@@ -119,6 +119,6 @@ def test_a_sample_is_spread_over_the_study_and_its_stages_exist(monkeypatch):
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only"], capture_output=True, text=True, check=True
     ).stdout.split()
     runs, fields = grid_runs(params) + ablation_runs(params), params.grid.field + params.mlrc.field
-    pairs = {training_of(run, fields): evaluation_of(run, fields) for run in runs}
+    pairs = dict(stages_of(run, fields) for run in runs)
     assert {*pairs, *pairs.values()} <= set(listed) and all(measured_by(name) == pairs[name] for name in pairs)
     assert fold_runs(params) == []

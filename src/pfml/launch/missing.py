@@ -4,7 +4,7 @@ A result is a file below reports/runs with the digest of the run as it is planne
 of every run of a dataset cannot be drawn then, and stay as they are.
 """
 
-from pfml.launch.stages import evaluation_of, training_of
+from pfml.launch.stages import stages_of
 from pfml.launch.table import result_of, result_of_folds
 from pfml.settings.run import Run
 from pfml.settings.runs import ablation_runs, by_repeat, fold_runs, grid_runs
@@ -25,8 +25,9 @@ def stages_to_keep(params: Params, stale: list[str]) -> set[str]:
     """Those of the stale stages that would train or measure such runs, or draw figures of their embeddings."""
     fields, kept, figures = params.grid.field + params.mlrc.field, set(), set()
     for run in measured_runs(params):
-        if training_of(run, fields) in stale:
-            kept |= {training_of(run, fields), evaluation_of(run, fields)}
+        training, evaluation = stages_of(run, fields)
+        if training in stale:
+            kept |= {training, evaluation}
             if not run.axis and run.fold is None:
                 figures.add(f"embedding_figures@{run.dataset}")
     return (kept | figures) & set(stale)

@@ -5,24 +5,20 @@ from collections.abc import Iterable
 from pfml.settings.run import Run
 
 
-def training_of(run: Run, fields: Iterable[str]) -> str:
-    """The stage that trains a run. fields: the methods of grid.field and mlrc.field."""
+def stages_of(run: Run, fields: Iterable[str]) -> tuple[str, str]:
+    """The stage that trains a run and the one that measures it; a fold is measured with the others of its cross
+    validation.
+
+    Args:
+        fields: the methods of grid.field and mlrc.field.
+    """
     if run.axis:
-        return f"ablate@{run.point}-{run.seed}"
+        point = f"{run.point}-{run.seed}"
+        return f"ablate@{point}", f"evaluate_ablation@{point}"
     kind = "" if run.method in fields else "_baseline"
     if run.fold is not None:
-        return f"train_fold{kind}@{run.repeat}-{run.fold}"
-    return f"train{kind}@{run.name}"
-
-
-def evaluation_of(run: Run, fields: Iterable[str]) -> str:
-    """The stage that measures a run; a fold is measured with the other folds of its cross validation."""
-    if run.axis:
-        return f"evaluate_ablation@{run.point}-{run.seed}"
-    kind = "" if run.method in fields else "_baseline"
-    if run.fold is not None:
-        return f"evaluate_folds{kind}@{run.repeat}"
-    return f"evaluate{kind}@{run.name}"
+        return f"train_fold{kind}@{run.repeat}-{run.fold}", f"evaluate_folds{kind}@{run.repeat}"
+    return f"train{kind}@{run.name}", f"evaluate{kind}@{run.name}"
 
 
 def measured_by(training: str) -> str | None:

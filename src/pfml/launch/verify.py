@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfml.launch.stages import evaluation_of
+from pfml.launch.stages import stages_of
 from pfml.settings import ConfigError
 from pfml.settings.presets import PARAMS, with_preset
 from pfml.settings.run import Run
@@ -187,7 +187,7 @@ def train_anew(runs: Sequence[Run], fields: Iterable[str], preset: str | None) -
         environment |= {"PYTHONPATH": "src", "MLFLOW_TRACKING_URI": f"sqlite:///{clone / 'mlflow.db'}"}
         names = [run.name for run in runs]
         print(f"trains {', '.join(names)} in a clone of {_git('rev-parse', '--short', 'HEAD').strip()}", flush=True)
-        stages = [evaluation_of(run, fields) for run in runs]
+        stages = [stages_of(run, fields)[1] for run in runs]
         if subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", *stages], cwd=clone, env=environment).returncode:
             raise ConfigError(f"{' '.join(stages)}: failed, see above")
         command = [sys.executable, "-m", "pfml", "verify", "--only", ",".join(names)]
