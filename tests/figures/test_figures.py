@@ -119,6 +119,7 @@ def test_a_figure_is_small_and_the_same_every_time(tmp_path, draw):
     assert min(image.shape[:2]) > 200 and len(np.unique(image.reshape(-1, 3), axis=0)) > 5
 
 
+@pytest.mark.long
 def test_another_process_draws_the_same_bytes(tmp_path):
     """Whatever order its sets and dicts of text have, and whatever matplotlibrc a user has."""
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 4\n")

@@ -118,6 +118,7 @@ def test_it_is_built_trained_named_and_refused_as_every_other(copy):
     assert "baseline.toy.loss.margn" in found["key"] and "did you mean margin?" in found["key"]
 
 
+@pytest.mark.long
 def test_the_tests_that_list_losses_pass_as_they_are(copy):
     done = python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", *LISTING_LOSSES, "-k", SELECTED)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -74,6 +74,7 @@ def test_cases_outside_the_statement_are_not_counted_against_it(tmp_path):
     assert "| δ 0.01 |" in inside and "| δ 20 |" in outside[: outside.index("Such a δ")]
 
 
+@pytest.mark.long
 def test_the_stage_writes_the_same_twice(raw, write, tmp_path):
     few = {"sets": 1, "trials": 2, "trials_small": 2, "changes": [{"alpha": 0.0}], "radii": [0.5], "alphas": [3.0]}
     path = write(merge(raw, {"theory": few | {"base": {"embeddings": 12, "proxies": 3, "dimension": 4}}}))

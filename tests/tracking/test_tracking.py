@@ -100,6 +100,7 @@ def child(folder, number, *more):
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_processes_that_start_together_on_a_new_machine_share_one_store(store, run):
     processes = [child(store, number) for number in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
