@@ -6,13 +6,13 @@ from pfml.stage import run_stage
 
 
 def main():
+    from pfml.evaluation.trials import read_trials
     from pfml.figures.ablation import ablation_panels
     from pfml.figures.search import search_figure
     from pfml.figures.training import training_curves
     from pfml.report.groups import points_of, sweeps_of
     from pfml.report.published import paper
     from pfml.report.results import histories, study_of, with_results
-    from pfml.report.settings import read_searches
     from pfml.settings.load import load_params
 
     params, folder = load_params(), Path("reports/figures")
@@ -26,8 +26,8 @@ def main():
         folder / "ablations.png",
         {axis: default for axis, (default, _) in axes.items()},
     )
-    searches = {name: found.get("pfml_tuned") for name, found in read_searches("reports/tuning").items()}
-    search_figure({name: searches[name] for name in params.grid.dataset if searches.get(name)}, folder / "search.png")
+    searches = {name: Path("reports/tuning", name, "pfml_tuned.csv") for name in params.grid.dataset}
+    search_figure({name: read_trials(path)[0] for name, path in searches.items() if path.exists()}, folder / "search.png")
 
 
 run_stage(main, data=True)

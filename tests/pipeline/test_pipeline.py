@@ -142,6 +142,15 @@ def test_a_study_that_was_killed_is_finished_in_another_clone(project, missing):
 
 
 @pytest.mark.long
+def test_where_every_run_has_its_result_none_is_trained(project, tmp_path):
+    folder = tmp_path / "clone"
+    sh(project, "git", "clone", "-q", ".", str(folder))
+    out = sh(folder, *REPRO, "--missing")
+    assert f"{RUNS} runs with a result not trained again" in out and "epoch" not in out
+    assert not (folder / "models").exists() and sh(folder, "git", "status", "--porcelain") == ""
+
+
+@pytest.mark.long
 def test_a_second_clone_changes_the_provenance_alone(project, second):
     commit(second, "results")
     differ = set(sh(second, "git", "diff", "--name-only", "origin/HEAD").split())

@@ -62,19 +62,8 @@ def study(folder: Path, environment: dict, **changes) -> dict:
             stage(name, run)
     stage("embedding_figures", "glyphs")
     found = {run: json.loads((folder / f"reports/runs/glyphs/{run}.json").read_text()) for run in runs}
-    keys = (
-        "weights",
-        "recall@1",
-        "recall@8",
-        "map@r",
-        "r_precision",
-        "nmi",
-        "seen_map@r",
-        "few_shot_1",
-        "few_shot_5",
-        "w2",
-        "w2_relative",
-    )
+    keys = ("weights", "recall@1", "recall@8", "map@r", "r_precision", "nmi", "seen_map@r", "few_shot_1", "few_shot_5",
+            "w2", "w2_relative")  # fmt: skip
     numbers = {run: {key: result[key] for key in keys if key in result} for run, result in found.items()}
     figures = sorted((folder / "reports/figures").glob("*.png"))
     return numbers | {path.name: hashlib.sha256(Image.open(path).tobytes()).hexdigest()[:16] for path in figures}

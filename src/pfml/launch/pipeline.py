@@ -88,9 +88,10 @@ def repro(params: Params, jobs: tuple[int, int], missing: bool = False) -> bool:
             if number + 1 < len(WAVES):
                 stale = stale_stages()
     restore(params.study, planned_runs(params))  # the report reads it
-    # All that is left, in the order of the pipeline; a plain `repro` would train what is kept.
-    rest = ["--single-item", *(name for name in stale_stages() if name not in kept)] if kept else []
-    run([[*WATCHED, "repro", *rest]], 1)
+    if not kept:
+        run([[*WATCHED, "repro"]], 1)
+    elif rest := [name for name in stale_stages() if name not in kept]:  # a plain `repro` would train what is kept
+        run([[*WATCHED, "repro", "--single-item", *rest]], 1)
     copy_lock()
     finish(params)
     return True
