@@ -26,8 +26,9 @@ def main():
         folder / "ablations.png",
         {axis: default for axis, (default, _) in axes.items()},
     )
-    searches = {name: Path("reports/tuning", name, "pfml_tuned.csv") for name in params.grid.dataset}
-    search_figure({name: read_trials(path)[0] for name, path in searches.items() if path.exists()}, folder / "search.png")
+    found = {name: Path("reports/tuning", name, "pfml_tuned.csv") for name in params.grid.dataset}
+    searches = {name: read_trials(path)[0] for name, path in found.items() if path.exists()}
+    search_figure(searches, folder / "search.png")
 
 
 run_stage(main, data=True)
