@@ -34,13 +34,14 @@ def repro_until(folder, text):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A clone in which `make repro` has run once, with everything committed. It was killed as a group on the way,
-    when a run had its result, which is the commit `half`.
+    """A clone in which `make repro` has run once, with everything committed. It was killed as a group on the way: in
+    the first epoch, and when a run had its result, which is the commit `half`.
     """
     folder = clone(tmp_path_factory.mktemp("clone"))
-    process = repro_until(folder, "MAP@R")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    for text in ("epoch   1/2", "MAP@R"):
+        process = repro_until(folder, text)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     commit(folder, "half of the results")
     sh(folder, "git", "tag", "half")
     out = sh(folder, *REPRO)

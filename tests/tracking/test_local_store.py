@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,21 +32,46 @@ def test_a_file_that_is_no_database_is_named_at_once(store, monkeypatch):
         open_store("pfml-tiny")
 
 
-def test_a_database_that_was_damaged_later_is_named_with_the_way_on(store, capsys):
+def another_process(store, code):
+    """What a process prints that runs `code` behind the imports of a store."""
+    code = f"from pfml.tracking.store import open_store, tolerate_mlflow_errors\n{code}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=store, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_a_database_that_was_damaged_later_is_named_with_the_way_on(store):
+    """By another process, as this one has read the file already."""
     open_store("pfml-tiny")
     path = store / "mlflow.db"
     whole = path.read_bytes()
     path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))  # its first page alone is left
-    with tolerate_mlflow_errors("register"):
-        open_store("pfml-other")
-    said = capsys.readouterr().out
+    said = another_process(store, "with tolerate_mlflow_errors('register'): open_store('pfml-other')")
     assert f"{path}" in said and "move it away" in said and ANEW in said
     path.rename(store / "damaged.db")
-    code = "from pfml.tracking.store import open_store; open_store('pfml-other')"  # MLflow keeps the old file open
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=store, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True
-    )
+    another_process(store, "open_store('pfml-other')")
     assert path.exists()
+
+
+def test_a_kill_while_the_database_is_made_leaves_none_and_the_next_process_makes_it(store, run):
+    """Killed after ten tables. Where these were of mlflow.db itself, no process could open it again."""
+    code = (
+        "import os, signal, sqlalchemy, pfml.tracking.store as s\n"
+        "made = []\n"
+        "@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, 'before_cursor_execute')\n"
+        "def watch(connection, cursor, statement, *rest):\n"
+        "    made.append(statement) if 'CREATE TABLE' in statement else None\n"
+        "    len(made) > 10 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "s.open_store('pfml-tiny')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=store, env=environment).returncode == -signal.SIGKILL
+    assert (store / "mlflow.db.part").stat().st_size
+    with tracked_run(run, SETTINGS, "d", store / "memory") as tracker:
+        tracker.log_history(HISTORY)
+    _, [logged] = runs_of()
+    assert logged.info.status == "FINISHED" and not (store / "mlflow.db.part").exists()
 
 
 def test_an_environment_whose_path_has_a_percent_sign_is_named(store, tmp_path):

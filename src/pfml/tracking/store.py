@@ -98,6 +98,7 @@ def open_store(experiment: str, patience: float = PATIENCE):
         raise StoreError(f"{lock.lock_file}: another process has held it for {patience:g} s; {MAKE_UP}") from None
     try:
         _check_opens(uri)
+        _make_whole(uri, root)
         client = MlflowClient(uri)
         # An absolute place, since a relative one would depend on the folder of the process that creates the experiment.
         return client, _experiment_id(client, experiment, (root / "mlruns" / experiment).as_uri())
@@ -127,23 +128,45 @@ def _experiment_id(client, name: str, place: str | None) -> str:
     return found.experiment_id
 
 
+def _make_whole(uri: str, root: Path) -> None:
+    """Make the tables of a new SQLite file under another name first. Where a process is killed while MLflow makes them,
+    no later one can open the file.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path = _sqlite_file(uri)
+    if path is None or (path.exists() and path.stat().st_size):
+        return
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    SqlAlchemyStore(sqlite_uri(part), (root / "mlruns").as_uri()).engine.dispose()
+    part.replace(path)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite address; None for another kind of store, or one in memory."""
+    from sqlalchemy.engine import make_url
+
+    name = make_url(uri).database if uri.startswith("sqlite") else None
+    return None if name in (None, "", ":memory:") or name.startswith("file:") else Path(name)
+
+
 def _check_opens(uri: str) -> None:
     """Raise StoreError if a SQLite file cannot be opened, for which MLflow would wait for minutes, or if MLflow itself
     lies where it cannot make a database.
     """
     import mlflow
-    from sqlalchemy.engine import make_url
 
     if uri.startswith("sqlite") and "%" in mlflow.__file__:  # MLflow 3.17.2 gives Alembic its own path unquoted
         raise StoreError(
             f"{Path(mlflow.__file__).parent}: MLflow makes no database where its own path has a %; move the project to "
             f"a folder without one, then {ANEW}; or set tracking.enabled to false"
         )
-    path = make_url(uri).database if uri.startswith("sqlite") else None
-    if path in (None, "", ":memory:") or path.startswith("file:"):
+    path = _sqlite_file(uri)
+    if path is None:
         return
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=5)) as database:
             database.execute("PRAGMA schema_version").fetchone()
     except (OSError, sqlite3.Error) as error:
