@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pfml.tracking.mlflow import open_store, tolerate_mlflow_errors
+from pfml.tracking.mlflow import open_store
 from pfml.tracking.register import register
 from pfml.tracking.store import ANEW, StoreError
 from tests.conftest import ROOT
