@@ -15,7 +15,8 @@ import yaml
 from tests.losses.toy_loss import add_toy_loss
 from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, results, sh
 
-pytestmark = pytest.mark.pipeline
+# A test that is the first to need the studies waits for them: minutes, on a slow machine a quarter of an hour.
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 VERIFY = (sys.executable, "-m", "pfml", "verify")
 RUNS = 6  # of the tiny study: four of the grid, two ablations
 
