@@ -42,6 +42,7 @@ def operations() -> dict[str, str]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     a, b, x = torch.randn(100, 1024), torch.randn(1024, 64), torch.randn(100, 16, 32, 32)
+    points, proxies = torch.randn(100, 64), torch.randn(1500, 64)  # as the losses multiply them
     found = {
         "draws": digest(a, b, x), "product float32": digest(a @ b), "product float64": digest(a.double() @ b.double()),
         "exp": digest(a.exp()), "log": digest(a.abs().log()), "power": digest(a.abs() ** 1.7), "sum": digest(a.sum(1)),
@@ -50,6 +51,16 @@ def operations() -> dict[str, str]:
         "numpy product": digest(torch.from_numpy(a.double().numpy() @ b.double().numpy())),
         "numpy exp": digest(torch.from_numpy(np.exp(a.double().numpy()))),
     }  # fmt: skip
+    for name, one in (("float32", lambda t: t), ("float64", torch.Tensor.double)):
+        found |= {
+            f"points proxies^T {name}": digest(one(points) @ one(proxies).T),
+            f"proxies proxies^T {name}": digest(one(proxies) @ one(proxies).T),
+            f"points points^T {name}": digest(one(points) @ one(points).T),
+            f"a^T points {name}": digest(one(a).T @ one(points)),
+            f"a a^T, 1024 long, {name}": digest(one(a) @ one(a).T),
+            f"linear layer {name}": digest(F.linear(one(a), one(b).T, torch.ones(64, dtype=one(a).dtype))),
+        }
+    found["cdist without a product"] = digest(torch.cdist(points, proxies, compute_mode="donot_use_mm_for_euclid_dist"))
     for shape in ((3, 16, 32, 4, 2), (16, 32, 16), (32, 64, 8), (3, 16, 32), (64, 128, 4)):
         found |= convolution(*shape)
     return found
