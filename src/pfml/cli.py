@@ -95,9 +95,12 @@ def tune() -> None:
 
 def ui() -> None:
     """browse the runs in MLflow, at http://127.0.0.1:5000 or the port that PORT names"""
+    from pfml.settings.load import load_params
+    from pfml.tracking.tags import experiment_name
     from pfml.tracking.ui import serve
 
-    serve()
+    params = load_params()
+    serve(experiment_name(params.tracking.experiment, params.study))
 
 
 JOBS = {"type": int, "default": 0, "metavar": "N", "help": "runs at a time (default: one per GPU, else one per core)"}

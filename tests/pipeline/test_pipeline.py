@@ -51,10 +51,10 @@ def project(tmp_path_factory):
     return folder
 
 
-def mlflow_runs(folder):
+def mlflow_runs(folder, experiment="pfml-tiny"):
     code = (
         "from pfml.tracking.mlflow import open_store; from pfml.tracking.register import all_runs; import json\n"
-        "c, e = open_store('pfml-tiny')\n"
+        f"c, e = open_store('{experiment}')\n"
         "print('RUNS' + json.dumps([(r.info.status, r.data.tags['config_digest'], r.data.params.get('loss.alpha'),"
         "'final/recall_at_1' in r.data.metrics) for r in all_runs(c, e)]))"
     )
@@ -205,7 +205,8 @@ def test_one_parameter_reruns_what_reads_it_and_going_back_trains_nothing(projec
     assert len(changed) == 3, "pfml clean, pfml noisy and the delta_gap point"
     shown = sh(project, "dvc", "exp", "show", "--csv", "--no-pager")
     assert any(row.get("loss.alpha") == "4" for row in csv.DictReader(shown.splitlines()))
-    new = [run for run in mlflow_runs(project) if run[1] in changed]
+    new = mlflow_runs(project, "pfml-tiny-experiments")
+    assert {run[1] for run in new} == changed and len(mlflow_runs(project)) == len(runs), "not among the study's"
     assert len(new) == 3 and {(run[0], run[2], run[3]) for run in new} == {("FINISHED", "4.0", True)}
 
     count = len(mlflow_runs(project))

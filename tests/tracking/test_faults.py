@@ -13,8 +13,9 @@ from pfml.settings.load import load_params
 from pfml.settings.planning import write_plan
 from pfml.settings.runs import find_run, grid_runs
 from pfml.tracking import background
-from pfml.tracking.mlflow import Tracker, create_run, open_store, tags_of, tolerate_mlflow_errors
+from pfml.tracking.mlflow import Tracker, create_run, open_store, tolerate_mlflow_errors
 from pfml.tracking.register import register
+from pfml.tracking.tags import tags_of
 from tests.conftest import ROOT
 from tests.tracking.stores import (
     HISTORY,

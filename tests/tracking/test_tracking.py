@@ -1,21 +1,17 @@
 """Real MLflow on a real SQLite store in a temporary folder."""
 
-import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, fold_runs, grid_runs
-from pfml.tracking.mlflow import flatten, metric_name, paper_table
+from pfml.tracking.mlflow import flatten, metric_name
 from pfml.tracking.register import close_dead_runs, close_interrupted, register
+from pfml.tracking.tags import paper_table
 from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, SETTINGS, runs_of, tracked_run
 
@@ -170,40 +166,6 @@ def test_register_gives_two_trainings_of_one_configuration_a_run_each(store, run
     client, _ = runs_of()
     for run_id, value in found:
         assert client.get_run(run_id).data.metrics["final/recall_at_1"] == value
-
-
-def test_the_pages_of_the_command_ui_show_the_store(tmp_path, store, run, monkeypatch):
-    store = tmp_path / "50%20 #1?"
-    store.mkdir()
-    monkeypatch.setenv("DVC_ROOT", str(store))
-    (tmp_path / "params.yaml").rename(store / "params.yaml")
-    with tracked_run(run, SETTINGS, "d", store / "memory"):
-        pass
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(store), "PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pfml", "ui"], cwd=store, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(240):
-            assert process.poll() is None, "the server ended"
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health") as answer:
-                assert answer.status == 200
-                break
-            time.sleep(0.5)
-        with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/search?max_results=10") as answer:
-            found = json.loads(answer.read())
-        assert (store / "mlflow.db").exists()
-        assert "pfml-tiny" in {experiment["name"] for experiment in found["experiments"]}
-        with urllib.request.urlopen(address) as answer:
-            assert b"<html" in answer.read()
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def test_names():

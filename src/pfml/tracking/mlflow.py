@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -16,23 +15,12 @@ from pathlib import Path
 
 from pfml.settings.run import Run
 from pfml.tracking.background import BackgroundTracker
-from pfml.tracking.provenance import MACHINE, machine
+from pfml.tracking.provenance import machine
 from pfml.tracking.store import is_local, open_store, prepare, store_uri, tolerate_mlflow_errors
+from pfml.tracking.tags import experiment_name, git_commit, tags_of
 
 AT_ONCE = 500  # points in a request
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")  # a run that is not there, or deleted
-
-
-def git_commit() -> str:
-    """The commit of the checkout, with suffix "-dirty" if src/ or stages/ differ from it; "" outside Git."""
-
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    # Only the code counts, since the pipeline itself writes into reports/ while it runs.
-    return "" if commit is None else commit + ("-dirty" if git("status", "--porcelain", "--", "src", "stages") else "")
 
 
 class Tracker:
@@ -87,32 +75,6 @@ class Tracker:
 def metric_name(name: str) -> str:
     """recall@1 -> recall_at_1, since MLflow refuses "@" in names."""
     return name.replace("@", "_at_")
-
-
-def paper_table(run: Run) -> str:
-    """The table or figure of the paper that a run reproduces."""
-    if run.axis:
-        return {"proxies_per_class": "Figure 3a", "delta": "Figure 3b", "alpha": "Figure 3c"}.get(run.axis, "Figure 3d")
-    if run.fold is not None:
-        return "Table 6" if run.dataset == "cub200" else "Table 7"
-    return "Table 2" if run.noise else "Table 1"
-
-
-def tags_of(run: Run, dataset_digest: str, origin: Mapping[str, str]) -> dict[str, str]:
-    """Tags to find and group MLflow runs by: code, stage, experiment, data, configuration, place in the paper, machine.
-
-    Args:
-        origin: columns of pfml.tracking.provenance.
-    """
-    commit, stage = git_commit(), os.environ.get("DVC_STAGE", "")
-    return {
-        "mlflow.source.git.commit": commit.removesuffix("-dirty"), "mlflow.source.name": stage or "stages/train.py",
-        "git_commit": commit, "dvc_stage": stage,
-        "dvc_exp": os.environ.get("DVC_EXP_NAME") or "workspace", "dataset": run.dataset,
-        "dataset_digest": dataset_digest, "config_digest": run.digest, "study": run.study, "method": run.method,
-        "noise": str(run.noise), "seed": str(run.seed), "ablation": run.axis, "paper_table": paper_table(run),
-        "fold": "" if run.fold is None else str(run.fold),
-    } | {name: origin.get(name) or "" for name in MACHINE}  # fmt: skip
 
 
 def flatten(settings: dict, prefix: str = "") -> dict[str, str]:
@@ -182,7 +144,7 @@ def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
     tracker = None
     if settings["enabled"]:
         with tolerate_mlflow_errors(run.name):
-            tracker = _start(run, f"{settings['experiment']}-{run.study}", dataset_digest, memory)
+            tracker = _start(run, experiment_name(settings["experiment"], run.study), dataset_digest, memory)
     status = "FAILED"
     try:
         yield tracker or Untracked()

@@ -10,8 +10,10 @@ import socket
 from collections.abc import Mapping
 
 from pfml.settings.run import Run
-from pfml.tracking.mlflow import Tracker, artifacts, create_run, describe_run, tags_of
+from pfml.tracking.mlflow import Tracker, artifacts, create_run, describe_run
+from pfml.tracking.rows import PARENT, Seed, register_rows
 from pfml.tracking.store import open_store
+from pfml.tracking.tags import ROW, experiment_name, row_of, tags_of
 
 STAMP = "registered"  # tag of a run that has everything: the digest of what it has
 PAGE = 100  # runs in a request, which a slow server answers in time
@@ -22,7 +24,9 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
     """Bring the store up to date with the results of a study.
 
     Afterwards every result has a finished MLflow run with settings, tags, every epoch, final measures and a plot of its
-    history, whatever failed before. A result from DVC's cache or another machine gets a new MLflow run.
+    history, whatever failed before. A result from DVC's cache or another machine gets a new MLflow run. Every row of
+    the tables has one too (pfml.tracking.rows). In `dvc exp run` a result that the study has keeps its MLflow run
+    there, and the others get theirs in the experiment of such runs, without rows.
 
     Args:
         results: (run, its result with final measures, its history rows) of the study; the result may have the columns
@@ -35,8 +39,12 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
     Raises:
         StoreError, mlflow.exceptions.MlflowException: as `open_store`; what is complete by then stays so.
     """
-    client, experiment_id = open_store(f"{experiment}-{study}")
-    all_logged = all_runs(client, experiment_id)
+    client, experiment_id = open_store(name := experiment_name(experiment, study))
+    all_logged, rows = by_level(everything(client, experiment_id))
+    of_study = name == f"{experiment}-{study}"
+    if not of_study:
+        all_logged += all_runs(*open_store(f"{experiment}-{study}"))
+    seeds = []
     counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, all_logged)}
     find = _finder(client, all_logged, {result.get("mlflow_run") for _, result, _ in results})
     for run, result, history in results:
@@ -46,18 +54,26 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
             if result.get(name) is not None
         }
         history = _as_trained(run, history)
-        stamp = hashlib.sha256(json.dumps([history, measures]).encode()).hexdigest()[:16]
+        stamp = hashlib.sha256(json.dumps([history, measures, row_of(run)]).encode()).hexdigest()[:16]
         logged = find(run, result, history)
         if logged is not None and logged.data.tags.get(STAMP) == stamp and logged.info.status == "FINISHED":
             counts["complete"] += 1
-            continue
-        counts["restored" if logged is None else "finished"] += 1
-        _complete(client, experiment_id, run, result, logged, history, measures, stamp)
+            run_id = logged.info.run_id
+        else:
+            counts["restored" if logged is None else "finished"] += 1
+            run_id = _complete(client, experiment_id, run, result, logged, history, measures, stamp)
+        seeds.append(Seed(run, measures, run_id, logged.data.tags.get(PARENT, "") if logged else ""))
+    if of_study:
+        register_rows(client, experiment_id, seeds, rows)
     return counts
 
 
-def _complete(client, experiment_id, run: Run, result: Mapping, logged, history, measures, stamp: str) -> None:
-    """Add what an MLflow run lacks; make it if there is none. Its stamp comes last: what fails is done again."""
+def _complete(client, experiment_id, run: Run, result: Mapping, logged, history, measures, stamp: str) -> str:
+    """Add what an MLflow run lacks; make it if there is none. Its stamp comes last: what fails is done again.
+
+    Returns:
+        its id.
+    """
     commit = result.get("git_commit") or ""
     tags = tags_of(run, result["dataset_digest"], result)
     tags |= {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
@@ -73,6 +89,7 @@ def _complete(client, experiment_id, run: Run, result: Mapping, logged, history,
         client.log_figure(run_id, history_plot(run, history), "history.png")
     client.set_terminated(run_id, "FINISHED")
     client.set_tag(run_id, STAMP, stamp)
+    return run_id
 
 
 def _origin(result: Mapping) -> str:
@@ -118,11 +135,24 @@ def _finder(client, all_logged: list, named: set):
 
 def close_interrupted(experiment: str, study: str) -> int:
     """Close the MLflow runs that killed processes of this host left RUNNING; returns their number."""
-    client, experiment_id = open_store(f"{experiment}-{study}")
+    client, experiment_id = open_store(experiment_name(experiment, study))
     return close_dead_runs(client, all_runs(client, experiment_id))
 
 
 def all_runs(client, experiment_id: str) -> list:
+    """The MLflow runs of an experiment's trainings, newest first."""
+    return by_level(everything(client, experiment_id))[0]
+
+
+def by_level(all_logged: list) -> tuple[list, list]:
+    """MLflow runs of trainings, and of rows."""
+    levels: tuple[list, list] = [], []
+    for logged in all_logged:
+        levels[logged.data.tags.get("level") == ROW].append(logged)
+    return levels
+
+
+def everything(client, experiment_id: str) -> list:
     """Every run of an experiment, newest first."""
     all_logged, token = [], None
     while True:

@@ -1,0 +1,116 @@
+"""`pfml ui`: its link opens MLflow's page of the rows, in a real server and a real browser."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pfml.tracking.register import register
+from pfml.tracking.ui import COLUMNS, runs_link
+from tests.conftest import ROOT
+from tests.tracking.stores import HISTORY, MlflowServer, free_port
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def results_of(run) -> list:
+    result = {"recall@1": 0.4, "map@r": 0.1, "w2": 0.3, "dataset_digest": "d", "git_commit": "abc"}
+    seeds = [replace(run, seed=seed) for seed in (0, 1)]
+    return [(one, result | {"mlflow_run": f"{one.seed}" * 32}, HISTORY) for one in seeds]
+
+
+@contextmanager
+def pages(store: Path):
+    """`pfml ui` in a folder: (address, link that it printed), once the server answers."""
+    port = free_port()
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(store), "PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pfml", "ui"], cwd=store, env=environment, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        link = re.search(r"http://127\.0\.0\.1:\S+", process.stdout.readline())[0]
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(240):
+            assert process.poll() is None, "the server ended"
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health"):
+                break
+            time.sleep(0.5)
+        yield address, link
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def tags_of_experiment(address: str, number: str) -> dict:
+    with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/get?experiment_id={number}") as answer:
+        return {tag["key"]: tag["value"] for tag in json.load(answer)["experiment"]["tags"]}
+
+
+def test_the_link_names_the_experiment_and_a_view_of_its_rows(tmp_path, store, run, monkeypatch):
+    store = tmp_path / "50%20 #1?"
+    store.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(store))
+    (tmp_path / "params.yaml").rename(store / "params.yaml")
+    runs_link("", "pfml-tiny")  # no run yet
+    register(results_of(run), "pfml", "tiny")
+    with pages(store) as (address, link):
+        number, key = re.fullmatch(
+            rf"{address}/#/experiments/(\d+)/runs\?workflowType=machine_learning&viewStateShareKey=(\w+)", link
+        ).groups()
+        view = json.loads(tags_of_experiment(address, number)[f"mlflow.sharedViewState.{key}"])
+        assert view["searchFilter"] == "tags.level = 'row'" and view["selectedColumns"] == COLUMNS
+        with urllib.request.urlopen(address) as answer:
+            assert b"<html" in answer.read()
+
+
+def test_without_a_row_the_view_shows_every_run(store, run):
+    from pfml.tracking.mlflow import open_store
+
+    link = runs_link("http://127.0.0.1:1", "pfml-tiny")
+    client, number = open_store("pfml-tiny")
+    assert f"/experiments/{number}/runs" in link
+    view = json.loads(client.get_experiment(number).tags["mlflow.sharedViewState.pfml"])
+    assert view == {"selectedColumns": COLUMNS}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+def test_a_browser_shows_the_rows_with_their_columns(tmp_path, store, run):
+    """Writes the picture of docs/mlflow.md to the file that PFML_SCREENSHOT names."""
+    register(results_of(run), "pfml", "tiny")
+    with pages(store) as (_, link):
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=2200,700"]
+        command += ["--virtual-time-budget=30000", f"--user-data-dir={tmp_path / 'browser'}"]
+        shown = subprocess.run([*command, "--dump-dom", link], capture_output=True, text=True, check=True).stdout
+        text = re.sub("<[^>]*>", " ", shown)
+        assert "row: pfml, noise 0.2, glyphs" in text and "glyphs-pfml-0.2-0" not in text, "rows alone"
+        for column in ("final/recall_at_1", "final/map_at_r", "final/w2", "method", "noise"):
+            assert column in text, column
+        assert "matching run" in text and "No traces" not in text
+
+
+def test_a_server_keeps_its_own_pages(tmp_path, store, run, monkeypatch):
+    server = MlflowServer(tmp_path)
+    server.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        register(results_of(run), "pfml", "tiny")
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        done = subprocess.run(
+            [sys.executable, "-m", "pfml", "ui"], cwd=store, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and f"{server.uri}/#/experiments/" in done.stdout, done.stderr
+    finally:
+        server.kill()
