@@ -47,7 +47,10 @@ def test_version_and_unknown_commands():
     assert pfml("--version").stdout == f"pfml {__version__}\n"
     assert "sub-commands" in pfml().stdout
     wrong = pfml("rerpo")
-    assert wrong.returncode == 2 and "'repro', 'presets', 'default', 'verify', 'tables', 'tune', 'ui'" in wrong.stderr
+    assert (
+        wrong.returncode == 2
+        and "'repro', 'presets', 'default', 'verify', 'tables', 'tune', 'where', 'rerun', 'ui'" in wrong.stderr
+    )
 
 
 def test_presets_are_printed_as_commands(capsys):
@@ -81,7 +84,7 @@ def test_tune_without_a_search_says_how_to_run_one(tiny, write, tmp_path):
 @pytest.mark.parametrize("command", [function.__name__ for function, _ in cli.COMMANDS])
 def test_outside_the_project_every_command_says_so(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([command]) == 2
+    assert cli.main([command, *["glyphs-pfml-0.0-0"] * (command in ("where", "rerun"))]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "params.yaml" in error and "project's root" in error and str(tmp_path) in error
     assert list(tmp_path.iterdir()) == []

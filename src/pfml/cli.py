@@ -93,6 +93,29 @@ def tune() -> None:
     print(yaml.safe_dump(found, sort_keys=False), end="")
 
 
+def where(name: str) -> None:
+    """say where a number comes from: settings, commit, labels, files and MLflow run of a run"""
+    from pfml.launch.where import describe, find_records, one_each
+    from pfml.settings.load import load_params
+
+    found = one_each(find_records(name, load_params()))
+    print("\n\n".join(map(describe, found)))
+
+
+def rerun(name: str, here: bool) -> None:
+    """make a run again in a clone of the commit that made it, and compare: exit 0 equal, 1 different"""
+    from pfml.launch.rerun import rerun as make_again
+    from pfml.launch.where import find_records, one_each
+    from pfml.settings import ConfigError
+    from pfml.settings.load import load_params
+
+    found = one_each(record for record in find_records(name, load_params()) if record.run)
+    if len(found) != 1:
+        names = ", ".join(f"{record.digest} ({record.name})" for record in found[:8]) or "none with settings of today"
+        raise ConfigError(f"{name}: expected one run, found {names}")
+    sys.exit(make_again(found[0], here))
+
+
 def ui() -> None:
     """browse the runs in MLflow, at http://127.0.0.1:5000 or the port that PORT names"""
     from pfml.settings.load import load_params
@@ -110,6 +133,8 @@ RUNS = {"type": int, "default": 0, "metavar": "N", "help": "train N runs anew in
 MISSING = {"action": "store_true", "help": "do not train a run whose result is in reports/runs already"}
 OF_PRESET = {"metavar": "NAME", "help": "of the study of presets/NAME.yaml"}
 ONLY = {"metavar": "RUN,RUN", "help": "these runs alone"}
+NAME = {"metavar": "RUN", "help": "an MLflow run's id, a digest, a run's name, or a row: glyphs/conv3/64/pfml/0.2"}
+HERE = {"action": "store_true", "help": "at the commit that is checked out"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
     (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET, ("--missing",): MISSING}),
@@ -118,6 +143,8 @@ COMMANDS = (  # a function, named as its sub-command and with the help as its do
     (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),
     (tables, {}),
     (tune, {}),
+    (where, {("name",): NAME}),
+    (rerun, {("name",): NAME, ("--here",): HERE}),
     (ui, {}),
 )
 

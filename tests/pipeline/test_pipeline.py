@@ -17,7 +17,8 @@ from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, result
 
 # A test that is the first to need the studies waits for them: minutes, on a slow machine a quarter of an hour.
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
-VERIFY = (sys.executable, "-m", "pfml", "verify")
+PFML = (sys.executable, "-m", "pfml")
+VERIFY = (*PFML, "verify")
 RUNS = 6  # of the tiny study: four of the grid, two ablations
 
 
@@ -190,6 +191,23 @@ def test_what_dvc_restored_from_its_cache_is_not_verified(project, tmp_path):
     sh(folder, *REPRO)
     out = sh(folder, *VERIFY, code=1)
     assert f"0 of {RUNS} runs" in out and f"{RUNS} not verified, since this clone has not trained them" in out
+
+
+@pytest.mark.long
+def test_a_run_is_made_again_at_its_commit_and_compared(project):
+    [first, *_] = mlflow_runs(project)
+    told = sh(project, *PFML, "where", first[1])
+    commit = re.search(r"^commit +(\w{40})$", told, re.MULTILINE)[1]
+    assert commit == sh(project, "git", "rev-list", "--max-parents=0", "HEAD").strip()
+    assert "numbers and names equal" in sh(project, *PFML, "rerun", first[1])
+    path = project / re.search(r"^result +(\S+)", told, re.MULTILINE)[1]
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"map@r": 0.9}))
+    try:
+        out = sh(project, *PFML, "rerun", first[1], code=1)
+    finally:
+        path.write_text(text)
+    assert "differs  map@r: on record 0.9" in out and out.count("differs") == 1
 
 
 @pytest.mark.long

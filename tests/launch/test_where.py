@@ -1,0 +1,74 @@
+"""From a number to its run and back: `pfml where` on the committed results."""
+
+import csv
+import os
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from pfml.launch.where import describe, find_records, one_each
+from pfml.settings import ConfigError
+from pfml.settings.load import load_params
+from tests import committed
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def params(monkeypatch):
+    monkeypatch.chdir(committed.project())
+    return load_params()
+
+
+def current_rows() -> list[dict]:
+    with committed.committed("reports/results.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["status"] == "current"]
+
+
+def origins() -> dict[str, dict]:
+    found = {}
+    for path in (committed.project() / "reports/provenance").glob("*.csv"):
+        with path.open(newline="") as file:
+            found |= {row["digest"]: row for row in csv.DictReader(file)}
+    return found
+
+
+def test_every_name_of_a_run_leads_to_its_result(params):
+    rows, known = current_rows(), origins()
+    for row in rows[:: max(1, len(rows) // 5)]:
+        for text in (row["digest"], row["digest"][:8], known[row["digest"]]["mlflow_run"]):
+            [record, *others] = one_each(find_records(text, params))
+            assert not others and record.digest == row["digest"], text
+            assert record.result["recall@1"] == pytest.approx(float(row["recall@1"]))
+            told = describe(record)
+            for fact in (str(record.path), record.origin["git_commit"], record.origin["mlflow_run"], record.row):
+                assert fact in told
+        assert row["digest"] in [record.digest for record in find_records(f"{row['study']}/{record.name}", params)]
+
+
+def test_a_number_of_table_2_is_the_mean_of_the_runs_of_its_row(params):
+    with (committed.project() / "reports/tables/table-2-study-glyphs.csv").open(newline="") as file:
+        shown = {row["Method"]: row for row in csv.DictReader(file)}
+    for method, title in (("pfml", "PFML"), ("proxy_anchor", "Proxy Anchor")):
+        for noise, column in (("0.0", "clean R@1"), ("0.2", "R@1 at 20 %")):
+            text = f"glyphs/{params.model.backbone}/{params.model.embedding_dim}/{method}/{noise}"
+            found = [one for one in find_records(text, params) if one.study == "glyphs"]
+            mean = statistics.fmean(100 * one.result["recall@1"] for one in found)
+            assert mean == pytest.approx(float(shown[title][column]), abs=1e-3), text
+
+
+def test_an_unknown_name_is_refused_with_what_was_expected(params):
+    for text in ("glyphs-pfml-9-9", "abc", "0" * 32):
+        with pytest.raises(
+            ConfigError, match="expected the id of an MLflow run, a digest, the name of a run, or a row"
+        ):
+            find_records(text, params)
+
+
+def test_rerun_wants_one_run(params):
+    done = subprocess.run(
+        [sys.executable, "-m", "pfml", "rerun", f"glyphs/{params.model.backbone}/9/pfml/0.0"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "found no such run" in done.stderr
