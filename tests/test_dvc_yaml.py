@@ -130,7 +130,7 @@ def test_packages_import_only_those_before_them():
     order = [
         ("images", "losses", "retrieval", "wasserstein"), ("settings",), ("stage",),
         ("datasets", "labels", "tracking"), ("training",), ("evaluation",), ("tuning", "report"), ("theory",),
-        ("figures",), ("launch",), ("cli",), ("__main__",),
+        ("figures",), ("launch",), ("use",), ("cli",), ("__main__",),
     ]  # fmt: skip
     rank = {name: i for i, names in enumerate(order) for name in names}
     wrong = set()

@@ -116,6 +116,29 @@ def rerun(name: str, here: bool) -> None:
     sys.exit(make_again(found[0], here))
 
 
+def embed(images: list[str], run: str, out: str, batch: int | None) -> None:
+    """embed images of your own with a trained network: paths and vectors of unit length"""
+    import pfml
+    from pfml.settings import ConfigError
+    from pfml.use.files import check_name, write_embeddings
+    from pfml.use.pictures import listed
+
+    check_name(Path(out))
+    try:
+        model, paths = pfml.load(run), listed(images)
+        embeddings = model.embed(paths, batch, _tell)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    write_embeddings(Path(out), list(map(str, paths)), embeddings, model.digest)
+    print(f"{out}: {len(paths)} images, {model.embedding_dim} dimensions, weights {model.digest}")
+
+
+def _tell(done: int, count: int) -> None:
+    """A line of progress that overwrites itself, on a terminal alone."""
+    if sys.stderr.isatty():
+        print(f"\r{done} of {count} images", end="\n" if done == count else "", file=sys.stderr, flush=True)
+
+
 def ui() -> None:
     """browse the runs in MLflow, at http://127.0.0.1:5000 or the port that PORT names"""
     from pfml.settings.load import load_params
@@ -134,6 +157,10 @@ MISSING = {"action": "store_true", "help": "do not train a run whose result is i
 OF_PRESET = {"metavar": "NAME", "help": "of the study of presets/NAME.yaml"}
 ONLY = {"metavar": "RUN,RUN", "help": "these runs alone"}
 NAME = {"metavar": "RUN", "help": "an MLflow run's id, a digest, a run's name, or a row: glyphs/conv3/64/pfml/0.2"}
+IMAGES = {"nargs": "+", "metavar": "IMAGES", "help": "image files, and folders of them"}
+RUN = {"required": True, "metavar": "RUN", "help": "a trained run (as in `pfml where`), or the folder of its network"}
+OUT = {"required": True, "metavar": "FILE", "help": "embeddings.npz or embeddings.parquet"}
+BATCH = {"type": int, "default": None, "metavar": "N", "help": "images at a time"}
 HERE = {"action": "store_true", "help": "at the commit that is checked out"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
@@ -145,6 +172,7 @@ COMMANDS = (  # a function, named as its sub-command and with the help as its do
     (tune, {}),
     (where, {("name",): NAME}),
     (rerun, {("name",): NAME, ("--here",): HERE}),
+    (embed, {("images",): IMAGES, ("--run",): RUN, ("--out",): OUT, ("--batch",): BATCH}),
     (ui, {}),
 )
 

@@ -16,6 +16,7 @@ from pfml.settings.run import COPIES, Run
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
 from pfml.tracking.provenance import FOLDER as PROVENANCE
+from pfml.tracking.store import digest_in_store
 from pfml.tracking.tags import row_of
 
 KINDS = "the id of an MLflow run, a digest, the name of a run, or a row such as glyphs/conv3/64/pfml/0.2"
@@ -58,7 +59,7 @@ def find_records(text: str, params: Params) -> list[Record]:
     text = text.strip()
     found = [record for record in records(params) if _fits(record, text)]
     if not found and re.fullmatch("[0-9a-f]{32}", text):
-        digest = _digest_in_store(text, params)
+        digest = digest_in_store(text) if params.tracking.enabled else ""
         found = [record for record in records(params) if digest and record.digest == digest]
     if not found:
         raise ConfigError(f"{text!r}: expected {KINDS}; found no such run in any study, result or MLflow run")
@@ -87,7 +88,7 @@ def records(params: Params) -> Iterator[Record]:
 def describe(record: Record) -> str:
     """Everything about a run, a line each: `label   text`."""
     origin, result, run = record.origin, record.result, record.run
-    place = Path(COPIES, record.preset) if record.preset else Path()
+    place = place_of(record)
     lines = [("run", f"{record.study}/{record.name}"), ("digest", record.digest)]
     if record.row:
         lines.append(("row", record.row))
@@ -117,6 +118,11 @@ def describe(record: Record) -> str:
         lines.append(("again", f"pfml rerun {record.digest}"))
     width = max(len(label) for label, _ in lines)
     return "\n".join(f"{label:<{width}}  {text}" for label, text in lines)
+
+
+def place_of(record: Record) -> Path:
+    """Where the study of a run works: the project's root, or the working copy of its preset."""
+    return Path(COPIES, record.preset) if record.preset else Path()
 
 
 def one_each(found: Iterable[Record]) -> list[Record]:
@@ -159,22 +165,3 @@ def _origins() -> dict[str, dict]:
         with path.open(newline="", encoding="utf-8") as file:
             found |= {row["digest"]: row for row in csv.DictReader(file)}
     return found
-
-
-def _digest_in_store(run_id: str, params: Params) -> str:
-    """The digest of an MLflow run that no provenance names, such as one that `register` made; "" if there is none."""
-    if not params.tracking.enabled:
-        return ""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    from pfml.tracking.store import is_local, prepare, store_uri
-
-    uri = store_uri()
-    if is_local(uri) and not Path(uri.partition("///")[2]).is_file():
-        return ""
-    prepare()
-    try:
-        return MlflowClient(uri).get_run(run_id).data.tags.get("config_digest", "")
-    except MlflowException:
-        return ""

@@ -1,0 +1,129 @@
+"""A trained network embeds images as the pipeline measured them, from Python and from the command line."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import pfml
+from pfml.settings import ConfigError
+from tests.conftest import ROOT
+from tests.use.conftest import NETWORK, RUN, draw
+
+
+@pytest.fixture
+def model(birds):
+    return pfml.load(birds / NETWORK)
+
+
+def measured(birds) -> tuple[list[str], np.ndarray]:
+    """Paths of the test images, and their embeddings as the pipeline saved them, of unit length."""
+    items = pd.read_csv(birds / "data/raw/birds/items.csv")
+    labels = pd.read_csv(birds / "data/noise/birds-0.0-0.csv")
+    rows = labels[labels["split"] == "test"]["item"].to_numpy()
+    saved = np.load(birds / NETWORK / "embeddings.npz")["test"]
+    paths = [str(birds / "photos" / name) for name in items["name"].to_numpy()[rows]]
+    return paths, saved / np.linalg.norm(saved, axis=1, keepdims=True)
+
+
+def command(birds, *arguments: str):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(
+        [sys.executable, "-m", "pfml", *arguments], cwd=birds, env=environment, capture_output=True, text=True
+    )
+
+
+def test_embeddings_are_those_that_were_measured(birds, model):
+    paths, saved = measured(birds)
+    found = model.embed(paths)
+    assert found.dtype == np.float32 and found.shape == saved.shape and len(found) == 30
+    np.testing.assert_allclose(found, saved, atol=2e-6)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_paths_pictures_folders_and_batches_give_the_same(birds, model):
+    folder = birds / "photos/bird 5"
+    paths = sorted(folder.iterdir())
+    told = []
+    whole = model.embed(folder, batch=3, progress=lambda done, count: told.append((done, count)))
+    assert told == [(3, 10), (6, 10), (9, 10), (10, 10)]
+    np.testing.assert_allclose(model.embed([Image.open(path) for path in paths]), whole, atol=2e-6)
+    np.testing.assert_allclose(model.embed(paths[2])[0], whole[2], atol=2e-6)
+    assert model.embed([]).shape == (0, model.embedding_dim)
+
+
+def test_the_network_stays_in_evaluation_mode(birds, model):
+    before = model.embed(birds / "photos/bird 1")
+    model.train()
+    np.testing.assert_array_equal(model.embed(birds / "photos/bird 1"), before)
+    inputs = torch.stack([model.preprocess(birds / "photos/bird 1/0.jpg")] * 2)
+    assert inputs.shape == (2, 3, 64, 64) and torch.equal(*model(inputs)) and not model.training
+
+
+def test_a_run_is_found_by_its_names(birds, monkeypatch):
+    monkeypatch.chdir(birds)
+    by_name = pfml.load(RUN)
+    assert pfml.load(by_name.record["digest"]).digest == by_name.digest == pfml.load(f"{NETWORK}/").digest
+    assert by_name.digest == by_name.record["weights"]
+    with pytest.raises(ConfigError, match=r"near: birds-pfml-0\.0-0"):
+        pfml.load("birds-pfml-0.0-3")
+    monkeypatch.chdir(birds / "photos")
+    with pytest.raises(ConfigError, match="project's root"):
+        pfml.load(RUN)
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_the_command_writes_paths_and_embeddings(birds, model, tmp_path, kind):
+    out = tmp_path / f"found.{kind}"
+    done = command(birds, "embed", "photos/bird 2", "photos/bird 0/1.png", "--run", RUN, "--out", str(out))
+    assert done.returncode == 0 and "11 images" in done.stdout and model.digest in done.stdout, done.stderr
+    if kind == "npz":
+        found = np.load(out)
+        paths, embeddings, digest = list(found["paths"]), found["embeddings"], str(found["weights"])
+    else:
+        frame = pd.read_parquet(out)
+        paths, embeddings, digest = list(frame["path"]), np.stack(frame["embedding"]), frame["weights"][0]
+    assert paths[0] == "photos/bird 2/0.jpg" and paths[-1] == "photos/bird 0/1.png" and digest == model.digest
+    np.testing.assert_allclose(embeddings, model.embed([birds / path for path in paths]), atol=2e-6)
+
+
+def test_bad_input_is_one_line_and_nothing_is_written(birds, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for images, out, expected in (
+        (tmp_path / "empty", "a.npz", "expected image files"), (tmp_path / "broken.png", "a.npz", "broken.png"),
+        (tmp_path / "nowhere", "a.npz", "no such file or folder"), ("photos", "a.csv", ".npz or .parquet"),
+    ):  # fmt: skip
+        done = command(birds, "embed", str(images), "--run", RUN, "--out", str(tmp_path / out))
+        assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert not list(tmp_path.glob("a.*"))
+    done = command(birds, "embed", "photos", "--run", RUN, "--out", str(tmp_path / "a.npz"), "--batch", "0")
+    assert done.returncode == 2 and "batch: expected 1 or more" in done.stderr
+
+
+def test_a_network_that_is_not_whole_is_refused(birds, tmp_path):
+    folder = tmp_path / "network"
+    shutil.copytree(birds / NETWORK, folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors: missing"):
+        pfml.load(folder)
+    shutil.copy(folder / "loss.safetensors", folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"not the network of run\.json"):
+        pfml.load(folder)
+
+
+def test_a_network_of_one_size_wants_images_of_one_size(birds, model, tmp_path):
+    from pfml.training.batches.transforms import TRANSFORMS
+    from pfml.use.model import EmbeddingModel
+
+    network = EmbeddingModel(model.network, TRANSFORMS["shift"], model.record)
+    pictures = [draw(tmp_path / f"{i}.png", 0, i) for i in (0, 1)]
+    with pytest.raises(ValueError, match="expected one size"):
+        network.embed(pictures)
+    assert network.embed(pictures[:1]).shape == (1, model.embedding_dim)
