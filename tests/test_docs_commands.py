@@ -22,6 +22,7 @@ SECONDS = 120  # for a line
 TRAINS = "trains for minutes to days; tests/pipeline runs the same on a tiny study"
 GPU = "fetches a dataset and trains on a GPU; tests/settings lays every preset over params.yaml"
 ELSEWHERE = "needs results of a machine with a GPU; tests/benchmarks runs the same in miniature"
+IMAGES = "needs a trained network and images; tests/use has both"
 EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro": TRAINS,
     "make repro PRESET=quick": TRAINS,
@@ -38,6 +39,9 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "python3 benchmarks/gpu.py --bundle gpu/bundle --out results --minutes 9": ELSEWHERE,
     "python benchmarks/gpu.py --record results": ELSEWHERE,
     "make ui": "a server that runs until it is stopped; tests/tracking opens its pages",
+    "pfml rerun glyphs/glyphs-pfml-0.2-0": "clones, fetches and trains; tests/pipeline makes a run of a tiny study again",
+    "pfml embed photos more/photo.jpg --run glyphs-pfml-0.2-0 --out embeddings.npz": IMAGES,
+    "pfml embed photos --run models/grid/birds/pfml-0.0-0 --out embeddings.parquet": IMAGES,
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
 VALUES = {"<name>": "glyphs-noise"}  # what stands for a placeholder; one that is not here fails
