@@ -39,9 +39,10 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "python3 benchmarks/gpu.py --bundle gpu/bundle --out results --minutes 9": ELSEWHERE,
     "python benchmarks/gpu.py --record results": ELSEWHERE,
     "make ui": "a server that runs until it is stopped; tests/tracking opens its pages",
-    "pfml rerun glyphs/glyphs-pfml-0.2-0": "clones, fetches and trains; tests/pipeline makes a run of a tiny study again",
+    "pfml rerun glyphs/glyphs-pfml-0.2-0": "trains in a clone; tests/pipeline makes a run of a tiny study again",
     "pfml embed photos more/photo.jpg --run glyphs-pfml-0.2-0 --out embeddings.npz": IMAGES,
     "pfml embed photos --run models/grid/birds/pfml-0.0-0 --out embeddings.parquet": IMAGES,
+    "pfml search query.jpg --run glyphs-pfml-0.2-0 --index photos -k 5 --page found.html": IMAGES,
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
 VALUES = {"<name>": "glyphs-noise"}  # what stands for a placeholder; one that is not here fails

@@ -133,6 +133,30 @@ def embed(images: list[str], run: str, out: str, batch: int | None) -> None:
     print(f"{out}: {len(paths)} images, {model.embedding_dim} dimensions, weights {model.digest}")
 
 
+def search(queries: list[str], run: str, index: str, neighbours: int, page: str | None, kind: str) -> None:
+    """find the images of a folder that are most similar to yours, by a trained network"""
+    import pfml
+    from pfml.settings import ConfigError
+    from pfml.use.index import index_folder
+    from pfml.use.page import table, write_page
+    from pfml.use.pictures import listed
+
+    try:
+        model, paths = pfml.load(run), listed(queries)
+        folder = index_folder(model, Path(index), lambda line: print(line, file=sys.stderr))
+        values, places = folder.search(model.embed(paths), neighbours, kind)
+        found = [
+            [(Path(index, folder.paths[place]), float(value)) for place, value in zip(*row) if place >= 0]
+            for row in zip(places, values)
+        ]
+        print(table(list(map(str, paths)), found))
+        if page:
+            write_page(Path(page), paths, found, f"Nearest images in {index}, by {run}")
+            print(page, file=sys.stderr)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def _tell(done: int, count: int) -> None:
     """A line of progress that overwrites itself, on a terminal alone."""
     if sys.stderr.isatty():
@@ -160,6 +184,10 @@ NAME = {"metavar": "RUN", "help": "an MLflow run's id, a digest, a run's name, o
 IMAGES = {"nargs": "+", "metavar": "IMAGES", "help": "image files, and folders of them"}
 RUN = {"required": True, "metavar": "RUN", "help": "a trained run (as in `pfml where`), or the folder of its network"}
 OUT = {"required": True, "metavar": "FILE", "help": "embeddings.npz or embeddings.parquet"}
+INDEX = {"required": True, "metavar": "FOLDER", "help": "the images to search in; their index is kept in FOLDER/.pfml"}
+NEIGHBOURS = {"type": int, "default": 5, "metavar": "K", "help": "images to find (default 5)"}
+PAGE = {"metavar": "FILE.html", "help": "also write a page with the pictures"}
+KIND = {"choices": ("auto", "exact", "hnsw"), "default": "auto", "help": "auto: exact up to 200,000 images"}
 BATCH = {"type": int, "default": None, "metavar": "N", "help": "images at a time"}
 HERE = {"action": "store_true", "help": "at the commit that is checked out"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
@@ -172,9 +200,21 @@ COMMANDS = (  # a function, named as its sub-command and with the help as its do
     (tune, {}),
     (where, {("name",): NAME}),
     (rerun, {("name",): NAME, ("--here",): HERE}),
+    (
+        search,
+        {
+            ("queries",): IMAGES,
+            ("--run",): RUN,
+            ("--index",): INDEX,
+            ("-k", "--neighbours"): NEIGHBOURS,
+            ("--page",): PAGE,
+            ("--kind",): KIND,
+        },
+    ),
     (embed, {("images",): IMAGES, ("--run",): RUN, ("--out",): OUT, ("--batch",): BATCH}),
     (ui, {}),
 )
+ANYWHERE = (embed, search)  # the others work in the project's root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pip install 'pfml[pipeline]'",
             1,
         )
-    if not Path("params.yaml").is_file():
+    if given.command not in ANYWHERE and not Path("params.yaml").is_file():
         return _error(f"{Path.cwd()}: expected params.yaml here, found none; run from the project's root", 2)
     from pfml.launch.locks import Busy
     from pfml.settings.validation import ConfigError

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import pfml
+from pfml import cli
 from pfml.settings import ConfigError
 from tests.conftest import ROOT
 from tests.use.conftest import NETWORK, RUN, draw
@@ -81,7 +82,9 @@ def test_a_run_is_found_by_its_names(birds, monkeypatch):
 @pytest.mark.parametrize("kind", ["npz", "parquet"])
 def test_the_command_writes_paths_and_embeddings(birds, model, tmp_path, kind):
     out = tmp_path / f"found.{kind}"
-    done = command(birds, "embed", "photos/bird 2", "photos/bird 0/1.png", "--run", RUN, "--out", str(out))
+    place, run = (birds, RUN) if kind == "npz" else (tmp_path, str(birds / NETWORK))  # a folder is found from anywhere
+    (tmp_path / "photos").symlink_to(birds / "photos")
+    done = command(place, "embed", "photos/bird 2", "photos/bird 0/1.png", "--run", run, "--out", str(out))
     assert done.returncode == 0 and "11 images" in done.stdout and model.digest in done.stdout, done.stderr
     if kind == "npz":
         found = np.load(out)
@@ -93,18 +96,19 @@ def test_the_command_writes_paths_and_embeddings(birds, model, tmp_path, kind):
     np.testing.assert_allclose(embeddings, model.embed([birds / path for path in paths]), atol=2e-6)
 
 
-def test_bad_input_is_one_line_and_nothing_is_written(birds, tmp_path):
+def test_bad_input_is_one_line_and_nothing_is_written(birds, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    for images, out, expected in (
-        (tmp_path / "empty", "a.npz", "expected image files"), (tmp_path / "broken.png", "a.npz", "broken.png"),
-        (tmp_path / "nowhere", "a.npz", "no such file or folder"), ("photos", "a.csv", ".npz or .parquet"),
+    monkeypatch.chdir(birds)
+    for images, out, more, expected in (
+        (tmp_path / "empty", "a.npz", (), "expected image files"), (tmp_path / "broken.png", "a.npz", (), "broken.png"),
+        (tmp_path / "nowhere", "a.npz", (), "no such file or folder"), ("photos", "a.csv", (), ".npz or .parquet"),
+        ("photos", "a.npz", ("--batch", "0"), "batch: expected 1 or more"),
     ):  # fmt: skip
-        done = command(birds, "embed", str(images), "--run", RUN, "--out", str(tmp_path / out))
-        assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert cli.main(["embed", str(images), "--run", RUN, "--out", str(tmp_path / out), *more]) == 2
+        error = capsys.readouterr().err
+        assert expected in error and error.count("\n") == 1
         assert not list(tmp_path.glob("a.*"))
-    done = command(birds, "embed", "photos", "--run", RUN, "--out", str(tmp_path / "a.npz"), "--batch", "0")
-    assert done.returncode == 2 and "batch: expected 1 or more" in done.stderr
 
 
 def test_a_network_that_is_not_whole_is_refused(birds, tmp_path):

@@ -1,5 +1,5 @@
-"""[public] A trained network for images of your own: `pfml.load`, `pfml embed`.
+"""[public] A trained network for images of your own: `pfml.load`, `pfml embed`, `pfml search`.
 
-`model` holds a network with its preprocessing, `find` finds the folder of a run, `pictures` the images in folders and
-lists, `files` writes embeddings.
+`find` finds the folder of a run, `pictures` the images in folders and lists. `model` is a network with its
+preprocessing, `files` writes embeddings, `index` searches a folder of images, `page` shows what was found.
 """

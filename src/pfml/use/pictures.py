@@ -30,23 +30,30 @@ def listed(images: Picture | Iterable[Picture]) -> list[Picture]:
         path = Path(one)
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
-        found += _below(path) if path.is_dir() else [path]
+        found += [path / name for name in image_files(path)] if path.is_dir() else [path]
     return found
 
 
-def _below(folder: Path) -> list[Path]:
-    paths = sorted(
-        path
+def image_files(folder: Path) -> list[str]:
+    """The image files below a folder, relative to it and sorted.
+
+    Raises:
+        ValueError: no such folder, or none in it; names it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    names = sorted(
+        path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix.lower() in EXTENSIONS
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    if not paths:
+    if not names:
         raise ValueError(
             f"{folder}: expected image files ({', '.join(EXTENSIONS[:6])} ...) below this folder, found none"
         )
-    return paths
+    return names
 
 
 def opened(picture: Picture) -> Image.Image:
