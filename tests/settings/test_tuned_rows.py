@@ -2,7 +2,6 @@
 
 import pytest
 
-from pfml.losses import BASELINES
 from pfml.report.settings import read_searches
 from pfml.settings.load import params_from
 from pfml.settings.overlay import merge
@@ -11,14 +10,6 @@ from pfml.settings.runs import ablation_runs, grid_runs
 from pfml.tuning import best
 from tests.committed import committed
 from tests.conftest import ROOT
-
-# Searched with 12 trials of the space that glyphs-tune had before, and not yet of the present one. The others are
-# searched, and run with their earlier settings until their studies run again (docs/tuning.md).
-EARLIER, EARLIER_TRIALS = set(BASELINES) - {
-    "proxy_anchor", "proxy_nca", "soft_triple", "multi_similarity", "triplet", "contrastive", "esphn", "clustering",
-    "margin", "margin_per_class", "lifted_structure", "n_pair", "normalized_softmax",
-}, 12  # fmt: skip
-
 
 @pytest.fixture
 def params_of(monkeypatch, raw):
@@ -30,10 +21,9 @@ def test_all_methods_had_as_many_trials_of_the_present_space(params_of):
     searches, tune = read_searches(committed("reports/tuning"))["glyphs"], params_of("glyphs-tune").tune
     assert set(searches) == set(tune.method) >= {"pfml_tuned", "pfml", "cpml", "proxy_anchor", "hist", "pa_niv"}
     for method, trials in searches.items():
-        assert len(trials) == (EARLIER_TRIALS if method in EARLIER else tune.trials), method
+        assert len(trials) == tune.trials, method
         assert all(trial.noise == tuple(tune.noise) for trial in trials), method
-        if method not in EARLIER:
-            assert all(set(trial.settings) == set(tune.space_of(method)) for trial in trials), method
+        assert all(set(trial.settings) == set(tune.space_of(method)) for trial in trials), method
 
 
 @pytest.mark.parametrize("name", [None, "glyphs-all", "glyphs-noise"])
@@ -42,7 +32,7 @@ def test_a_method_runs_with_its_best_trial(name, params_of):
     runs = {run.method: run for run in grid_runs(params)}
     assert name is None or set(runs) == set(searches)
     assert {"pfml_tuned", "cpml", "proxy_anchor", "triplet"} <= set(runs) & set(searches)
-    for method, run in ((method, run) for method, run in runs.items() if method in set(searches) & EARLIER):
+    for method, run in ((method, run) for method, run in runs.items() if method in searches):
         for key, value in best(searches[method]).settings.items():
             section, setting = key.split(".")
             assert getattr(run, section)[setting] == value, f"{method}: {key}"
