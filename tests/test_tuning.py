@@ -270,5 +270,7 @@ def test_the_report_says_budget_best_and_whether_it_is_used(tmp_path):
 
 
 def test_the_settings_in_use_are_those_of_the_runs(tuned):
-    used = settings_in_use(grid_runs(tuned()))
-    assert used["glyphs"]["contrastive"]["loss.neg_margin"] == 0.5 and "pfml" in used["glyphs"]
+    params = tuned()
+    used = settings_in_use(grid_runs(params))
+    expected = params.baseline["contrastive"].loss["neg_margin"]
+    assert used["glyphs"]["contrastive"]["loss.neg_margin"] == expected and "pfml" in used["glyphs"]
