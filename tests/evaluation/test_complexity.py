@@ -38,7 +38,7 @@ def test_epochs_are_timed_by_the_training_loop_and_written(params, images, tmp_p
     write_timings(timings, 2, tmp_path / "out/tiny.csv")
     rows = list(csv.DictReader((tmp_path / "out/tiny.csv").open()))
     assert [(row["method"], row["proxies_per_class"]) for row in rows] == [
-        ("soft_triple", "2"), ("proxy_nca", ""), ("pfml", "2"),
+        ("soft_triple", "5"), ("proxy_nca", ""), ("pfml", "2"),
     ]  # fmt: skip
     for row, timing in zip(rows, timings):
         low, middle, _ = sorted(timing.seconds)
