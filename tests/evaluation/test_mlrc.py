@@ -50,7 +50,11 @@ def test_results_that_are_committed_keep_their_digests(raw, write, monkeypatch):
     assert len(records) >= 200 and all(digests[record["run"]] == record["digest"] for record in records)
     raw["train"] |= {"portable": False, "epochs": 12, "eval_every": 1}  # as before there was this setting
     raw["model"]["backbone"] = "conv4"
-    raw["field"]["pfml"]["train"] = {"lr": 1e-2, "proxy_lr": 0.3, "clip_proxies": True}  # of a run that was committed once
+    raw["field"]["pfml"]["train"] = {
+        "lr": 1e-2,
+        "proxy_lr": 0.3,
+        "clip_proxies": True,
+    }  # of a run that was committed once
     params = load_params(write(raw))
     assert {run.name: run.digest for run in grid_runs(params)}["glyphs-pfml-0.0-0"] == "f964e28a9a01e622"
 

@@ -1,6 +1,7 @@
 """The project in a temporary clone with a tiny study, and commands run there."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -74,3 +75,14 @@ def results(folder):
     """What the tables show, without what differs between two runs of the same thing."""
     rows = csv.DictReader((folder / "reports/results.csv").open())
     return list(rows)
+
+
+def mlflow_runs(folder, experiment="pfml-tiny"):
+    """(status, digest, alpha, whether it has final measures) of every training that MLflow has in an experiment."""
+    code = (
+        "from pfml.tracking.mlflow import open_store; from pfml.tracking.register import all_runs; import json\n"
+        f"c, e = open_store('{experiment}')\n"
+        "print('RUNS' + json.dumps([(r.info.status, r.data.tags['config_digest'], r.data.params.get('loss.alpha'),"
+        "'final/recall_at_1' in r.data.metrics) for r in all_runs(c, e)]))"
+    )
+    return json.loads(sh(folder, sys.executable, "-c", code).split("RUNS")[1])

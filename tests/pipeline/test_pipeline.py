@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.losses.toy_loss import add_toy_loss
-from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, ran, results, sh
+from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, mlflow_runs, ran, results, sh
 
 # A test that is the first to need the studies waits for them: minutes, on a slow machine a quarter of an hour.
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
@@ -50,16 +50,6 @@ def project(tmp_path_factory):
     assert "done in" in out
     commit(folder, "results")
     return folder
-
-
-def mlflow_runs(folder, experiment="pfml-tiny"):
-    code = (
-        "from pfml.tracking.mlflow import open_store; from pfml.tracking.register import all_runs; import json\n"
-        f"c, e = open_store('{experiment}')\n"
-        "print('RUNS' + json.dumps([(r.info.status, r.data.tags['config_digest'], r.data.params.get('loss.alpha'),"
-        "'final/recall_at_1' in r.data.metrics) for r in all_runs(c, e)]))"
-    )
-    return json.loads(sh(folder, sys.executable, "-c", code).split("RUNS")[1])
 
 
 def test_everything_is_there(project):

@@ -11,6 +11,7 @@ from pfml.tuning import best
 from tests.committed import committed
 from tests.conftest import ROOT
 
+
 @pytest.fixture
 def params_of(monkeypatch, raw):
     monkeypatch.chdir(ROOT)
