@@ -127,9 +127,9 @@ def embed(images: list[str], run: str, out: str, batch: int | None) -> None:
     try:
         model, paths = pfml.load(run), listed(images)
         embeddings = model.embed(paths, batch, _tell)
-    except ValueError as error:
+        write_embeddings(Path(out), list(map(str, paths)), embeddings, model.digest)
+    except (OSError, ValueError) as error:
         raise ConfigError(str(error)) from None
-    write_embeddings(Path(out), list(map(str, paths)), embeddings, model.digest)
     print(f"{out}: {len(paths)} images, {model.embedding_dim} dimensions, weights {model.digest}")
 
 
@@ -153,7 +153,7 @@ def search(queries: list[str], run: str, index: str, neighbours: int, page: str 
         if page:
             write_page(Path(page), paths, found, f"Nearest images in {index}, by {run}")
             print(page, file=sys.stderr)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(str(error)) from None
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pfml.tracking.register import register
-from pfml.tracking.ui import COLUMNS, runs_link
+from pfml.tracking.ui import COLUMNS, OPEN, runs_link
 from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, MlflowServer, free_port
 
@@ -73,6 +73,12 @@ def test_the_link_names_the_experiment_and_a_view_of_its_rows(tmp_path, store, r
         assert view["searchFilter"] == "tags.level = 'row'" and view["selectedColumns"] == COLUMNS
         with urllib.request.urlopen(address) as answer:
             assert b"<html" in answer.read()
+        browser, opened = tmp_path / "browser", tmp_path / "opened"
+        browser.write_text(f'#!/bin/sh\necho "$1" > "{opened}"\n')
+        browser.chmod(0o755)
+        environment = os.environ | {"BROWSER": str(browser)}
+        subprocess.run([sys.executable, "-c", OPEN, address, link], env=environment, check=True)
+        assert opened.read_text().strip() == link
 
 
 def test_without_a_row_the_view_shows_every_run(store, run):

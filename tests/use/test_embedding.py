@@ -104,6 +104,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(birds, tmp_path, monkeypat
         (tmp_path / "empty", "a.npz", (), "expected image files"), (tmp_path / "broken.png", "a.npz", (), "broken.png"),
         (tmp_path / "nowhere", "a.npz", (), "no such file or folder"), ("photos", "a.csv", (), ".npz or .parquet"),
         ("photos", "a.npz", ("--batch", "0"), "batch: expected 1 or more"),
+        ("photos/bird 0", "broken.png/a.npz", (), "broken.png"),  # a file where a folder would be
     ):  # fmt: skip
         assert cli.main(["embed", str(images), "--run", RUN, "--out", str(tmp_path / out), *more]) == 2
         error = capsys.readouterr().err

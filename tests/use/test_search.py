@@ -105,6 +105,7 @@ def stop_at(text: str):
 
 def test_broken_files_are_left_out_and_a_damaged_index_is_made_anew(model, photos):
     (photos / "bird 2/broken.jpg").write_bytes(b"no picture")
+    (photos / "bird 2/gone.png").symlink_to(photos / "bird 2/no such file")
     told = []
     index = index_folder(model, photos, told.append)
     assert len(index.paths) == 60 and any("left out" in line and "broken.jpg" in line for line in told)

@@ -127,7 +127,10 @@ def place_of(record: Record) -> Path:
 
 def one_each(found: Iterable[Record]) -> list[Record]:
     """The first record of each digest: studies share runs."""
-    return list({record.digest: record for record in reversed(list(found))}.values())[::-1]
+    first: dict[str, Record] = {}
+    for record in found:
+        first.setdefault(record.digest, record)
+    return list(first.values())
 
 
 def _there(path: Path) -> str:
@@ -135,7 +138,7 @@ def _there(path: Path) -> str:
 
 
 def _fits(record: Record, text: str) -> bool:
-    if text in (record.name, record.row, f"{record.study}/{record.name}"):
+    if text and text in (record.name, record.row, f"{record.study}/{record.name}"):
         return True
     starts = len(text) >= SHORTEST and re.fullmatch("[0-9a-f]+", text)
     return bool(starts) and (record.digest.startswith(text) or record.origin.get("mlflow_run", "").startswith(text))

@@ -74,9 +74,7 @@ def nearest(points: np.ndarray, queries: np.ndarray, k: int, kind: str = "auto")
     return index.search(np.ascontiguousarray(queries, np.float32), k)
 
 
-def index_folder(
-    model: EmbeddingModel, folder: Path, tell: Callable[[str], None] = lambda line: None
-) -> ImageIndex:  # fmt: skip
+def index_folder(model: EmbeddingModel, folder: Path, tell: Callable[[str], None] = lambda line: None) -> ImageIndex:
     """The index of a folder, brought up to date: new and changed files are embedded, vanished ones dropped.
 
     It is kept in <folder>/.pfml/<weights>.npz, one file for each network, whole at any moment. A stop loses the last

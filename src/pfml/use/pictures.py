@@ -60,8 +60,12 @@ def opened(picture: Picture) -> Image.Image:
     """A picture as a person sees it: RGB, upright.
 
     Raises:
-        ValueError: no image, or a broken one; names the file.
+        ValueError: no image, or a broken one, or a file that cannot be read; names the file.
     """
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
-    return decode(Path(picture).read_bytes(), str(picture))
+    try:
+        data = Path(picture).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{picture}: cannot be read ({error.strerror})") from None
+    return decode(data, str(picture))
