@@ -188,7 +188,7 @@ def test_a_run_is_made_again_at_its_commit_and_compared(project):
     [first, *_] = mlflow_runs(project)
     told = sh(project, *PFML, "where", first[1])
     commit = re.search(r"^commit +(\w{40})$", told, re.MULTILINE)[1]
-    assert commit == sh(project, "git", "rev-list", "--max-parents=0", "HEAD").strip()
+    assert commit in sh(project, "git", "rev-list", "HEAD").split()
     assert "numbers and names equal" in sh(project, *PFML, "rerun", first[1])
     path = project / re.search(r"^result +(\S+)", told, re.MULTILINE)[1]
     text = path.read_text()
