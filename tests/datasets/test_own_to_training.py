@@ -115,6 +115,7 @@ def test_the_transform_of_the_default_dataset_is_refused_for_images_of_many_size
 def test_too_few_classes_for_a_batch_are_told_at_training(raw, write, stages, birds):
     write(own(raw, "folder", birds, train_classes=1), Path.cwd())
     raw["split"] |= {"validation_classes": 0, "folds": 0}
+    raw["recipe"]["birds"]["train"]["sampler"] = "balanced"
     raw["grid"]["noise"] = [0.0]
     write(raw, Path.cwd())
     for name, *arguments in (("fetch", "birds"), ("split", "birds"), ("noise", "birds-0.0-0")):
