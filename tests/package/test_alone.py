@@ -98,8 +98,14 @@ def test_every_import_of_the_package_that_a_page_prints_works(empty, tmp_path):
         block for page in pages for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
     )
     lines = sorted(set(re.findall(r"^(?:from pfml|import pfml).*", code, re.M)))
-    assert len(lines) >= 4 and any("build_model" in line for line in lines)
-    sh(tmp_path, "python", "-c", "\n".join(lines), env=alone_environment(empty))
+    alone, more = ([line for line in lines if ("pfml.use" in line) is needs_more] for needs_more in (False, True))
+    assert len(alone) >= 4 and any("build_model" in line for line in alone) and more
+    sh(tmp_path, "python", "-c", "\n".join(alone), env=alone_environment(empty))
+    for line in (*more, "import pfml; pfml.load('some-run')"):
+        done = subprocess.run(
+            ["python", "-c", line], cwd=tmp_path, env=alone_environment(empty), capture_output=True, text=True
+        )
+        assert done.returncode == 1 and "pfml.use needs PIL" in done.stderr and "pfml[pipeline]" in done.stderr
 
 
 LOOP = """

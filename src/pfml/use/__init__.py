@@ -3,3 +3,8 @@
 `find` finds the folder of a run, `pictures` the images in folders and lists. `model` is a network with its
 preprocessing, `files` writes embeddings, `index` searches a folder of images, `page` shows what was found.
 """
+
+from pfml.training.networks.extras import extra
+
+with extra("pfml.use"):
+    import PIL  # noqa: F401, where it is missing so is the rest of the extra
