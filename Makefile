@@ -65,7 +65,7 @@ wheel: .venv/ready       ## the package as a wheel, with its version in the name
 	@rm -rf build src/pfml.egg-info && ls -t dist/*.whl | head -n 1
 
 lock: $(UV)              ## pin the newest versions that pyproject.toml allows
-	$(UV) pip compile -q pyproject.toml --extra pipeline --extra dev --generate-hashes --no-header --universal --no-emit-index-url -o requirements.lock
+	$(UV) pip compile -q pyproject.toml --extra pipeline --extra export --extra dev --generate-hashes --no-header --universal --no-emit-index-url -o requirements.lock
 
 .venv/locked: requirements.lock | $(UV)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 >= 3.11 is needed, found " + sys.version)'

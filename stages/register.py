@@ -16,7 +16,8 @@ def main():
 
     results = finished(with_results([study_of(params)]), read_provenance())
     with tolerate_mlflow_errors("register"):
-        counts = register(results, params.tracking.experiment, params.study)
+        fields = (*params.grid.field, *params.mlrc.field)
+        counts = register(results, params.tracking.experiment, params.study, fields, params.tracking.models)
         print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 

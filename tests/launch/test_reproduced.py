@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pfml.launch import verify
-from pfml.launch.stages import measured_by, stages_of
 from pfml.launch.verify import BEYOND, CLOSE, EQUAL, check_runs, describe, exit_code
 from pfml.settings.load import load_params, params_from
 from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, planned_runs
+from pfml.settings.stages import measured_by, stages_of
 from pfml.tracking.provenance import machine, record
 from tests.conftest import ROOT
 from tests.report.report_runs import write

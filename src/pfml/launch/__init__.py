@@ -4,7 +4,6 @@ locks     what a stop leaves in DVC's own files, mended before anything runs
 cache     damaged files in DVC's cache, found before anything is taken from there
 dvc       DVC as the pipeline calls it: an error that it logs makes it fail
 pipeline  what is stale is run, independent runs side by side
-stages    which stages belong to a run
 missing   what need not be trained, since its result is there
 copies    a preset runs in a working copy of its own, .studies/<preset>/
 results   what a preset's study brings back to the project

@@ -4,11 +4,11 @@ A result is a file below reports/runs with the digest of the run as it is planne
 of every run of a dataset cannot be drawn then, and stay as they are.
 """
 
-from pfml.launch.stages import stages_of
 from pfml.launch.table import result_of, result_of_folds
 from pfml.settings.run import Run
 from pfml.settings.runs import ablation_runs, by_repeat, fold_runs, grid_runs
 from pfml.settings.schema import Params
+from pfml.settings.stages import stages_of
 
 
 def measured_runs(params: Params) -> list[Run]:

@@ -17,11 +17,11 @@ from pathlib import Path
 from pfml.launch.cache import mend_cache
 from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
 from pfml.launch.missing import stages_to_keep, told
-from pfml.launch.stages import measured_by
 from pfml.settings import ConfigError
 from pfml.settings.run import project_root
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
+from pfml.settings.stages import measured_by
 from pfml.tracking.provenance import restore
 from pfml.training.checkpoint import drop_checkpoint
 

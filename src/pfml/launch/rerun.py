@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pfml.launch.stages import stages_of
 from pfml.launch.where import Record
 from pfml.settings import ConfigError
 from pfml.settings.presets import PARAMS
+from pfml.settings.stages import stages_of
 
 LAID_OVER = """
 import sys

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfml.launch.stages import stages_of
 from pfml.settings import ConfigError
 from pfml.settings.presets import PARAMS, with_preset
 from pfml.settings.run import Run
+from pfml.settings.stages import stages_of
 from pfml.tracking.provenance import FOLDER, processor, trained_here
 
 SPREAD = "glyphs-all"  # the study with several seeds of each run

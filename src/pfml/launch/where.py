@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pfml.launch.stages import stages_of
 from pfml.settings import ConfigError
 from pfml.settings.plan import FOLDER as PLAN
 from pfml.settings.presets import FOLDER as PRESETS
@@ -15,6 +14,7 @@ from pfml.settings.presets import every_params, preset_names, read_preset
 from pfml.settings.run import COPIES, Run
 from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
+from pfml.settings.stages import stages_of
 from pfml.tracking.provenance import FOLDER as PROVENANCE
 from pfml.tracking.store import digest_in_store
 from pfml.tracking.tags import row_of

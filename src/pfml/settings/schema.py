@@ -233,6 +233,7 @@ class Evaluate(Section):
 class Tracking(Section):
     enabled: bool
     experiment: Annotated[str, Field(min_length=1)]
+    models: Literal["auto", "reference", "upload", "none"] = "auto"
 
 
 class Params(Section):

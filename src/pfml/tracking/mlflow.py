@@ -17,7 +17,7 @@ from pfml.settings.run import Run
 from pfml.tracking.background import BackgroundTracker
 from pfml.tracking.provenance import machine
 from pfml.tracking.store import is_local, open_store, prepare, store_uri, tolerate_mlflow_errors
-from pfml.tracking.tags import experiment_name, git_commit, tags_of
+from pfml.tracking.tags import experiment_name, git_commit, lock_digest, tags_of, uncommitted
 
 AT_ONCE = 500  # points in a request
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")  # a run that is not there, or deleted
@@ -207,6 +207,7 @@ def _start(run: Run, experiment: str, dataset_digest: str, memory: Path) -> Back
     # What imports packages is done here, in the training's thread: see `prepare`.
     prepare()
     tags = tags_of(run, dataset_digest, machine(run.train["portable"], run.train["threads"]))
+    tags["requirements_lock"], changed = lock_digest(), uncommitted()
     known = memory.read_text(encoding="utf-8").strip() if memory.exists() else ""
 
     def open_run(background: BackgroundTracker) -> Tracker:
@@ -217,6 +218,8 @@ def _start(run: Run, experiment: str, dataset_digest: str, memory: Path) -> Back
         run_id = create_run(client, experiment_id, run, tags)
         background.opened(run_id)
         describe_run(client, run_id, run, tags)
+        if changed:
+            client.log_text(run_id, changed, "uncommitted.diff")
         return Tracker(client, run_id, new=True)
 
     return BackgroundTracker(run.name, open_run, is_local(store_uri()), memory)

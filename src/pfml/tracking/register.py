@@ -7,30 +7,37 @@ store that was away lacks epochs, settings or whole runs.
 import hashlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pfml.settings.run import Run
 from pfml.tracking.mlflow import Tracker, artifacts, create_run, describe_run
+from pfml.tracking.models import Kept
+from pfml.tracking.pages import Pages
 from pfml.tracking.rows import PARENT, Seed, register_rows
 from pfml.tracking.store import open_store
 from pfml.tracking.tags import ROW, experiment_name, row_of, tags_of
 
 STAMP = "registered"  # tag of a run that has everything: the digest of what it has
+PAGE_VERSION = 1  # of what a run's page has; another one completes the pages that are there
 PAGE = 100  # runs in a request, which a slow server answers in time
 SAME = 1e-5  # relative; histories on disk have 6 digits
 
 
-def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study: str) -> dict[str, int]:
+def register(
+    results: list[tuple[Run, dict, list[dict]]], experiment: str, study: str, fields: Sequence[str] = (),
+    kept: Kept = "auto",
+) -> dict[str, int]:  # fmt: skip
     """Bring the store up to date with the results of a study.
 
-    Afterwards every result has a finished MLflow run with settings, tags, every epoch, final measures and a plot of its
-    history, whatever failed before. A result from DVC's cache or another machine gets a new MLflow run. Every row of
-    the tables has one too (pfml.tracking.rows). In `dvc exp run` a result that the study has keeps its MLflow run
-    there, and the others get theirs in the experiment of such runs, without rows.
+    Afterwards every result has a finished MLflow run with settings, tags, every epoch, final measures and its page
+    (pfml.tracking.pages), whatever failed before. A result from DVC's cache or another machine gets a new MLflow run.
+    Every row of the tables has one too (pfml.tracking.rows). In `dvc exp run` a result that the study has keeps its
+    MLflow run there, and the others get theirs in the experiment of such runs, without rows.
 
     Args:
         results: (run, its result with final measures, its history rows) of the study; the result may have the columns
             of pfml.tracking.provenance, where and how the run was trained.
+        fields, kept: see pfml.tracking.pages.Pages.
 
     Returns:
         number of MLflow runs that were "complete" (nothing to do), "finished" (what was missing is added), "restored"
@@ -46,6 +53,7 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
         all_logged += all_runs(*open_store(f"{experiment}-{study}"))
     seeds = []
     counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, all_logged)}
+    pages = Pages(client, fields, kept)
     find = _finder(client, all_logged, {result.get("mlflow_run") for _, result, _ in results})
     for run, result, history in results:
         measures = {
@@ -54,27 +62,29 @@ def register(results: list[tuple[Run, dict, list[dict]]], experiment: str, study
             if result.get(name) is not None
         }
         history = _as_trained(run, history)
-        stamp = hashlib.sha256(json.dumps([history, measures, row_of(run)]).encode()).hexdigest()[:16]
+        stamp = hashlib.sha256(json.dumps([history, measures, row_of(run), PAGE_VERSION]).encode()).hexdigest()[:16]
         logged = find(run, result, history)
         if logged is not None and logged.data.tags.get(STAMP) == stamp and logged.info.status == "FINISHED":
             counts["complete"] += 1
             run_id = logged.info.run_id
         else:
             counts["restored" if logged is None else "finished"] += 1
-            run_id = _complete(client, experiment_id, run, result, logged, history, measures, stamp)
+            run_id = _complete(pages, experiment_id, run, result, logged, history, measures, stamp)
+        if weights := pages.new_model(run, logged.data.tags if logged else {}):
+            pages.log_model(run_id, run, weights)
         seeds.append(Seed(run, measures, run_id, logged.data.tags.get(PARENT, "") if logged else ""))
     if of_study:
         register_rows(client, experiment_id, seeds, rows)
     return counts
 
 
-def _complete(client, experiment_id, run: Run, result: Mapping, logged, history, measures, stamp: str) -> str:
+def _complete(pages: Pages, experiment_id, run: Run, result: Mapping, logged, history, measures, stamp: str) -> str:
     """Add what an MLflow run lacks; make it if there is none. Its stamp comes last: what fails is done again.
 
     Returns:
         its id.
     """
-    commit = result.get("git_commit") or ""
+    client, commit = pages.client, result.get("git_commit") or ""
     tags = tags_of(run, result["dataset_digest"], result)
     tags |= {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
     if logged is None:
@@ -85,8 +95,7 @@ def _complete(client, experiment_id, run: Run, result: Mapping, logged, history,
     tracker = Tracker(client, run_id, new=logged is None)
     added = tracker.log_history(history)
     tracker.log_final(measures)
-    if added or "history.png" not in artifacts(client, run_id):
-        client.log_figure(run_id, history_plot(run, history), "history.png")
+    pages.complete(run_id, run, history, artifacts(client, run_id), bool(added))
     client.set_terminated(run_id, "FINISHED")
     client.set_tag(run_id, STAMP, stamp)
     return run_id
@@ -203,17 +212,3 @@ def _measures(result: dict) -> list[str]:
     """Names of a result's retrieval measures, all fractions in [0, 1]."""
     starts = ("best_recall@", "concatenated_", "seen_", "few_shot_")
     return [name for name in result if name.startswith(starts) or _is_measure(name)]
-
-
-def history_plot(run: Run, history: list[dict]):
-    """Loss and R@1 over epochs as a matplotlib figure, on validation classes where those are measured."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    on_validation = run.fold is not None or run.never_sees_test
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "val_recall@1" if on_validation else "recall@1")):
-        points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
-        axes.plot([epoch for epoch, _ in points], [value for _, value in points])
-        axes.set(xlabel="epoch", title=f"{run.name}: {name}")
-        axes.title.set_fontsize(8)
-    return figure

@@ -1,8 +1,10 @@
 """Tags by which people find and group runs in MLflow, and the experiments that runs belong to."""
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from pfml.settings.run import Run
 from pfml.tracking.provenance import MACHINE
@@ -10,16 +12,33 @@ from pfml.tracking.provenance import MACHINE
 SEED, ROW = "seed", "row"  # tag `level`: one training, or the mean over the seeds of a row of the tables
 
 
+CODE = ("src", "stages")  # only the code counts, since the pipeline itself writes into reports/ while it runs
+
+
 def git_commit() -> str:
     """The commit of the checkout, with suffix "-dirty" if src/ or stages/ differ from it; "" outside Git."""
+    commit = _git("rev-parse", "HEAD")
+    return "" if commit is None else commit + ("-dirty" if _git("status", "--porcelain", "--", *CODE) else "")
 
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    # Only the code counts, since the pipeline itself writes into reports/ while it runs.
-    return "" if commit is None else commit + ("-dirty" if git("status", "--porcelain", "--", "src", "stages") else "")
+def uncommitted() -> str:
+    """What differs from the commit in src/ and stages/, as `git diff` prints it, and the names of files that Git does
+    not know; "" for a clean checkout and outside Git.
+    """
+    unknown = _git("ls-files", "--others", "--exclude-standard", "--", *CODE) or ""
+    lines = [f"# not in Git: {name}" for name in unknown.splitlines()]
+    return "\n".join(filter(None, [*lines, _git("diff", "HEAD", "--", *CODE)]))
+
+
+def lock_digest() -> str:
+    """Of requirements.lock, the versions of all packages: 16 hexadecimal digits; "" without the file."""
+    path = Path("requirements.lock")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8", errors="replace")
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def experiment_name(experiment: str, study: str) -> str:
