@@ -38,9 +38,14 @@ def test_help_loads_nothing_but_the_command_itself():
         [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True
     )
     loaded = set(json.loads(done.stderr))
-    assert {name for name in loaded if name.startswith("pfml")} == {"pfml", "pfml.cli"}
+    assert {name for name in loaded if name.startswith("pfml")} == {
+        "pfml",
+        "pfml.cli",
+        "pfml.cli.study",
+        "pfml.cli.use",
+    }
     assert loaded.isdisjoint({"torch", "numpy", "pydantic", "yaml", "mlflow", "dvc"})
-    assert all(f"\n    {function.__name__} " in done.stdout for function, _ in cli.COMMANDS)
+    assert all(f"\n    {cli.named(function)}" in done.stdout for function, _ in cli.COMMANDS)
 
 
 def test_version_and_unknown_commands():
@@ -48,9 +53,7 @@ def test_version_and_unknown_commands():
     assert "sub-commands" in pfml().stdout
     wrong = pfml("rerpo")
     assert (
-        wrong.returncode == 2
-        and "'repro', 'presets', 'default', 'verify', 'tables', 'tune', 'where', 'rerun', 'search', 'embed', 'ui'"
-        in wrong.stderr
+        wrong.returncode == 2 and ", ".join(f"'{cli.named(function)}'" for function, _ in cli.COMMANDS) in wrong.stderr
     )
 
 
@@ -82,10 +85,12 @@ def test_tune_without_a_search_says_how_to_run_one(tiny, write, tmp_path):
     assert done.returncode == 1 and "reports/tuning/glyphs" in done.stderr and "make repro PRESET=" in done.stderr
 
 
-@pytest.mark.parametrize("command", [f.__name__ for f, _ in cli.COMMANDS if f not in cli.ANYWHERE])
+@pytest.mark.parametrize("command", [cli.named(f) for f, _ in cli.COMMANDS if f not in cli.ANYWHERE])
 def test_outside_the_project_every_command_says_so(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([command, *["glyphs-pfml-0.0-0"] * (command in ("where", "rerun"))]) == 2
+    run = "glyphs-pfml-0.0-0"
+    needs = {"where": [run], "rerun": [run], "register-model": ["--run", run, "--name", "mine"]}
+    assert cli.main([command, *needs.get(command, [])]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "params.yaml" in error and "project's root" in error and str(tmp_path) in error
     assert list(tmp_path.iterdir()) == []

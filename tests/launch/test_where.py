@@ -2,13 +2,16 @@
 
 import csv
 import os
+import re
 import statistics
 import subprocess
 import sys
 
 import pytest
 
-from pfml.launch.where import describe, find_records, one_each
+from pfml.cli import main
+from pfml.launch.cells import cells, is_cell
+from pfml.launch.where import describe, find_records, one_each, records
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from tests import committed
@@ -56,6 +59,23 @@ def test_a_number_of_table_2_is_the_mean_of_the_runs_of_its_row(params):
             found = [one for one in find_records(text, params) if one.study == "glyphs"]
             mean = statistics.fmean(100 * one.result["recall@1"] for one in found)
             assert mean == pytest.approx(float(shown[title][column]), abs=1e-3), text
+
+
+def test_a_cell_of_a_table_leads_to_its_runs(params, capsys):
+    """The first cells of PFML in tables.md, as they are written there."""
+    text = committed.committed("reports/tables.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| PFML |")]
+    first = next(row for row in rows if re.fullmatch(r"\**[\d.]+ ± [\d.]+\**", row[1]))
+    for cell in first[1:3]:
+        found = cells(cell, records(params))
+        assert any(one.records[0].row.split("/")[3] == "pfml" and len(one.records) > 1 for one in found), cell
+        for one in found:
+            mean = 100 * statistics.fmean(record.result[one.measure] for record in one.records)
+            assert f"{mean:.1f}" == cell.strip("*").split(" ±")[0]
+    assert not cells("123.4", records(params)) and is_cell("**81.1 ± 0.6**") and is_cell("0.123")
+    assert not is_cell("glyphs-pfml-0.2-0") and not is_cell("123456")
+    assert main(["where", "99.9 ± 99.9"]) == 2 and "no row of any study" in capsys.readouterr().err
+    assert main(["where", first[1]]) == 0 and "of glyphs" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_refused_with_what_was_expected(params):

@@ -1,6 +1,7 @@
 """Rows of the tables in MLflow: a run with the mean over the seeds, above the runs of the seeds."""
 
 import json
+import re
 import statistics
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ from pfml.settings.load import load_params
 from pfml.settings.runs import ablation_runs, find_run, fold_runs, grid_runs
 from pfml.tracking.mlflow import open_store
 from pfml.tracking.register import by_level, everything, register
-from pfml.tracking.rows import PARENT, row_metrics
+from pfml.tracking.rows import PARENT, row_metrics, row_name
 from pfml.tracking.tags import experiment_name, row_of
+from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, SETTINGS, tracked_run
 
 RESULT = {"map@r": 0.1, "dataset_digest": "d", "git_commit": "abc"}
@@ -80,8 +82,8 @@ def test_a_point_of_an_ablation_and_the_folds_of_a_cross_validation_are_rows(sto
     assert any(", alpha=" in name for name in names) and len(seeds) == len(runs)
 
 
-def test_the_filter_of_a_row_finds_its_seeds_alone(store, tiny, write):
-    """The filters of docs/reports.md."""
+def test_every_filter_of_a_page_finds_what_it_says(store, tiny, write):
+    """A row's seeds without its ablations, all rows, all seeds."""
     params = load_params(write(tiny))
     runs = grid_runs(params) + ablation_runs(params)
     register([(one, result(0.5, one.digest * 2), HISTORY) for one in runs], "pfml", "tiny")
@@ -91,9 +93,16 @@ def test_the_filter_of_a_row_finds_its_seeds_alone(store, tiny, write):
         return {logged.info.run_name for logged in client.search_runs([experiment], condition)}
 
     names = {one.name for one in runs if (one.method, one.noise, one.axis) == ("pfml", 0.2, "")}
-    assert found("tags.level = 'seed' and tags.row = 'glyphs/conv3/64/pfml/0.2'") == names and names
-    assert len(found("tags.level = 'row'")) == len({row_of(one) for one in runs})
-    assert found("tags.level = 'seed'") == {one.name for one in runs}
+    expected = {
+        "tags.level = 'seed' and tags.row = 'glyphs/conv3/64/pfml/0.2'": names,
+        "tags.level = 'row'": {row_name(one) for one in runs},
+        "tags.level = 'seed'": {one.name for one in runs},
+    }
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "reports/tables.md"]
+    text = "\n".join(page.read_text() for page in pages)
+    assert {one.strip("`") for one in re.findall(r"^tags\..*|`tags\.\w+ = [^`]*`", text, re.M)} == expected.keys()
+    for condition, those in expected.items():
+        assert found(condition) == those and those, condition
 
 
 def test_runs_of_an_experiment_do_not_stand_among_those_of_the_study(store, run, monkeypatch):

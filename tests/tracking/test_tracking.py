@@ -1,19 +1,24 @@
 """Real MLflow on a real SQLite store in a temporary folder."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, fold_runs, grid_runs
 from pfml.tracking.mlflow import flatten, metric_name
+from pfml.tracking.pages import read_lock
 from pfml.tracking.register import close_dead_runs, close_interrupted, register
 from pfml.tracking.tags import paper_table
 from tests.conftest import ROOT
-from tests.tracking.stores import HISTORY, SETTINGS, runs_of, tracked_run
+from tests.tracking.stores import HISTORY, RESULT, SETTINGS, runs_of, tracked_run
 
 
 def test_a_run_carries_params_tags_epochs_and_its_config(store, run):
@@ -34,6 +39,48 @@ def test_a_run_carries_params_tags_epochs_and_its_config(store, run):
     assert [(p.step, p.value) for p in points] == [(1, 0.2), (2, 0.4)]
     assert [a.path for a in client.list_artifacts(logged.info.run_id)] == ["config.json"]
     assert (store / "mlruns/pfml-tiny" / logged.info.run_id / "artifacts/config.json").exists()
+
+
+def test_a_run_of_uncommitted_code_keeps_what_differs(store, run):
+    def git(*arguments):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+
+    def logged_artifacts(name: str):
+        with tracked_run(run, SETTINGS, "d", store / name) as tracker:
+            pass
+        client = runs_of()[0]
+        return client, tracker.run_id, {one.path for one in client.list_artifacts(tracker.run_id)}
+
+    (store / "src").mkdir()
+    (store / "src/loss.py").write_text("alpha = 3\n")
+    (store / "requirements.lock").write_text("torch==2.15.0\n")
+    git("init", "-q", ".")
+    git("add", "src")
+    git("commit", "-qm", "code")
+    client, run_id, there = logged_artifacts("clean")
+    assert there == {"config.json"}
+    lock = hashlib.sha256(b"torch==2.15.0\n").hexdigest()[:16]
+    assert client.get_run(run_id).data.tags["requirements_lock"] == lock
+    (store / "src/loss.py").write_text("alpha = 4\n")
+    (store / "src/new.py").touch()
+    client, run_id, there = logged_artifacts("dirty")
+    assert there == {"config.json", "uncommitted.diff"} and client.get_run(run_id).data.tags["git_commit"].endswith(
+        "-dirty"
+    )
+    diff = Path(client.download_artifacts(run_id, "uncommitted.diff", str(store))).read_text()
+    assert "+alpha = 4" in diff and "# not in Git: src/new.py" in diff
+
+
+def test_the_page_of_a_run_has_its_stages_with_the_digests_of_their_data(store, run):
+    entry = {"cmd": "python stages/train.py", "deps": [{"path": "data/noise", "md5": "1" * 32}]}
+    stages = {"train@glyphs-pfml-0.2-0": entry, "train@glyphs-pfml-0.0-0": entry | {"cmd": "x"}}
+    (store / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    register([(run, RESULT, HISTORY)], "pfml", "tiny", ["pfml"])
+    client, [logged] = runs_of()
+    path = client.download_artifacts(logged.info.run_id, "dvc_stages.json", str(store))
+    assert json.loads(Path(path).read_text()) == {"train@glyphs-pfml-0.2-0": entry}
+    (store / "dvc.lock").write_text("stages: [")  # cut off: a page without it
+    assert read_lock() == {} and register([(run, RESULT, HISTORY)], "pfml", "tiny", ["pfml"])["complete"] == 1
 
 
 def test_an_interrupted_run_is_not_left_running_and_is_continued(store, run):

@@ -25,6 +25,7 @@ MISSING = {"action": "store_true", "help": "do not train a run whose result is i
 OF_PRESET = {"metavar": "NAME", "help": "of the study of presets/NAME.yaml"}
 ONLY = {"metavar": "RUN,RUN", "help": "these runs alone"}
 NAME = {"metavar": "RUN", "help": "an MLflow run's id, a digest, a run's name, or a row: glyphs/conv3/64/pfml/0.2"}
+FOUND = NAME | {"help": NAME["help"] + "; or a cell of the tables: '81.1 ± 0.6'"}
 IMAGES = {"nargs": "+", "metavar": "IMAGES", "help": "image files, and folders of them"}
 RUN = {"required": True, "metavar": "RUN", "help": "a trained run (as in `pfml where`), or the folder of its network"}
 OUT = {"required": True, "metavar": "FILE", "help": "embeddings.npz or embeddings.parquet"}
@@ -46,7 +47,7 @@ COMMANDS = (  # a function, named as its sub-command and with the help as its do
     (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),
     (tables, {}),
     (tune, {}),
-    (where, {("name",): NAME}),
+    (where, {("name",): FOUND}),
     (rerun, {("name",): NAME, ("--here",): HERE}),
     (
         search,
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = {name: value for name, value in vars(given).items() if name != "command"}
     if missing := [name for name in PIPELINE if find_spec(name) is None]:
         return _error(
-            f"pfml {_named(given.command)} needs packages that are not installed ({', '.join(missing)}): "
+            f"pfml {named(given.command)} needs packages that are not installed ({', '.join(missing)}): "
             "pip install 'pfml[pipeline]'",
             1,
         )
@@ -110,14 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="sub-commands", metavar="COMMAND")
     for function, options in COMMANDS:
-        one = commands.add_parser(_named(function), help=function.__doc__, description=function.__doc__)
+        one = commands.add_parser(named(function), help=function.__doc__, description=function.__doc__)
         one.set_defaults(command=function)
         for names, about in options.items():
             one.add_argument(*names, **about)
     return parser
 
 
-def _named(function: Callable) -> str:
+def named(function: Callable) -> str:
     return function.__name__.replace("_", "-")
 
 

@@ -88,11 +88,18 @@ def tune() -> None:
 
 def where(name: str) -> None:
     """say where a number comes from: settings, commit, labels, files and MLflow run of a run"""
-    from pfml.launch.where import describe, find_records, one_each
+    from pfml.launch.cells import cells, describe_cell, is_cell
+    from pfml.launch.where import describe, find_records, one_each, records
+    from pfml.settings import ConfigError
     from pfml.settings.load import load_params
 
-    found = one_each(find_records(name, load_params()))
-    print("\n\n".join(map(describe, found)))
+    params = load_params()
+    if not is_cell(name):
+        print("\n\n".join(map(describe, one_each(find_records(name, params)))))
+    elif found := cells(name, records(params)):
+        print("\n".join(map(describe_cell, found)))
+    else:
+        raise ConfigError(f"{name!r}: no row of any study has this mean over its seeds, in percent or of W2")
 
 
 def rerun(name: str, here: bool) -> None:
