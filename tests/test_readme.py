@@ -92,7 +92,7 @@ def test_the_losses_work_as_printed(monkeypatch):
 
 def test_a_misspelled_key_gets_the_answers_that_the_readme_tells_of(raw, write):
     """DVC refuses `-S loss.alfa=4` and proposes a plus; what it writes with the plus, the stage `plan` refuses."""
-    printed = r'If DVC answers\s+"(.+?)" and\s+proposes a `(.)`,[^`]*stage\s+`plan` stops and names the nearest'
+    printed = r'If DVC\s+answers\s+"(.+?)" and\s+proposes a `(.)`,[^`]*stage\s+`plan` stops and names the nearest'
     answer, sign = re.search(printed, README).groups()
     path = write(raw)
     with pytest.raises(InvalidArgumentError) as refused:

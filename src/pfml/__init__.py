@@ -15,8 +15,8 @@ report        published numbers, results, verdicts, claims, tables, the page
 theory        Proposition 1 and Corollary 1 in numbers, and what is said of them
 figures       one file a figure: what it shows and how it is drawn
 launch        `make repro`, also in a preset's working copy; what a stop leaves; `make default`; `make verify`
-use           [public] a trained network for images of your own: load, embed, search
-cli           the command `pfml`
+use           [public] a trained network for images of your own: load, embed, search, export
+cli           the command `pfml`: study, use
 stage         how the process of a stage starts and fails
 """
 

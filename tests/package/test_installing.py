@@ -96,7 +96,7 @@ def test_dvc_reads_yaml_with_the_c_parser():
 
 def everything() -> list[str]:
     extras = PROJECT["optional-dependencies"]
-    return PROJECT["dependencies"] + extras["pipeline"] + extras["dev"]
+    return PROJECT["dependencies"] + extras["pipeline"] + extras["export"] + extras["dev"]
 
 
 # --- the wheel
@@ -120,7 +120,7 @@ def test_the_wheel_requires_torch_numpy_and_scipy_alone(empty):
     always = [requirement for requirement in needed if "extra" not in str(requirement.marker)]
     assert {requirement.name for requirement in always} == CORE
     assert all(requirement.marker is None and len(requirement.specifier) == 1 for requirement in always)
-    assert set(package.metadata.get_all("Provides-Extra")) == {"baselines", "pipeline", "dev"}
+    assert set(package.metadata.get_all("Provides-Extra")) == {"baselines", "pipeline", "export", "dev"}
     assert "arxiv.org/abs/2405.18560" in package.metadata["Project-URL"]
     assert package.metadata["License-Expression"] == "MIT"
     assert "MIT License" in package.read_text("licenses/LICENSE")

@@ -1,6 +1,7 @@
 """`pfml ui`: its link opens MLflow's page of the rows, in a real server and a real browser."""
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -15,9 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from pfml.settings.load import load_params
 from pfml.tracking.register import register
 from pfml.tracking.ui import COLUMNS, OPEN, runs_link
+from tests import committed
 from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, MlflowServer, free_port
 
@@ -93,18 +97,42 @@ def test_without_a_row_the_view_shows_every_run(store, run):
 
 @pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
-def test_a_browser_shows_the_rows_with_their_columns(tmp_path, store, run):
-    """Writes the picture of docs/mlflow.md to the file that PFML_SCREENSHOT names."""
-    register(results_of(run), "pfml", "tiny")
-    with pages(store) as (_, link):
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=2200,700"]
+def test_a_browser_shows_the_rows_of_the_default_study(tmp_path, monkeypatch):
+    """Writes docs/mlflow.png to the file that PFML_SCREENSHOT names."""
+    project = tmp_path / "project"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
+    monkeypatch.chdir(project)
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment |= {"PYTHONPATH": "src", "DVC_ROOT": str(project)}
+    subprocess.run([sys.executable, "stages/register.py"], env=environment, check=True)
+    params = load_params()
+    with committed.committed("reports/results.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["study"] == params.study and row["status"] == "current"]
+    with pages(project) as (_, link):
+        command = [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1800,760",
+        ]
         command += ["--virtual-time-budget=30000", f"--user-data-dir={tmp_path / 'browser'}"]
         shown = subprocess.run([*command, "--dump-dom", link], capture_output=True, text=True, check=True).stdout
         text = re.sub("<[^>]*>", " ", shown)
-        assert "row: pfml, noise 0.2, glyphs" in text and "glyphs-pfml-0.2-0" not in text, "rows alone"
+        for noise in params.grid.noise:
+            assert f"row: pfml, noise {noise}, {params.grid.dataset[0]}" in text
+        assert f"{params.grid.dataset[0]}-pfml-0.2-0" not in text, "rows alone"
         for column in ("final/recall_at_1", "final/map_at_r", "final/w2", "method", "noise"):
             assert column in text, column
+        best = max(float(row["recall@1"]) for row in rows)
+        assert f"{best:.3f}"[:-1] in text, "the best R@1 is first"
         assert "matching run" in text and "No traces" not in text
+        if picture := os.environ.get("PFML_SCREENSHOT"):
+            subprocess.run([*command, f"--screenshot={picture}", link], capture_output=True, check=True)
+            with Image.open(picture) as whole:  # without the panel of MLflow's assistant at the right
+                width, height = whole.size
+                whole.crop((0, 0, int(0.742 * width), height)).quantize(64).save(picture, optimize=True)
 
 
 def test_a_server_keeps_its_own_pages(tmp_path, store, run, monkeypatch):

@@ -1,7 +1,8 @@
 """[public] A trained network for images of your own: `pfml.load`, `pfml embed`, `pfml search`.
 
 `find` finds the folder of a run, `pictures` the images in folders and lists. `model` is a network with its
-preprocessing, `files` writes embeddings, `index` searches a folder of images, `page` shows what was found.
+preprocessing, `files` writes embeddings, `index` searches a folder of images, `page` shows what was found. `export`
+writes a network for other programs, with `preprocessing` and a model `card`. `served` is what MLflow loads.
 """
 
 from pfml.training.networks.extras import extra
