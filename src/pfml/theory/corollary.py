@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from pfml.theory.fields import DecayingLaw, GrowingLaw, Law, attraction_field, check_sets, distances
+from pfml.theory.fields import DecayingLaw, GrowingLaw, Law, attraction_field, check_sets, distances, squared_lengths
 from pfml.theory.rest import least_force, settle, unit, unrest
 from pfml.wasserstein import class_wasserstein
 
@@ -64,10 +64,11 @@ def equilibrium(starts: np.ndarray, points: np.ndarray, law: Law, setting: str =
         raise ValueError(f"equilibrium: setting {setting}: expected unit vectors, found a length off by {off:.2g}")
 
     measured = [None, None]  # the places of a step and their distances, which it asks for twice
+    squares = squared_lengths(points)
 
     def apart(at):
         if measured[0] is not at:
-            measured[:] = at, distances(at, points)
+            measured[:] = at, distances(at, points, squares=squares)
         return measured[1]
 
     def force(at, length):

@@ -117,7 +117,8 @@ def _parts(held: np.ndarray, sure: np.ndarray, kink: np.ndarray) -> np.ndarray:
     slope = along + (gram @ part[..., None])[..., 0]
     for _ in range(SWEEPS):  # coordinate descent over the parts
         for k in range(held.shape[1]):
-            better = np.where(kink[:, k], np.clip(part[:, k] - slope[:, k] / squares[:, k], 0.0, 1.0), 0.0)
+            better = part[:, k] - slope[:, k] / squares[:, k]
+            better = np.where(kink[:, k], np.minimum(np.maximum(better, 0.0), 1.0), 0.0)
             slope += gram[:, :, k] * (better - part[:, k])[:, None]
             part[:, k] = better
     return (part[..., None] * held).sum(-2)
