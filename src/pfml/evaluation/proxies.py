@@ -60,9 +60,9 @@ def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
 
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.batches.samplers import epoch_batches
-    from pfml.training.networks.model import build_model
+    from pfml.training.networks.trunk import build_trained_part
 
-    model, data, recipe = build_model(**dict(run.model) | {"weights": None}), load_run_data(run).train, run.train
+    model, data, recipe = build_trained_part(run, empty=True), load_run_data(run).train, run.train
     model.load_state_dict(load_file(run.paths().model / "model.safetensors"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device, memory_format=torch.channels_last).eval()

@@ -25,7 +25,7 @@ from pfml.settings.stages import measured_by
 from pfml.tracking.provenance import restore
 from pfml.training.checkpoint import drop_checkpoint
 
-DATA = ("plan", "fetch", "split", "noise")
+DATA = ("plan", "fetch", "split", "noise", "features")
 WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
     (1, ("theory", "loss_figures", "train", "ablate", "tune")),
     (8, ("embedding_figures", "evaluate")),

@@ -163,7 +163,7 @@ def _check_theory(theory: theory_settings.Theory, path) -> None:
 
 def check_backbone(params: schema.Params) -> None:
     """Raises ConfigError for an unknown backbone. Not part of `load_params`, since timm takes seconds to import."""
-    names = {run.backbone for run in grid_runs(params) + fold_runs(params)} - {*FROM_SCRATCH, "bn_inception"}
+    names = {run.model["backbone"] for run in grid_runs(params) + fold_runs(params)} - {*FROM_SCRATCH, "bn_inception"}
     if not names:
         return
     import timm

@@ -7,6 +7,7 @@ longer asks for are removed.
     runs/<run>.json                 a training run: its digest and its resolved configuration
     fetch/<dataset>.json            a dataset and how it is packed
     split/<dataset>.json            training classes, validation classes and folds
+    features/<dataset>.json         the features of a frozen trunk
     noise/<dataset>-<noise>-<seed>.json
     evaluate.json                   measures of a trained run, and choices for W2 that the paper leaves open
     folds/<cross validation>.json   the runs of its folds

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from pfml.settings import ConfigError
 from pfml.settings.files import write_whole
 from pfml.settings.plan import FOLDER
+from pfml.settings.run import Run
 from pfml.settings.runs import by_repeat, fold_runs, grid_runs, planned_runs, trial_run, validation_classes
 from pfml.settings.schema import DATASETS, Params
 
@@ -40,6 +42,7 @@ def plan_files(params: Params) -> Iterator[tuple[str, dict]]:
                 "folds": params.split.folds,
             },
         )
+        yield f"features/{name}", planned_features(params, name)
         names = [run.name for run in grid if run.dataset == name]
         yield f"embedding_figures/{name}", {"runs": names}
         for noise in params.grid.noise:
@@ -72,6 +75,36 @@ def _labels(params: Params, dataset: str, noise: float, seed: int) -> dict:
     kind = params.noise.model_dump() if noise else {"kind": "uniform"}
     held_out = bool(searched) or any(run.train["hold_out"] and run.fold is None for run in runs)
     return {"dataset": dataset, "noise": noise, "seed": seed, "settings": kind, "hold_out": held_out}
+
+
+def planned_features(params: Params, dataset: str) -> dict:
+    """What the stage `features` computes for a dataset: nothing where the whole network trains.
+
+    Raises:
+        ConfigError: runs of the dataset that need different features.
+    """
+    of_dataset = [run for run in planned_runs(params) if run.dataset == dataset]
+    needed = {json.dumps(features_of(run), sort_keys=True): run for run in of_dataset}
+    if len(needed) > 1:
+        one, other = list(needed.values())[:2]
+        raise ConfigError(
+            f"recipe.{dataset}: train.trunk, trained_stages, views and transform: expected the same for all methods of "
+            f"a dataset with a frozen trunk, found others for {one.method} and {other.method}"
+        )
+    return json.loads(next(iter(needed), '{"trunk": "fine_tune"}'))
+
+
+def features_of(run: Run) -> dict:
+    """The settings that decide the features a run trains on; `seed` is of the random views."""
+    if run.trunk == "fine_tune":
+        return {"trunk": "fine_tune"}
+    model = {key: value for key, value in run.model.items() if key not in ("embedding_dim", "head", "head_init")}
+    train = {key: run.train[key] for key in ("transform", "crop_padding")}
+    stages = run.train["trained_stages"] if run.trunk == "partial" else 0
+    return {
+        "trunk": run.trunk, "trained_stages": stages, "views": run.train["views"], "seed": 0, "model": model,
+        "train": train,
+    }  # fmt: skip
 
 
 def planned_search(params: Params, method: str) -> dict:

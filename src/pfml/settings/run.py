@@ -14,7 +14,9 @@ from pathlib import Path
 
 # Settings of `train` that are newer than the first digests, each with the value that trains as before. `config` leaves
 # out a setting with this value, so that older digests stay valid.
-LATER = {"momentum": 0.0, "deterministic": True, "portable": False}
+LATER = {"momentum": 0.0, "deterministic": True, "portable": False, "trunk": "fine_tune"}
+# Settings of `train` that decide nothing for a trunk; `config` leaves them out for that.
+WITHOUT_EFFECT = {"fine_tune": ("trained_stages", "views"), "frozen": ("trained_stages",), "partial": ()}
 COPIES = ".studies"  # the folder of the presets' working copies (pfml.launch.copies)
 
 
@@ -77,8 +79,15 @@ class Run:
         return self.train["hold_out"] and self.fold is None
 
     @property
+    def trunk(self) -> str:
+        return self.train.get("trunk", "fine_tune")
+
+    @property
     def backbone(self) -> str:
-        return self.model["backbone"]
+        """Name of the network in results and tables; of one that is not trained as a whole with the trunk behind it,
+        such as resnet50+frozen, so that no table has both in one row.
+        """
+        return self.model["backbone"] + ("" if self.trunk == "fine_tune" else f"+{self.trunk}")
 
     @property
     def dim(self) -> int:
@@ -93,7 +102,7 @@ class Run:
         config = {
             "dataset": self.dataset, "noise": float(self.noise), "seed": self.seed, "loss_name": self.loss_name,
             "loss": loss, "model": dict(self.model),
-            "train": {key: value for key, value in self.train.items() if key not in LATER or value != LATER[key]},
+            "train": {key: value for key, value in self.train.items() if self._decides(key, value)},
         }  # fmt: skip
         if self.loss_version > 1:
             config["loss_version"] = self.loss_version
@@ -105,6 +114,9 @@ class Run:
             if getattr(self, key):
                 config[key] = dict(getattr(self, key))
         return config
+
+    def _decides(self, key: str, value) -> bool:
+        return (key not in LATER or value != LATER[key]) and key not in WITHOUT_EFFECT[self.trunk]
 
     @cached_property
     def digest(self) -> str:
@@ -181,10 +193,12 @@ class RunPaths:
 
 def inputs_digest(run: Run, root: Path = Path()) -> str:
     """SHA-256 of a run's input files: its labels, and the meta.json of its images, which contains the digest of their
-    content and how they are packed.
+    content and how they are packed; likewise of the features that it trains on.
     """
-    state = hashlib.sha256()
-    for path in (root / run.paths().manifest, root / "data/raw" / run.dataset / "meta.json"):
+    state, paths = hashlib.sha256(), [root / run.paths().manifest, root / "data/raw" / run.dataset / "meta.json"]
+    if run.trunk != "fine_tune":
+        paths.append(root / "data/features" / run.dataset / "meta.json")
+    for path in paths:
         state.update(hashlib.sha256(path.read_bytes()).digest())
     return state.hexdigest()
 

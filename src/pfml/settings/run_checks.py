@@ -20,6 +20,17 @@ def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) 
         )
 
 
+def check_trunk(train: schema.Train, model: schema.Model, name: str, path) -> None:
+    """Raises ConfigError for a frozen trunk with random weights, or for a network without a head that would train."""
+    if train.trunk != "fine_tune" and model.weights is None:
+        raise ConfigError(
+            f"{path}: recipe.{name}.model.weights: train.trunk {train.trunk} keeps the weights that the network starts "
+            "with; expected pretrained, wheel or a file, found null"
+        )
+    if model.head == "none" and train.trunk != "frozen":
+        raise ConfigError(f"{path}: recipe.{name}.model.head: none goes with train.trunk frozen, found {train.trunk}")
+
+
 def held_out_classes(train: schema.Train, fixed: int, dataset: str, folds: int, path) -> int:
     """Number of training classes that a run does not train on: `fixed` ones with train.hold_out, or those of one of
     `folds` parts (0: no cross validation).

@@ -7,7 +7,7 @@ from pfml.losses import LOSSES
 from pfml.settings import ConfigError, schema
 from pfml.settings import losses as loss_settings
 from pfml.settings.run import Run
-from pfml.settings.run_checks import check_classes, check_images, held_out_classes
+from pfml.settings.run_checks import check_classes, check_images, check_trunk, held_out_classes
 from pfml.settings.study import parse_point
 from pfml.settings.validation import check
 
@@ -37,6 +37,7 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
     fixed = validation_classes(params, name)
     check_classes(train, held_out_classes(train, fixed, name, point.get("folds", 0), path), name, path)
     check_images(train, params.dataset[name], name, path)
+    check_trunk(train, model, name, path)
     return Run(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=train.model_dump(),
         model=model.model_dump(), validation_classes=fixed, noise_kind=params.noise.settings(point["noise"]),

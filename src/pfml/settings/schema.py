@@ -138,7 +138,7 @@ class Model(Section):
     weights: str | None
     embedding_dim: Count
     pooling: Literal["avg", "avg+max", "cls"] | None
-    head: Literal["linear", "linear+layernorm", "linear+batchnorm"]
+    head: Literal["linear", "linear+layernorm", "linear+batchnorm", "mlp", "none"]
     head_init: Literal["default", "kaiming", "orthogonal"]
     backbone_options: dict
 
@@ -152,6 +152,9 @@ class Model(Section):
 
 
 class Train(Section):
+    trunk: Literal["fine_tune", "frozen", "partial"] = "fine_tune"
+    trained_stages: Count = 1
+    views: Count = 4
     epochs: Count
     steps_per_epoch: Count | None
     batch: Annotated[int, Field(ge=2)]

@@ -11,10 +11,12 @@ from pfml.losses.common.sampling import check_sampler
 from pfml.retrieval import retrieval_metrics
 from pfml.retrieval.memorisation import label_fit
 from pfml.settings.run import Run
+from pfml.training.batches.features import Features
 from pfml.training.batches.pictures import Pictures
 from pfml.training.batches.run_data import Half, RunData
 from pfml.training.batches.samplers import epoch_batches
-from pfml.training.networks.model import build_model, freeze_batchnorm
+from pfml.training.networks.model import freeze_batchnorm
+from pfml.training.networks.trunk import build_trained_part
 from pfml.training.optimizer import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
 from pfml.training.processes import Ranks
 from pfml.training.reproducible import random_state, restore_random, set_determinism
@@ -90,7 +92,7 @@ def train(
     if device.type == "cuda":  # the CPU needs only a fixed number of threads, and this call takes seconds of imports
         set_determinism(recipe["deterministic"])
     torch.manual_seed(run.seed)
-    model = build_model(**run.model).to(device, memory_format=torch.channels_last)
+    model = build_trained_part(run).to(device, memory_format=torch.channels_last)
     loss = build_loss(method, data.num_classes, run.dim, **run.loss).to(device)
     if hasattr(loss, "gather"):
         loss.gather = "off"  # this loop joins the embeddings of all ranks, for every loss
@@ -226,7 +228,7 @@ def better(
 
 @torch.no_grad()
 def embed(
-    model: torch.nn.Module, pictures: Pictures, ranks: Ranks | None = None, batch: int | None = None
+    model: torch.nn.Module, pictures: Pictures | Features, ranks: Ranks | None = None, batch: int | None = None
 ) -> torch.Tensor:
     """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation.
 

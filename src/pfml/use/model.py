@@ -132,9 +132,11 @@ def load_folder(folder: Path, device: str | torch.device | None = None) -> Embed
             raise ValueError(f"{folder / name}: missing; expected the folder of a finished training")
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     config = record["config"]
-    network = build_model(**config["model"] | {"weights": None})
+    trained_alone = config["train"].get("trunk", "fine_tune") != "fine_tune"  # the others stay as the weights have them
+    network = build_model(**config["model"] | ({} if trained_alone else {"weights": None}))
     try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
+        state = load_file(folder / "model.safetensors")
+        network.load_state_dict(network.state_dict() | state if trained_alone else state)
     except RuntimeError as error:
         raise ValueError(f"{folder / 'model.safetensors'}: not the network of run.json beside it ({error})") from None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,6 +9,7 @@ import torch
 
 from pfml.images.packed import ArrayImages, PackedImages, open_images
 from pfml.settings.run import Run
+from pfml.training.batches.features import Features
 from pfml.training.batches.pictures import PackedPictures, Pictures, TensorPictures
 from pfml.training.batches.transforms import TRANSFORMS
 
@@ -17,7 +18,7 @@ from pfml.training.batches.transforms import TRANSFORMS
 class Half:
     """n pictures and their labels (n,) int64, numbered from 0."""
 
-    pictures: Pictures
+    pictures: Pictures | Features
     labels: torch.Tensor
 
     @property
@@ -47,14 +48,20 @@ def load_run_data(run: Run, root: Path = Path()) -> RunData:
         ValueError: images that do not suit train.transform; a split without the run's fold; or a file of labels without
             the columns for runs with held-out classes.
     """
-    images = open_images(root / "data/raw" / run.dataset)
     rows = read_labels(run, root)
+    if run.trunk == "fine_tune":
+        images = open_images(root / "data/raw" / run.dataset)
     test = rows[rows["split"] == "test"]
     train = rows[rows["train_label"] >= 0]
     validation = rows[(rows["split"] == "train") & (rows["train_label"] < 0)]
 
     def half(rows: pd.DataFrame, labels) -> Half:
-        return Half(pictures_of(images, rows["item"].to_numpy(), run.train), torch.as_tensor(np.array(labels)))
+        items = rows["item"].to_numpy()
+        if run.trunk == "fine_tune":
+            pictures = pictures_of(images, items, run.train)
+        else:
+            pictures = Features(root / "data/features" / run.dataset, items)
+        return Half(pictures, torch.as_tensor(np.array(labels)))
 
     truth = torch.as_tensor(train["train_truth"].to_numpy(copy=True))
     return RunData(

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 POOLINGS = ("avg", "avg+max", "cls")
-HEADS = ("linear", "linear+layernorm", "linear+batchnorm")
+HEADS = ("linear", "linear+layernorm", "linear+batchnorm", "mlp", "none")
 HEAD_INITS = ("default", "kaiming", "orthogonal")
 
 
@@ -53,17 +53,28 @@ def build_head(features: int, embedding_dim: int, head: str = "linear", init: st
 
     Args:
         head: "linear"; "linear+layernorm", followed by a LayerNorm without weights (HIST's default);
-            "linear+batchnorm", followed by a BatchNorm1d with weights.
+            "linear+batchnorm", followed by a BatchNorm1d with weights; "mlp", behind a hidden layer as wide as the
+            features, with ReLU; "none", the features themselves.
         init: of the linear layer. "default", torch's; "kaiming", kaiming_normal over the fan out, bias 0
             (Proxy-Anchor, HIST); "orthogonal", bias 0 (Hyp, whose layer has no bias).
 
     Raises:
-        ValueError: unknown head or init, or embedding_dim below 1.
+        ValueError: unknown head or init, embedding_dim below 1, or with "none" another one than `features`.
     """
     _known("head", head, HEADS)
     _known("head_init", init, HEAD_INITS)
     if embedding_dim < 1:
         raise ValueError(f"model.embedding_dim: expected 1 or more, found {embedding_dim}")
+    if head == "none":
+        if embedding_dim != features:
+            raise ValueError(f"model.embedding_dim: head none gives the {features} features, found {embedding_dim}")
+        return nn.Identity()
+    if head == "mlp":
+        return nn.Sequential(
+            build_head(features, features, "linear", init),
+            nn.ReLU(),
+            build_head(features, embedding_dim, "linear", init),
+        )
     linear = nn.Linear(features, embedding_dim)
     if init == "kaiming":
         nn.init.kaiming_normal_(linear.weight, mode="fan_out")

@@ -100,7 +100,7 @@ def build_model(
             backbone, .pth or .safetensors.
         pooling: "avg", "avg+max" or "cls" (see heads.Pool). None, the backbone's own: "avg" for conv3, conv4 and
             bn_inception, timm's choice for its networks ("avg" for CNNs, the class token for most ViT).
-        head: "linear", "linear+layernorm" or "linear+batchnorm" (see pfml.training.networks.heads.build_head).
+        head: "linear", "linear+layernorm", "linear+batchnorm", "mlp" or "none" (see heads.build_head).
         head_init: of the linear layer, "default", "kaiming" or "orthogonal".
         backbone_options: arguments of the backbone itself, such as {"pad_type": "same"} for mobilenetv2_100.
 
