@@ -13,11 +13,13 @@ def main():
     from pfml.tracking.mlflow import tolerate_mlflow_errors
     from pfml.tracking.provenance import read_provenance
     from pfml.tracking.register import register
+    from pfml.use.neighbours import neighbours_picture
 
     results = finished(with_results([study_of(params)]), read_provenance())
     with tolerate_mlflow_errors("register"):
         fields = (*params.grid.field, *params.mlrc.field)
-        counts = register(results, params.tracking.experiment, params.study, fields, params.tracking.models)
+        track = params.tracking
+        counts = register(results, track.experiment, params.study, fields, track.models, neighbours_picture)
         print("MLflow:", ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 

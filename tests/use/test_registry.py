@@ -22,6 +22,7 @@ from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
 from pfml.tracking.register import register
 from pfml.tracking.store import open_store, store_uri
+from pfml.use.neighbours import neighbours_picture
 from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, free_port
 from tests.use.conftest import NETWORK, RUN
@@ -44,7 +45,7 @@ def registered(kept: str):
     params = load_params()
     run = find_run(grid_runs(params), RUN)
     result = {"recall@1": 0.4, "map@r": 0.1, "dataset_digest": "d", "git_commit": "abc", "mlflow_run": "e" * 32}
-    counts = register([(run, result, HISTORY)], "pfml", params.study, params.grid.field, kept)
+    counts = register([(run, result, HISTORY)], "pfml", params.study, params.grid.field, kept, neighbours_picture)
     client, experiment = open_store(f"pfml-{params.study}")
     [logged] = client.search_runs([experiment], "tags.level = 'seed'")
     return client, logged, counts

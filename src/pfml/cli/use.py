@@ -66,23 +66,18 @@ def register_model(run: str, name: str) -> None:
     from pfml.settings.load import load_params
     from pfml.settings.presets import every_params
     from pfml.tracking.models import register_model as register
-    from pfml.tracking.store import StoreError, prepare, store_uri
+    from pfml.tracking.store import StoreError
     from pfml.use.find import find_folder
     from pfml.use.model import load_folder
 
     folder, params = find_folder(run), load_params()
     studies = dict.fromkeys([params.study, *(one.study for one in every_params(params, tell=lambda line: None))])
-    prepare()
-    from mlflow.exceptions import MlflowException
-
     try:
         load_folder(folder, "cpu")  # whole, before MLflow has anything of it
         names = [f"{params.tracking.experiment}-{study}" for study in studies]
         version, new = register(folder, name, names)
     except (OSError, StoreError, ValueError) as error:
         raise ConfigError(str(error)) from None
-    except MlflowException as error:
-        raise ConfigError(f"MLflow on {store_uri()}: {' '.join(str(error).split())[:300]}") from None
     print(f"models:/{name}/{version}" + ("" if new else " (has these weights already)"))
 
 

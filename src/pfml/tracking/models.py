@@ -64,31 +64,32 @@ def register_model(folder: Path, name: str, experiments: list[str]) -> tuple[int
         the version, and whether it is new.
 
     Raises:
-        ConfigError: no experiment has the run, or MLflow refuses the name.
-        StoreError, mlflow.exceptions.MlflowException: as open_store.
+        ConfigError: no experiment has the run, MLflow refuses the name, or its store fails.
+        StoreError: as open_store.
     """
     prepare()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    run_id = _run_of(record["digest"], experiments)
-    if run_id is None:
-        raise ConfigError(
-            f"{record['run']} ({record['digest']}): no MLflow run on {store_uri()}; `dvc repro -f -s register` logs it"
-        )
-    client = MlflowClient(store_uri())
     try:
+        run_id = _run_of(record["digest"], experiments)
+        if run_id is None:
+            raise ConfigError(
+                f"{record['run']} ({record['digest']}): no MLflow run on {store_uri()}; `dvc repro -f -s register` "
+                "logs it"
+            )
+        client = MlflowClient(store_uri())
         for version in client.search_model_versions(f"name = '{name}'"):
             if version.tags.get(WEIGHTS) == record["weights"]:
                 return int(version.version), False
         version = log_model(run_id, folder, "upload", name)
+        for key, value in ((WEIGHTS, record["weights"]), ("config_digest", record["digest"]), ("run", record["run"])):
+            client.set_model_version_tag(name, str(version), key, value)
     except MlflowException as error:
-        if error.error_code != "INVALID_PARAMETER_VALUE":
-            raise
-        raise ConfigError(f"--name {name!r}: {error.message}") from None
-    for key, value in ((WEIGHTS, record["weights"]), ("config_digest", record["digest"]), ("run", record["run"])):
-        client.set_model_version_tag(name, str(version), key, value)
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise ConfigError(f"--name {name!r}: {error.message}") from None
+        raise ConfigError(f"MLflow on {store_uri()}: {' '.join(str(error).split())[:300]}") from None
     return int(version), True
 
 

@@ -3,13 +3,12 @@ data, and the network.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pfml.settings.run import Run
 from pfml.settings.stages import stages_of
 from pfml.tracking.models import FILES, WEIGHTS, Kept, log_model
-from pfml.tracking.pictures import history_plot, neighbours_picture
 
 HISTORY, NEIGHBOURS, STAGES = "history.png", "neighbours.png", "dvc_stages.json"
 
@@ -20,10 +19,11 @@ class Pages:
     Args:
         fields: the methods of grid.field and mlrc.field.
         kept: tracking.models of params.yaml.
+        picture: gives the picture of a run's neighbours; None: pages without it.
     """
 
-    def __init__(self, client, fields: Sequence[str], kept: Kept):
-        self.client, self.fields, self.kept = client, fields, kept
+    def __init__(self, client, fields: Sequence[str], kept: Kept, picture: Callable[[Run], object] | None):
+        self.client, self.fields, self.kept, self.picture = client, fields, kept, picture
         self._lock = read_lock()
 
     def complete(self, run_id: str, run: Run, history: list[dict], there: set[str], renew: bool) -> None:
@@ -38,9 +38,9 @@ class Pages:
         stages = {name: self._lock[name] for name in stages_of(run, self.fields) if name in self._lock}
         if stages and STAGES not in there:
             self.client.log_dict(run_id, stages, STAGES)
-        if NEIGHBOURS not in there and (run.paths().model / "embeddings.npz").is_file():
+        if self.picture and NEIGHBOURS not in there and (run.paths().model / "embeddings.npz").is_file():
             try:
-                picture = neighbours_picture(run)
+                picture = self.picture(run)
             except (OSError, ValueError) as error:  # of other images, labels or settings than this run's
                 print(f"{run.name}: no picture of neighbours ({error})", flush=True)
             else:
@@ -71,3 +71,18 @@ def read_lock() -> dict[str, dict]:
         return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
     except (OSError, yaml.YAMLError, TypeError, KeyError):
         return {}
+
+
+def history_plot(run: Run, history: list[dict]):
+    """Loss and R@1 over epochs as a matplotlib figure, on validation classes where those are measured."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.8))
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.18, top=0.88)  # a layout engine would take half the time
+    on_validation = run.fold is not None or run.never_sees_test
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "val_recall@1" if on_validation else "recall@1")):
+        points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+        axes.plot([epoch for epoch, _ in points], [value for _, value in points])
+        axes.set(xlabel="epoch", title=f"{run.name}: {name}")
+        axes.title.set_fontsize(8)
+    return figure

@@ -7,7 +7,7 @@ store that was away lacks epochs, settings or whole runs.
 import hashlib
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pfml.settings.run import Run
 from pfml.tracking.mlflow import Tracker, artifacts, create_run, describe_run
@@ -25,7 +25,7 @@ SAME = 1e-5  # relative; histories on disk have 6 digits
 
 def register(
     results: list[tuple[Run, dict, list[dict]]], experiment: str, study: str, fields: Sequence[str] = (),
-    kept: Kept = "auto",
+    kept: Kept = "auto", picture: Callable[[Run], object] | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Bring the store up to date with the results of a study.
 
@@ -37,7 +37,7 @@ def register(
     Args:
         results: (run, its result with final measures, its history rows) of the study; the result may have the columns
             of pfml.tracking.provenance, where and how the run was trained.
-        fields, kept: see pfml.tracking.pages.Pages.
+        fields, kept, picture: see pfml.tracking.pages.Pages.
 
     Returns:
         number of MLflow runs that were "complete" (nothing to do), "finished" (what was missing is added), "restored"
@@ -53,7 +53,7 @@ def register(
         all_logged += all_runs(*open_store(f"{experiment}-{study}"))
     seeds = []
     counts = dict.fromkeys(("complete", "finished", "restored"), 0) | {"closed": close_dead_runs(client, all_logged)}
-    pages = Pages(client, fields, kept)
+    pages = Pages(client, fields, kept, picture)
     find = _finder(client, all_logged, {result.get("mlflow_run") for _, result, _ in results})
     for run, result, history in results:
         measures = {

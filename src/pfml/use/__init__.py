@@ -2,7 +2,8 @@
 
 `find` finds the folder of a run, `pictures` the images in folders and lists. `model` is a network with its
 preprocessing, `files` writes embeddings, `index` searches a folder of images, `page` shows what was found. `export`
-writes a network for other programs, with `preprocessing` and a model `card`. `served` is what MLflow loads.
+writes a network for other programs, with `preprocessing` and a model `card`. `served` is what MLflow loads,
+`neighbours` the picture on a run's page there.
 """
 
 from pfml.training.networks.extras import extra

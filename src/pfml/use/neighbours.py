@@ -1,45 +1,29 @@
-"""The pictures on a run's page in MLflow: its history, and what its network finds."""
+"""The picture of what a trained network finds, on a run's page in MLflow."""
 
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from pfml.evaluation.trained import evenly_spaced, read_trained
+from pfml.figures.thumbnails import thumbnail
 from pfml.images.packed import open_images
 from pfml.settings.run import Run
+from pfml.use.index import nearest
 
 QUERIES, NEIGHBOURS = 8, 6
 SIDE, EDGE = 64, 3  # pixels of a picture, and of its frame
 ASKED, RIGHT, WRONG = (0, 0, 0), (0, 114, 178), (230, 159, 0)  # frames: colours that the colour-blind can tell apart
 
 
-def history_plot(run: Run, history: list[dict]):
-    """Loss and R@1 over epochs as a matplotlib figure, on validation classes where those are measured."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.8))
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.18, top=0.88)  # a layout engine would take half the time
-    on_validation = run.fold is not None or run.never_sees_test
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "val_recall@1" if on_validation else "recall@1")):
-        points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
-        axes.plot([epoch for epoch, _ in points], [value for _, value in points])
-        axes.set(xlabel="epoch", title=f"{run.name}: {name}")
-        axes.title.set_fontsize(8)
-    return figure
-
-
-def neighbours_picture(run: Run):
+def neighbours_picture(run: Run) -> Image.Image:
     """A row for each of QUERIES test images, the first of evenly spaced classes: the query, black, then the images
-    nearest to it among all test images by faiss, exact; blue of its class, orange of another. A PIL image.
+    nearest to it among all test images by faiss, exact; blue of its class, orange of another.
 
     Raises:
         OSError: the embeddings or the images are not here.
         ValueError: they belong to another configuration.
     """
-    from PIL import Image
-
-    from pfml.use.index import nearest
-
     trained = read_trained(run)
     images = open_images(Path("data/raw", run.dataset))
     asked = [int(np.flatnonzero(trained.test_labels == c)[0]) for c in evenly_spaced(trained.test_labels, QUERIES)]
@@ -57,11 +41,7 @@ def neighbours_picture(run: Run):
     return sheet
 
 
-def _framed(pixels, colour: tuple[int, int, int]):
-    from PIL import Image
-
-    from pfml.figures.thumbnails import thumbnail
-
+def _framed(pixels: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
     framed = Image.new("RGB", (SIDE + 2 * EDGE, SIDE + 2 * EDGE), colour)
     picture = Image.fromarray(thumbnail(pixels, SIDE)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     framed.paste(picture, (EDGE, EDGE))
