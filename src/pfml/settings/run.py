@@ -14,9 +14,9 @@ from pathlib import Path
 
 # Settings of `train` that are newer than the first digests, each with the value that trains as before. `config` leaves
 # out a setting with this value, so that older digests stay valid.
-LATER = {"momentum": 0.0, "deterministic": True, "portable": False, "trunk": "fine_tune"}
-# Settings of `train` that decide nothing for a trunk; `config` leaves them out for that.
-WITHOUT_EFFECT = {"fine_tune": ("trained_stages", "views"), "frozen": ("trained_stages",), "partial": ()}
+LATER = {"momentum": 0.0, "deterministic": True, "portable": False}
+# Settings of `train` that decide nothing for a trunk. A run does not have them, so that they change no digest.
+WITHOUT_EFFECT = {"fine_tune": ("trunk", "trained_stages", "views"), "frozen": ("trained_stages",), "partial": ()}
 COPIES = ".studies"  # the folder of the presets' working copies (pfml.launch.copies)
 
 
@@ -80,6 +80,7 @@ class Run:
 
     @property
     def trunk(self) -> str:
+        """fine_tune, frozen or partial."""
         return self.train.get("trunk", "fine_tune")
 
     @property
@@ -102,7 +103,7 @@ class Run:
         config = {
             "dataset": self.dataset, "noise": float(self.noise), "seed": self.seed, "loss_name": self.loss_name,
             "loss": loss, "model": dict(self.model),
-            "train": {key: value for key, value in self.train.items() if self._decides(key, value)},
+            "train": {key: value for key, value in self.train.items() if key not in LATER or value != LATER[key]},
         }  # fmt: skip
         if self.loss_version > 1:
             config["loss_version"] = self.loss_version
@@ -114,9 +115,6 @@ class Run:
             if getattr(self, key):
                 config[key] = dict(getattr(self, key))
         return config
-
-    def _decides(self, key: str, value) -> bool:
-        return (key not in LATER or value != LATER[key]) and key not in WITHOUT_EFFECT[self.trunk]
 
     @cached_property
     def digest(self) -> str:
@@ -153,6 +151,11 @@ class Run:
         if run.digest != saved["digest"]:
             raise ValueError(f"digest: expected {run.digest}, that of its config, found {saved['digest']}")
         return run
+
+
+def of_trunk(train: Mapping) -> dict:
+    """The settings of `train` that a run has."""
+    return {key: value for key, value in train.items() if key not in WITHOUT_EFFECT[train["trunk"]]}
 
 
 @dataclass(frozen=True)
