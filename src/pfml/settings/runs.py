@@ -39,8 +39,9 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
     check_images(train, params.dataset[name], name, path)
     check_trunk(train, model, name, path)
     return Run(
-        study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(), train=of_trunk(train.model_dump()),
-        model=model.model_dump(), validation_classes=fixed, noise_kind=params.noise.settings(point["noise"]),
+        study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(),
+        train=of_trunk(train.model_dump()), model=model.model_dump(), validation_classes=fixed,
+        noise_kind=params.noise.settings(point["noise"]),
         data={} if name == "glyphs" else params.dataset[name].settings(), label_fit_every=params.memorisation.every,
         loss_version=LOSSES[loss_name].version,
         **point,

