@@ -82,7 +82,7 @@ def test_every_backbone_gives_embeddings_of_the_length_asked_for(name, size, dim
     assert found.shape == (1, dim) and found.isfinite().all()
 
 
-@pytest.mark.parametrize("head", ["linear", "linear+layernorm", "linear+batchnorm"])
+@pytest.mark.parametrize("head", ["linear", "linear+layernorm", "linear+batchnorm", "mlp"])
 @pytest.mark.parametrize("name, size", [("conv3", 32), ("conv4", 32), ("bn_inception", 64), ("test_vit", 160)])
 def test_a_state_dict_survives_safetensors(name, size, head, tmp_path):
     torch.manual_seed(0)
@@ -141,9 +141,10 @@ def test_the_gradient_reaches_every_parameter(name, size):
         ({"backbone": "test_resnet", "backbone_options": {"checkpoint_path": "x"}}, r"options: checkpoint_path cannot"),
         ({"backbone": "conv4", "embedding_dim": 0}, r"model\.embedding_dim: expected 1 or more, found 0"),
         (
-            {"backbone": "conv4", "head": "mlp"},
-            r"model\.head: unknown name 'mlp'; expected one of: linear, linear\+layer",
+            {"backbone": "conv4", "head": "cosine"},
+            r"model\.head: unknown name 'cosine'; expected one of: linear, linear\+layer",
         ),
+        ({"backbone": "conv4", "head": "none"}, r"model\.embedding_dim: head none gives the 128 features, found 8"),
         (
             {"backbone": "conv4", "head_init": "xavier"},
             r"model\.head_init: unknown name 'xavier'; expected one of: default",
