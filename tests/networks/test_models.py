@@ -144,7 +144,7 @@ def test_the_gradient_reaches_every_parameter(name, size):
             {"backbone": "conv4", "head": "cosine"},
             r"model\.head: unknown name 'cosine'; expected one of: linear, linear\+layer",
         ),
-        ({"backbone": "conv4", "head": "none"}, r"model\.embedding_dim: head none gives the 128 features, found 8"),
+        ({"backbone": "conv4", "head": "none"}, r"model\.embedding_dim: head none gives the 128 features, found 64"),
         (
             {"backbone": "conv4", "head_init": "xavier"},
             r"model\.head_init: unknown name 'xavier'; expected one of: default",
