@@ -32,9 +32,7 @@ def wheel_of(state: dict, folder) -> wheels.Wheel:
         archive.writestr(f"{package}/__init__.py", f"open({str(folder / 'imported')!r}, 'w')")
         archive.writestr(real.member, content.getvalue())
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {real.package}\nVersion: {real.version}\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py2-none-any\nTag: py3-none-any\n"
-        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py2-none-any\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     return replace(real, sha256=hashlib.sha256((place / real.file).read_bytes()).hexdigest())
 

@@ -69,6 +69,15 @@ def test_a_run_has_its_network_as_a_logged_model(kept, here):
     assert counts["complete"] == 1 and len(again.outputs.model_outputs) == 1
 
 
+def test_a_network_in_a_passing_checkout_is_copied(here, monkeypatch):
+    registered("none")
+    checkout = here / ".dvc/tmp/exps/standalone/x"
+    shutil.copytree(here, checkout, symlinks=True, ignore=shutil.ignore_patterns(".dvc", "mlruns", "mlflow.db"))
+    monkeypatch.chdir(checkout)
+    registered("auto")
+    assert len(list((here / "mlruns").rglob("model.safetensors"))) == 1
+
+
 def test_the_page_of_a_run_has_its_pictures(here):
     client, logged, _ = registered("none")
     assert not logged.outputs or not logged.outputs.model_outputs

@@ -28,7 +28,8 @@ def log_model(run_id: str, folder: Path, kept: Kept, name: str | None = None) ->
 
     Args:
         folder: with FILES.
-        kept: "auto" refers to `folder` where the store is local, and uploads where it is a server.
+        kept: "auto" refers to `folder` where the store is local, and uploads where it is a server, or where `folder`
+            is in a checkout that DVC makes for an experiment and removes.
         name: of the registered model that gets it as a new version.
 
     Returns:
@@ -39,7 +40,8 @@ def log_model(run_id: str, folder: Path, kept: Kept, name: str | None = None) ->
 
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # that pip is not installed
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    upload = kept == "upload" or (kept == "auto" and not is_local(store_uri()))
+    passing = ".dvc" in folder.resolve().parts
+    upload = kept == "upload" or (kept == "auto" and (passing or not is_local(store_uri())))
     mlflow.set_tracking_uri(store_uri())
     with _data(folder, record, upload) as data, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*input example was not provided")
