@@ -57,7 +57,7 @@ def stages(folder: Path, *names: str) -> None:
         assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.fixture(scope="module", params=["frozen", "partial"])
+@pytest.fixture(scope="module", params=["frozen", pytest.param("partial", marks=pytest.mark.long)])
 def trained(request, tmp_path_factory):
     folder = project(tmp_path_factory.mktemp(request.param), trunk=request.param)
     stages(folder, "plan", "fetch", "split", "features", "noise", "train", "evaluate")

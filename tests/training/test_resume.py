@@ -58,14 +58,14 @@ def test_a_run_stopped_after_its_last_step_still_has_what_passed(run, data):
 
 
 def test_what_draws_from_the_global_generators_goes_on_from_the_checkpoint(run, data, monkeypatch):
-    import pfml.training.loop as training
+    from pfml.training.networks import trunk
 
     def dropping(**settings):
         model = build_model(**settings)
         model.head = torch.nn.Sequential(torch.nn.Dropout(0.5), model.head)
         return model
 
-    monkeypatch.setattr(training, "build_model", dropping)
+    monkeypatch.setattr(trunk, "build_model", dropping)
     states, whole = [], train(run("pfml"), data)
     train(run("pfml"), data, save=lambda state: states.append(copy.deepcopy(state)))
     torch.manual_seed(99)

@@ -106,7 +106,7 @@ def register_model(name: str, run: str = RUN, **more: str):
     )
 
 
-def test_a_registered_model_is_served_and_answers_with_the_embeddings(here):
+def test_a_registered_model_is_made_once_and_keeps_its_weights(here):
     done = register_model("birds")
     assert done.returncode == 2 and "no MLflow run" in done.stderr and "dvc repro -f -s register" in done.stderr
     registered("reference")
@@ -117,6 +117,12 @@ def test_a_registered_model_is_served_and_answers_with_the_embeddings(here):
     expected = pfml.load("elsewhere", "cpu").embed(PICTURE)
     assert np.array_equal(predicted("models:/birds/1"), expected)
 
+
+@pytest.mark.long
+def test_a_registered_model_is_served_and_answers_with_the_embeddings(here):
+    registered("upload")
+    assert register_model("birds").returncode == 0
+    expected = pfml.load(NETWORK, "cpu").embed(PICTURE)
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/birds/1", "--env-manager", "local"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": store_uri(), "PYTHONPATH": str(ROOT / "src")}
