@@ -3,9 +3,11 @@
 import csv
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +16,11 @@ from pfml.launch.cells import cells, is_cell
 from pfml.launch.where import describe, find_records, one_each, records
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
+from pfml.tracking.register import register
+from pfml.tracking.store import open_store
 from tests import committed
 from tests.conftest import ROOT
+from tests.tracking.stores import HISTORY
 
 
 @pytest.fixture
@@ -72,10 +77,40 @@ def test_a_cell_of_a_table_leads_to_its_runs(params, capsys):
         for one in found:
             mean = 100 * statistics.fmean(record.result[one.measure] for record in one.records)
             assert f"{mean:.1f}" == cell.strip("*").split(" ±")[0]
-    assert not cells("123.4", records(params)) and is_cell("**81.1 ± 0.6**") and is_cell("0.123")
+    assert (
+        not cells("123.4", records(params))
+        and is_cell("**81.1 ± 0.6**")
+        and is_cell("0.123")
+        and is_cell("81.1 +- 0.6")
+    )
     assert not is_cell("glyphs-pfml-0.2-0") and not is_cell("123456")
     assert main(["where", "99.9 ± 99.9"]) == 2 and "no row of any study" in capsys.readouterr().err
     assert main(["where", first[1]]) == 0 and "of glyphs" in capsys.readouterr().out
+
+
+def test_a_study_that_shares_a_run_has_the_origin_of_its_own(params, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    shutil.copytree(committed.project(), project, symlinks=True)
+    monkeypatch.chdir(project)
+    with Path("reports/provenance/glyphs.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    other = row | {"git_commit": "f" * 40, "mlflow_run": "e" * 32}
+    with Path("reports/provenance/quick.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(other)
+    by_study = {one.study: one.origin["git_commit"] for one in find_records(row["digest"], load_params())}
+    assert by_study["glyphs"] == row["git_commit"] and by_study.get("quick", "f" * 40) == "f" * 40
+
+
+def test_the_id_of_a_row_in_mlflow_leads_to_its_runs(params, tmp_path, monkeypatch):
+    run = next(one.run for one in records(params) if one.run and one.result and not one.run.axis)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
+    register([(run, {"recall@1": 0.5, "dataset_digest": "d", "git_commit": "a"}, HISTORY)], "pfml", run.study)
+    client, experiment = open_store(f"pfml-{run.study}")
+    [row] = client.search_runs([experiment], "tags.level = 'row'")
+    found = find_records(row.info.run_id, params)
+    assert {one.study for one in found} == {run.study} and run.digest in {one.digest for one in found}
 
 
 def test_an_unknown_name_is_refused_with_what_was_expected(params):

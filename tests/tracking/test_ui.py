@@ -95,6 +95,14 @@ def test_without_a_row_the_view_shows_every_run(store, run):
     assert view == {"selectedColumns": COLUMNS}
 
 
+def test_without_a_run_the_newest_other_study_is_shown(store, run):
+    from pfml.tracking.mlflow import open_store
+
+    register(results_of(run), "pfml", "tiny")
+    _, number = open_store("pfml-tiny")
+    assert f"/experiments/{number}/runs" in runs_link("", "pfml-glyphs")
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_a_browser_shows_the_rows_of_the_default_study(tmp_path, monkeypatch):

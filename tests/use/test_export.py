@@ -92,19 +92,23 @@ def network_of(backbone: str, transform: str, dim: int = 8) -> EmbeddingModel:
 def test_a_network_that_takes_images_as_they_are_is_exported_for_their_size(tmp_path, monkeypatch):
     model = network_of("conv3", "shift")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"--side: .* data/raw/glyphs/images.npy is not here"):
+    with pytest.raises(ConfigError, match=r"glyphs: .* size is not known where data/raw/glyphs is not; .*--side"):
         input_size(model, None)
     assert input_size(model, 40) == (40, 40)
     Path("data/raw/glyphs").mkdir(parents=True)
     np.save("data/raw/glyphs/images.npy", np.zeros((2, 28, 36), np.uint8))
+    model = network_of("conv3", "shift")
     assert input_size(model, None) == (28, 36)
+    with pytest.raises(ValueError, match="image: 36 x 30 pixels; this network takes images as they are .*36 x 28"):
+        model.embed(Image.new("RGB", (36, 30)))
+    assert model.embed(Image.new("RGB", (36, 28))).shape == (1, 8)
     assert to_onnx(model, tmp_path, 28, 36) < 1e-5 and to_torch_export(model, tmp_path, 28, 36) < 1e-5
     images = torch.randn(3, 3, 28, 36)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = model(images).numpy()
     assert np.abs(session.run(None, {"images": images.numpy()})[0] - expected).max() < 1e-5
-    with pytest.raises(ConfigError, match="--side 224: expected 64 or nothing"):
+    with pytest.raises(ConfigError, match="--side 224: expected nothing, or the size"):
         input_size(network_of("conv3", "small"), 224)
 
 

@@ -58,9 +58,11 @@ def predicted(uri: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kept", ["reference", "upload"])
 def test_a_run_has_its_network_as_a_logged_model(kept, here):
-    _, logged, counts = registered(kept)
+    client, logged, counts = registered(kept)
     assert counts["restored"] == 1
     [output] = logged.outputs.model_outputs
+    shown = client.search_logged_models([logged.info.experiment_id])
+    assert [one.model_id for one in shown] == [output.model_id], "in the experiment of the run"
     found = predicted(f"models:/{output.model_id}")
     assert np.array_equal(found, pfml.load(NETWORK, "cpu").embed(PICTURE))
     kept_weights = list((here / "mlruns").rglob("model.safetensors"))

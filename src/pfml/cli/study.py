@@ -98,8 +98,12 @@ def where(name: str) -> None:
         print("\n\n".join(map(describe, one_each(find_records(name, params)))))
     elif found := cells(name, records(params)):
         print("\n".join(map(describe_cell, found)))
+        print("`pfml where <digest>` says more of a run; published numbers and differences are not looked up")
     else:
-        raise ConfigError(f"{name!r}: no row of any study has this mean over its seeds, in percent or of W2")
+        raise ConfigError(
+            f"{name!r}: no row of any study has this mean over its seeds, in percent or of W2; published numbers "
+            "and differences are not looked up"
+        )
 
 
 def rerun(name: str, here: bool) -> None:

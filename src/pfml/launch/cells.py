@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pfml.launch.where import Record
 from pfml.report.names import metric_name, number
 
-CELL = re.compile(r"\**(?P<mean>-?\d+\.(?P<digits>\d+))(?: ?± ?(?P<std>\d+\.\d+))?\**")
+CELL = re.compile(r"\**(?P<mean>-?\d+\.(?P<digits>\d+))(?: ?(?:±|\+-|\+/-) ?(?P<std>\d+\.\d+))?\**")
 
 MEASURES = ("recall@", "best_recall@", "map@r", "r_precision", "nmi", "seen_", "few_shot_", "w2")  # how they begin
 

@@ -16,10 +16,13 @@ from pfml.settings.runs import planned_runs
 from pfml.settings.schema import Params
 from pfml.settings.stages import stages_of
 from pfml.tracking.provenance import FOLDER as PROVENANCE
-from pfml.tracking.store import digest_in_store
-from pfml.tracking.tags import row_of
+from pfml.tracking.store import tags_in_store
+from pfml.tracking.tags import ROW, row_of
 
-KINDS = "the id of an MLflow run, a digest, the name of a run, or a row such as glyphs/conv3/64/pfml/0.2"
+KINDS = (
+    "the id of an MLflow run, a digest, the name of a run, or a row such as glyphs/conv3/64/pfml/0.2, or a cell of the "
+    "tables such as '81.1 ± 0.6'"
+)
 SHORTEST = 6  # digits of a digest or an id that are enough
 
 
@@ -59,8 +62,13 @@ def find_records(text: str, params: Params) -> list[Record]:
     text = text.strip()
     found = [record for record in records(params) if _fits(record, text)]
     if not found and re.fullmatch("[0-9a-f]{32}", text):
-        digest = digest_in_store(text) if params.tracking.enabled else ""
-        found = [record for record in records(params) if digest and record.digest == digest]
+        tags = tags_in_store(text) if params.tracking.enabled else {}
+        if digest := tags.get("config_digest"):
+            found = [record for record in records(params) if record.digest == digest]
+        elif tags.get("level") == ROW:
+            found = [
+                record for record in records(params) if record.row == tags["row"] and record.study == tags["study"]
+            ]
     if not found:
         raise ConfigError(f"{text!r}: expected {KINDS}; found no such run in any study, result or MLflow run")
     return sorted(found, key=lambda record: not record.result)
@@ -78,11 +86,11 @@ def records(params: Params) -> Iterator[Record]:
             asked.add((study.study, run.digest))
             yield Record(
                 study.study, run.name, run.digest, run, preset, (*study.grid.field, *study.mlrc.field), result, path,
-                origins.get(run.digest, {}),
+                _origin(origins, study.study, run.digest),
             )  # fmt: skip
     for (study, digest), (path, result) in results.items():
         if (study, digest) not in asked:
-            yield Record(study, path.stem, digest, None, "", (), result, path, origins.get(digest, {}))
+            yield Record(study, path.stem, digest, None, "", (), result, path, _origin(origins, study, digest))
 
 
 def describe(record: Record) -> str:
@@ -161,10 +169,16 @@ def _results() -> dict[tuple[str, str], tuple[Path, dict]]:
     return found
 
 
-def _origins() -> dict[str, dict]:
-    """digest -> its row in reports/provenance."""
+def _origins() -> dict[tuple[str, str], dict]:
+    """(study, digest) -> its row in reports/provenance."""
     found = {}
     for path in sorted(PROVENANCE.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
-            found |= {row["digest"]: row for row in csv.DictReader(file)}
+            found |= {(path.stem, row["digest"]): row for row in csv.DictReader(file)}
     return found
+
+
+def _origin(origins: dict[tuple[str, str], dict], study: str, digest: str) -> dict:
+    """Where a study's run was trained; a study that took it from the cache of another one has that one's row."""
+    others = (row for (_, of), row in origins.items() if of == digest)
+    return origins.get((study, digest)) or next(others, {})

@@ -43,6 +43,7 @@ def log_model(run_id: str, folder: Path, kept: Kept, name: str | None = None) ->
     passing = ".dvc" in folder.resolve().parts
     upload = kept == "upload" or (kept == "auto" and (passing or not is_local(store_uri())))
     mlflow.set_tracking_uri(store_uri())
+    mlflow.set_experiment(experiment_id=mlflow.MlflowClient().get_run(run_id).info.experiment_id)  # else "Default"
     with _data(folder, record, upload) as data, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*input example was not provided")
         logged = Model.log(

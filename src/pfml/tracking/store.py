@@ -106,20 +106,20 @@ def open_store(experiment: str, patience: float = PATIENCE):
         lock.release()
 
 
-def digest_in_store(run_id: str) -> str:
-    """The digest of the configuration of an MLflow run; "" where the store is not there or does not have the run."""
+def tags_in_store(run_id: str) -> dict[str, str]:
+    """The tags of an MLflow run; {} where the store is not there or does not have the run."""
     uri = store_uri()
     path = _sqlite_file(uri)
     if path is not None and not path.is_file():
-        return ""
+        return {}
     prepare()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
-        return MlflowClient(uri).get_run(run_id).data.tags.get("config_digest", "")
+        return dict(MlflowClient(uri).get_run(run_id).data.tags)
     except MlflowException:
-        return ""
+        return {}
 
 
 def _experiment_id(client, name: str, place: str | None) -> str:

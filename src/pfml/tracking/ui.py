@@ -55,6 +55,9 @@ def runs_link(base: str, experiment: str) -> str:
     first, or all runs as long as there are no rows. MLflow starts in a mode for language models, in which an experiment
     of trainings looks empty.
 
+    Args:
+        experiment: without a run in it, that of the newest run of the other studies is shown.
+
     Raises:
         SystemExit: the store cannot be opened.
     """
@@ -63,6 +66,11 @@ def runs_link(base: str, experiment: str) -> str:
 
     try:
         client, experiment_id = open_store(experiment)
+        if not client.search_runs([experiment_id], max_results=1):
+            family = experiment.partition("-")[0] + "-"
+            others = [one.experiment_id for one in client.search_experiments() if one.name.startswith(family)]
+            newest = client.search_runs(others, max_results=1, order_by=["attributes.start_time DESC"])
+            experiment_id = newest[0].info.experiment_id if newest else experiment_id
         view = {"selectedColumns": COLUMNS}  # as MLflow 3.17.2 writes a view that a person shares
         if client.search_runs([experiment_id], OF_ROWS, max_results=1):
             view |= {"searchFilter": OF_ROWS, "orderByKey": COLUMNS[0], "orderByAsc": False}

@@ -12,11 +12,12 @@ MEASURES = (("recall@1", "R@1"), ("recall@2", "R@2"), ("recall@4", "R@4"), ("rec
 
 
 def model_card(model: EmbeddingModel) -> str:
-    """Markdown with a header of the Hugging Face hub's kind. Facts come from run.json, and where the project is the
-    present folder from the run's result and the dataset's meta.json.
+    """Markdown with a header of the Hugging Face hub's kind. Facts come from run.json, and from the run's result and
+    the dataset's meta.json where the project that trained the network is at hand.
     """
     record, config = model.record, model.record["config"]
-    result, meta = _result(record["digest"]), _json(Path("data/raw", config["dataset"], "meta.json"))
+    meta = _json(model.project / "data/raw" / config["dataset"] / "meta.json")
+    result = _result(model.project, record["digest"])
     recipe, loss, network = config["train"], config["loss"], config["model"]
     lines = [
         "---", "library_name: pfml", "pipeline_tag: image-feature-extraction", "tags: [metric-learning]", "---", "",
@@ -28,8 +29,8 @@ def model_card(model: EmbeddingModel) -> str:
         "preprocessing.json has the way from a file to the network's input. With pfml: "
         '`pfml.load("this folder").embed("folder of images")` (safetensors).', "",
         "## Training data", "",
-        f"- Dataset `{config['dataset']}`, digest of the images {record['dataset_digest']}. "
-        + (f"{meta['images']} images of {meta['classes']} classes, of which one half trained." if meta else ""),
+        f"- Dataset `{config['dataset']}`, digest of the images {record['dataset_digest']}"
+        + (f". {meta['images']} images of {meta['classes']} classes, of which one half trained." if meta else ""),
         f"- Source: {meta.get('source') or 'not recorded here'}",
         f"- Licence of the images: {meta.get('licence') or 'not recorded here; ask those who gave them'}",
         f"- Labels: {_labels(config['noise'])}", "",
@@ -76,9 +77,9 @@ def _measures(result: dict) -> list[str]:
     return [*lines, *(f"| {title} | {100 * value:.1f} |" for title, value in found), ""]
 
 
-def _result(digest: str) -> dict:
+def _result(project: Path, digest: str) -> dict:
     """The result with this digest of settings in the project at hand; {} without one."""
-    for path in Path("reports/runs").rglob("*.json"):
+    for path in (project / "reports/runs").rglob("*.json"):
         result = _json(path)
         if result.get("digest") == digest:
             return result

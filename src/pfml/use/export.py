@@ -39,7 +39,7 @@ def export(
     Args:
         source: the folder of the finished training.
         out: a folder that is not there yet.
-        side: pixels of the images of a network that takes them as they are; None: as in data/raw of its dataset.
+        side: pixels of the images of a network that takes them as they are; None: as in its project's data/raw.
 
     Raises:
         ConfigError: an unknown kind, `out` is there, or a `side` that is not known or not the network's.
@@ -50,7 +50,10 @@ def export(
         raise ConfigError(f"--format {kind}: expected one of {', '.join(FORMATS)}")
     if out.exists():
         raise ConfigError(f"{out}: exists; expected a folder that is not there yet")
-    height, width = input_size(model, side)
+    if kind == "safetensors" and side is None:  # no graph is made, whatever the size
+        height, width = model.image_size or (None, None)
+    else:
+        height, width = input_size(model, side)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
         folder = Path(place, "export")
@@ -71,20 +74,18 @@ def export(
 
 def input_size(model: EmbeddingModel, side: int | None) -> tuple[int, int]:
     """Height and width in pixels of the network's input. Raises ConfigError as `export`."""
-    crop = model.transform.size
-    if crop is not None:
-        if side not in (None, crop):
-            raise ConfigError(f"--side {side}: expected {crop} or nothing, the central square that this network takes")
-        return crop, crop
-    if side is not None:
-        if side < 1:
-            raise ConfigError(f"--side {side}: expected 1 or more pixels")
-        return side, side
-    images = Path("data/raw", model.record["config"]["dataset"], "images.npy")
-    if not images.is_file():
-        raise ConfigError(f"--side: expected the side of the training images in pixels, since {images} is not here")
-    height, width = np.load(images, mmap_mode="r").shape[1:3]
-    return height, width
+    known = model.image_size
+    if side is not None and known not in (None, (side, side)):
+        raise ConfigError(f"--side {side}: expected nothing, or the size that this network takes, {known}")
+    if side is not None and side < 1:
+        raise ConfigError(f"--side {side}: expected 1 or more pixels")
+    if known is None and side is None:
+        name = model.record["config"]["dataset"]
+        raise ConfigError(
+            f"{name}: this network takes images as they are, and their size is not known where data/raw/{name} is not; "
+            "expected --side PIXELS"
+        )
+    return known or (side, side)
 
 
 def to_torch_export(model: EmbeddingModel, folder: Path, height: int, width: int) -> float:

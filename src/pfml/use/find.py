@@ -21,7 +21,7 @@ def find_folder(path_or_run: str | Path) -> Path:
         return path
     if path.is_file():
         return path.parent
-    from pfml.launch.where import find_records, one_each, place_of, records
+    from pfml.launch.where import find_records, place_of, records
     from pfml.settings.load import load_params
 
     if not Path("params.yaml").is_file():
@@ -33,9 +33,10 @@ def find_folder(path_or_run: str | Path) -> Path:
         names = sorted({record.name for record in records(params)})
         near = difflib.get_close_matches(str(path_or_run), names, n=3, cutoff=0.5)
         raise ConfigError(f"{error}{'; near: ' + ', '.join(near) if near else ''}") from None
-    folders = {place_of(record) / record.run.paths().model: record for record in one_each(found)}
+    folders = {place_of(record) / record.run.paths().model: record for record in found}
     here = [folder for folder in folders if (folder / "model.safetensors").is_file()]
-    if len(here) == 1:
+    digests = {folders[folder].digest for folder in here}
+    if len(digests) == 1:  # studies share runs: any of their folders has this network
         return here[0]
     if here:
         raise ConfigError(f"{path_or_run}: expected one run, found {', '.join(map(str, here))}")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -29,12 +30,23 @@ class EmbeddingModel(nn.Module):
         network: of pfml.training.networks.model.build_model.
         transform: its evaluation is the preprocessing.
         record: run.json of the training; `record["config"]` has all its settings.
+        project: the folder of the project that trained it, for facts about its images.
     """
 
-    def __init__(self, network: nn.Module, transform: Transform, record: dict):
+    def __init__(self, network: nn.Module, transform: Transform, record: dict, project: Path = Path()):
         super().__init__()
-        self.network, self.transform, self.record = network, transform, record
+        self.network, self.transform, self.record, self.project = network, transform, record, project
         self.eval()
+
+    @cached_property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width in pixels of the network's input: the square of its transform, or for transform shift the
+        size of the training images, None where those are not here.
+        """
+        if self.transform.size is not None:
+            return self.transform.size, self.transform.size
+        images = self.project / "data/raw" / self.record["config"]["dataset"] / "images.npy"
+        return np.load(images, mmap_mode="r").shape[1:3] if images.is_file() else None
 
     @property
     def embedding_dim(self) -> int:
@@ -58,9 +70,15 @@ class EmbeddingModel(nn.Module):
         normalised. A network for images all of one size (transform shift) takes the picture as it is.
 
         Raises:
-            ValueError: no image, or a broken one; names the file.
+            ValueError: no image, or a broken one, or of another size than transform shift takes; names the file.
         """
         image, transform = opened(picture), self.transform
+        if transform.size is None and self.image_size not in (None, image.size[::-1]):
+            height, width = self.image_size
+            raise ValueError(
+                f"{picture if isinstance(picture, str | Path) else 'image'}: {image.size[0]} x {image.size[1]} pixels; "
+                f"this network takes images as they are (transform shift), {width} x {height} pixels"
+            )
         if transform.size is not None:
             if min(image.size) != transform.resize:
                 image = resized(image, transform.resize, RESAMPLE[transform.interpolation])
@@ -141,4 +159,6 @@ def load_folder(folder: Path, device: str | torch.device | None = None) -> Embed
         raise ValueError(f"{folder / 'model.safetensors'}: not the network of run.json beside it ({error})") from None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last)
-    return EmbeddingModel(network, TRANSFORMS[config["train"]["transform"]], record)
+    above = folder.resolve().parents
+    project = next((one for one in above if (one / "data/raw" / config["dataset"]).is_dir()), Path())
+    return EmbeddingModel(network, TRANSFORMS[config["train"]["transform"]], record, project)

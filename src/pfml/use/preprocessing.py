@@ -5,9 +5,9 @@ from pfml.use.model import EmbeddingModel
 FORMAT = 1  # of preprocessing.json
 
 
-def preprocessing(model: EmbeddingModel, height: int, width: int) -> dict:
+def preprocessing(model: EmbeddingModel, height: int | None, width: int | None) -> dict:
     """The content of preprocessing.json: input and output of the network, and the steps from a file to its input of
-    this size in pixels.
+    this size in pixels (None: not known).
 
     `resize` is the short side in pixels after resizing, `crop` the side of the central square; null for a network that
     takes images as they are, all of one size. Values are divided by `divide_by`, reduced by `mean` and divided by
