@@ -99,7 +99,7 @@ def test_a_network_that_takes_images_as_they_are_is_exported_for_their_size(tmp_
     np.save("data/raw/glyphs/images.npy", np.zeros((2, 28, 36), np.uint8))
     model = network_of("conv3", "shift")
     assert input_size(model, None) == (28, 36)
-    with pytest.raises(ValueError, match="image: 36 x 30 pixels; this network takes images as they are .*36 x 28"):
+    with pytest.raises(ValueError, match=r"image: 36 x 30 pixels; this network takes images as they are .*36 x 28"):
         model.embed(Image.new("RGB", (36, 30)))
     assert model.embed(Image.new("RGB", (36, 28))).shape == (1, 8)
     assert to_onnx(model, tmp_path, 28, 36) < 1e-5 and to_torch_export(model, tmp_path, 28, 36) < 1e-5
