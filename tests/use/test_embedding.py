@@ -1,9 +1,11 @@
 """A trained network embeds images as the pipeline measured them, from Python and from the command line."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from PIL import Image
 import pfml
 from pfml import cli
 from pfml.settings import ConfigError
+from pfml.use.find import find_folder
 from tests.conftest import ROOT
 from tests.use.conftest import NETWORK, RUN, draw
 
@@ -132,3 +135,19 @@ def test_a_network_of_one_size_wants_images_of_one_size(birds, model, tmp_path):
     with pytest.raises(ValueError, match="expected one size"):
         network.embed(pictures)
     assert network.embed(pictures[:1]).shape == (1, model.embedding_dim)
+
+
+def test_a_run_that_studies_share_is_found_where_its_network_is(birds, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    shutil.copytree(birds, project, symlinks=True)
+    (project / "presets").mkdir()
+    (project / "presets/mine.yaml").write_text("# Mine\nstudy: mine\n")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    (project / ".studies/mine").mkdir(parents=True)
+    shutil.move("models", ".studies/mine/models")
+    digest = json.loads(Path(".studies/mine", NETWORK, "run.json").read_text())["digest"]
+    for name in (RUN, digest, f"mine/{RUN}"):
+        assert find_folder(name) == Path(".studies/mine", NETWORK), name
+    with pytest.raises(ConfigError, match="its network is not here"):
+        find_folder(f"tiny/{RUN}")
