@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pfml.evaluation.trained import evenly_spaced, read_trained
+from pfml.evaluation.run_record import read_run
+from pfml.evaluation.trained import evenly_spaced
 from pfml.figures.thumbnails import thumbnail
 from pfml.images.packed import open_images
 from pfml.settings.run import Run
+from pfml.training.batches.run_data import read_labels
 from pfml.use.index import nearest
+from pfml.wasserstein import unit
 
 QUERIES, NEIGHBOURS = 8, 6
 SIDE, EDGE = 64, 3  # pixels of a picture, and of its frame
@@ -24,19 +27,24 @@ def neighbours_picture(run: Run) -> Image.Image:
         OSError: the embeddings or the images are not here.
         ValueError: they belong to another configuration.
     """
-    trained = read_trained(run)
+    read_run(run)
+    saved, rows = np.load(run.paths().model / "embeddings.npz"), read_labels(run)
+    held_out = (rows["split"] == "train") & (rows["train_label"] < 0)
+    items = rows.loc[held_out if run.never_sees_test else rows["split"] == "test", "item"].to_numpy()
+    points, labels = unit(saved["test"]).astype(np.float32), saved["test_labels"]
+    if len(items) != len(points):
+        raise ValueError(f"{run.name}: expected {len(items)} embeddings, found {len(points)}; run dvc repro")
     images = open_images(Path("data/raw", run.dataset))
-    asked = [int(np.flatnonzero(trained.test_labels == c)[0]) for c in evenly_spaced(trained.test_labels, QUERIES)]
-    points = trained.test.astype(np.float32)
+    asked = [int(np.flatnonzero(labels == c)[0]) for c in evenly_spaced(labels, QUERIES)]
     _, found = nearest(points, points[asked], min(NEIGHBOURS + 1, len(points)), "exact")
     place, gap = SIDE + 2 * EDGE, SIDE // 2
     sheet = Image.new("RGB", ((NEIGHBOURS + 1) * place + gap, len(asked) * place), "white")
     for row, (query, near) in enumerate(zip(asked, found)):
         others = [one for one in near.tolist() if one != query][:NEIGHBOURS]  # twins may push the query out
         for column, one in enumerate([query, *others]):
-            right = trained.test_labels[one] == trained.test_labels[query]
+            right = labels[one] == labels[query]
             frame = ASKED if column == 0 else RIGHT if right else WRONG
-            pixels = images[int(trained.test_items[one])]
+            pixels = images[int(items[one])]
             sheet.paste(_framed(pixels, frame), (column * place + gap * bool(column), row * place))
     return sheet
 
