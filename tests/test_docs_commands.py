@@ -43,6 +43,12 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "pfml embed photos more/photo.jpg --run glyphs-pfml-0.2-0 --out embeddings.npz": IMAGES,
     "pfml embed photos --run models/grid/birds/pfml-0.0-0 --out embeddings.parquet": IMAGES,
     "pfml search query.jpg --run glyphs-pfml-0.2-0 --index photos -k 5 --page found.html": IMAGES,
+    "pfml export --run glyphs-pfml-0.2-0 --format onnx --out pfml-onnx": IMAGES,
+    "pfml register-model --run glyphs-pfml-0.2-0 --name glyphs": IMAGES,
+    "MLFLOW_TRACKING_URI=sqlite:///$PWD/mlflow.db "
+    "mlflow models serve -m models:/glyphs/1 --env-manager local --port 5001": IMAGES,
+    'echo "{\\"dataframe_records\\": [{\\"image\\": \\"$(base64 -w 0 query.png)\\"}]}" > query.json': IMAGES,
+    'curl -H "Content-Type: application/json" -d @query.json http://127.0.0.1:5001/invocations': IMAGES,
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
 VALUES = {"<name>": "glyphs-noise"}  # what stands for a placeholder; one that is not here fails
