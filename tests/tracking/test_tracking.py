@@ -16,7 +16,7 @@ from pfml.settings.runs import find_run, fold_runs, grid_runs
 from pfml.tracking.mlflow import flatten, metric_name
 from pfml.tracking.pages import read_lock
 from pfml.tracking.register import close_dead_runs, close_interrupted, register
-from pfml.tracking.tags import paper_table
+from pfml.tracking.tags import lock_digest, paper_table
 from tests.conftest import ROOT
 from tests.tracking.stores import HISTORY, RESULT, SETTINGS, runs_of, tracked_run
 
@@ -57,10 +57,17 @@ def test_a_run_of_uncommitted_code_keeps_what_differs(store, run):
     git("init", "-q", ".")
     git("add", "src")
     git("commit", "-qm", "code")
+    lock_digest.cache_clear()
     client, run_id, there = logged_artifacts("clean")
     assert there == {"config.json"}
     lock = hashlib.sha256(b"torch==2.15.0\n").hexdigest()[:16]
     assert client.get_run(run_id).data.tags["requirements_lock"] == lock
+    git("add", "requirements.lock")
+    git("commit", "-qm", "lock")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    (store / "requirements.lock").unlink()
+    lock_digest.cache_clear()
+    assert lock_digest() == "" and lock_digest(commit) == lock and lock_digest("0" * 40) == ""
     (store / "src/loss.py").write_text("alpha = 4\n")
     (store / "src/new.py").touch()
     client, run_id, there = logged_artifacts("dirty")

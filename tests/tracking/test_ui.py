@@ -67,7 +67,7 @@ def test_the_link_names_the_experiment_and_a_view_of_its_rows(tmp_path, store, r
     store.mkdir()
     monkeypatch.setenv("DVC_ROOT", str(store))
     (tmp_path / "params.yaml").rename(store / "params.yaml")
-    runs_link("", "pfml-tiny")  # no run yet
+    runs_link("", "pfml-tiny", "pfml")  # no run yet
     register(results_of(run), "pfml", "tiny")
     with pages(store) as (address, link):
         number, key = re.fullmatch(
@@ -88,7 +88,7 @@ def test_the_link_names_the_experiment_and_a_view_of_its_rows(tmp_path, store, r
 def test_without_a_row_the_view_shows_every_run(store, run):
     from pfml.tracking.mlflow import open_store
 
-    link = runs_link("http://127.0.0.1:1", "pfml-tiny")
+    link = runs_link("http://127.0.0.1:1", "pfml-tiny", "pfml")
     client, number = open_store("pfml-tiny")
     assert f"/experiments/{number}/runs" in link
     view = json.loads(client.get_experiment(number).tags["mlflow.sharedViewState.pfml"])
@@ -99,8 +99,10 @@ def test_without_a_run_the_newest_other_study_is_shown(store, run):
     from pfml.tracking.mlflow import open_store
 
     register(results_of(run), "pfml", "tiny")
-    _, number = open_store("pfml-tiny")
-    assert f"/experiments/{number}/runs" in runs_link("", "pfml-glyphs")
+    client, number = open_store("pfml-tiny")
+    client.create_run(open_store("pfml-tiny-tuning")[1], run_name="search of pfml")  # newer, and no training
+    assert f"/experiments/{number}/runs" in runs_link("", "pfml-glyphs", "pfml")
+    assert f"/experiments/{number}/runs" not in runs_link("", "my-lab-glyphs", "my-lab")
 
 
 @pytest.mark.long

@@ -127,4 +127,5 @@ def ui() -> None:
     from pfml.tracking.ui import serve
 
     params = load_params()
-    serve(experiment_name(params.tracking.experiment, params.study))
+    family = params.tracking.experiment
+    serve(experiment_name(family, params.study), family)

@@ -15,7 +15,7 @@ from pfml.tracking.models import Kept
 from pfml.tracking.pages import Pages
 from pfml.tracking.rows import PARENT, Seed, register_rows
 from pfml.tracking.store import open_store
-from pfml.tracking.tags import ROW, experiment_name, row_of, tags_of
+from pfml.tracking.tags import ROW, experiment_name, lock_digest, row_of, tags_of
 
 STAMP = "registered"  # tag of a run that has everything: the digest of what it has
 PAGE_VERSION = 1  # of what a run's page has; another one completes the pages that are there
@@ -86,7 +86,9 @@ def _complete(pages: Pages, experiment_id, run: Run, result: Mapping, logged, hi
     """
     client, commit = pages.client, result.get("git_commit") or ""
     tags = tags_of(run, result["dataset_digest"], result)
-    tags |= {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
+    clean = commit.removesuffix("-dirty")
+    tags |= {"git_commit": commit, "mlflow.source.git.commit": clean}
+    tags["requirements_lock"] = lock_digest(clean) if clean else ""
     if logged is None:
         run_id = create_run(client, experiment_id, run, tags | {"restored_from": _origin(result)})
     else:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from pfml.settings.run import Run
@@ -12,6 +13,7 @@ from pfml.tracking.provenance import MACHINE
 SEED, ROW = "seed", "row"  # tag `level`: one training, or the mean over the seeds of a row of the tables
 
 
+LOCK = "requirements.lock"
 CODE = ("src", "stages")  # only the code counts, since the pipeline itself writes into reports/ while it runs
 
 
@@ -30,10 +32,19 @@ def uncommitted() -> str:
     return "\n".join(filter(None, [*lines, _git("diff", "HEAD", "--", *CODE)]))
 
 
-def lock_digest() -> str:
-    """Of requirements.lock, the versions of all packages: 16 hexadecimal digits; "" without the file."""
-    path = Path("requirements.lock")
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+@cache
+def lock_digest(commit: str = "") -> str:
+    """Of requirements.lock, the versions of all packages: 16 hexadecimal digits; "" without the file.
+
+    Args:
+        commit: that had the file; "": the file here.
+    """
+    if commit:
+        done = subprocess.run(["git", "show", f"{commit}:{LOCK}"], capture_output=True)
+        content = done.stdout if done.returncode == 0 else b""
+    else:
+        content = Path(LOCK).read_bytes() if Path(LOCK).is_file() else b""
+    return hashlib.sha256(content).hexdigest()[:16] if content else ""
 
 
 def _git(*arguments: str) -> str | None:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 from pfml.tracking.store import StoreError, open_store, prepare, store_uri
-from pfml.tracking.tags import ROW
+from pfml.tracking.tags import ROW, SEED
 
 METRICS = ("final/recall_at_1", "final/recall_at_1_std", "final/map_at_r", "final/w2", "n")
 TAGS = ("method", "noise", "ablation", "seed", "paper_table")
 COLUMNS = [f"metrics.`{name}`" for name in METRICS] + [f"tags.`{name}`" for name in TAGS]
 KEY = "pfml"  # of the view among those that an experiment shares
-OF_ROWS = f"tags.level = '{ROW}'"
+OF_ROWS, OF_SEEDS = f"tags.level = '{ROW}'", f"tags.level = '{SEED}'"
 # Waits until the server answers, then opens the page in the user's browser, if there is one.
 OPEN = """
 import contextlib, sys, time, urllib.request, webbrowser
@@ -27,12 +27,13 @@ for _ in range(240):
 """
 
 
-def serve(experiment: str) -> None:
+def serve(experiment: str, family: str) -> None:
     """Replace this process by MLflow's server, on the port that PORT names, else 5000. Where MLFLOW_TRACKING_URI is a
     server, which has pages of its own, only open them.
 
     Args:
         experiment: whose runs to show, pfml-glyphs.
+        family: tracking.experiment of params.yaml.
 
     Raises:
         SystemExit: the store cannot be opened.
@@ -40,7 +41,7 @@ def serve(experiment: str) -> None:
     uri, port = store_uri(), os.environ.get("PORT", "5000")
     served = uri.startswith(("http:", "https:"))
     base = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
-    link = runs_link(base, experiment)
+    link = runs_link(base, experiment, family)
     print(f"MLflow on {uri}: {link}", flush=True)
     if sys.stdout.isatty():
         subprocess.Popen([sys.executable, "-c", OPEN, base, link], stderr=subprocess.DEVNULL)
@@ -50,13 +51,14 @@ def serve(experiment: str) -> None:
         os.execv(sys.executable, [sys.executable, "-m", "mlflow", *command])
 
 
-def runs_link(base: str, experiment: str) -> str:
+def runs_link(base: str, experiment: str, family: str) -> str:
     """The page of an experiment's runs in MLflow's mode for trainings, with COLUMNS: the rows of the tables, best R@1
     first, or all runs as long as there are no rows. MLflow starts in a mode for language models, in which an experiment
     of trainings looks empty.
 
     Args:
-        experiment: without a run in it, that of the newest run of the other studies is shown.
+        experiment: without a run in it, that of the newest training of the other studies is shown.
+        family: tracking.experiment of params.yaml, with which the names of their experiments begin.
 
     Raises:
         SystemExit: the store cannot be opened.
@@ -67,9 +69,10 @@ def runs_link(base: str, experiment: str) -> str:
     try:
         client, experiment_id = open_store(experiment)
         if not client.search_runs([experiment_id], max_results=1):
-            family = experiment.partition("-")[0] + "-"
-            others = [one.experiment_id for one in client.search_experiments() if one.name.startswith(family)]
-            newest = client.search_runs(others, max_results=1, order_by=["attributes.start_time DESC"])
+            named = [one for one in client.search_experiments() if one.name.startswith(f"{family}-")]
+            newest = client.search_runs(
+                [one.experiment_id for one in named], OF_SEEDS, max_results=1, order_by=["attributes.start_time DESC"]
+            )
             experiment_id = newest[0].info.experiment_id if newest else experiment_id
         view = {"selectedColumns": COLUMNS}  # as MLflow 3.17.2 writes a view that a person shares
         if client.search_runs([experiment_id], OF_ROWS, max_results=1):
