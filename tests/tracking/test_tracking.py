@@ -27,6 +27,7 @@ def test_a_run_carries_params_tags_epochs_and_its_config(store, run):
         tracker.log_history(HISTORY)  # the first epoch is not logged twice
     client, [logged] = runs_of()
     assert logged.info.status == "FINISHED" and logged.info.run_name == run.name
+    assert (logged.data.params["method"], logged.data.params["noise"]) == ("pfml", "0.2"), "charts compare by them"
     assert logged.data.params["loss.alpha"] == "3.0" and logged.data.params["train.epochs"] == "2"
     expected = {
         "config_digest": run.digest, "dataset_digest": "d" * 32, "study": "tiny", "method": "pfml", "noise": "0.2",

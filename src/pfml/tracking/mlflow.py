@@ -103,7 +103,7 @@ def describe_run(client, run_id: str, run: Run, tags: Mapping[str, str], logged=
     """
     from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
-    settings = flatten(run.config)
+    settings = flatten(run.config) | {"method": run.method}  # two methods may share a loss
     if logged is not None:
         settings = {key: value for key, value in settings.items() if key not in logged.data.params}
         tags = {key: value for key, value in tags.items() if key not in logged.data.tags}

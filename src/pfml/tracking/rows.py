@@ -89,6 +89,7 @@ def _register_row(client, experiment_id: str, digest: str, group: list[Seed], lo
     settings = {}
     if logged is None:
         settings = {key: value for key, value in flatten(run.config).items() if key not in ("seed", "fold")}
+        settings["method"] = run.method
         logged = client.create_run(experiment_id, run_name=row_name(run), tags=tags)
     row_id, now = logged.info.run_id, int(time.time() * 1000)
     client.log_batch(
