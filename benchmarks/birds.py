@@ -75,7 +75,7 @@ def untrained(folder: Path) -> dict:
     from pfml.settings.load import load_params
     from pfml.settings.runs import find_run, grid_runs
     from pfml.training.batches.run_data import load_run_data
-    from pfml.training.loop import embed
+    from pfml.training.measure import embed
     from pfml.training.networks.model import build_model
 
     run = find_run(grid_runs(load_params()), "birds-pfml-0.0-0")

@@ -28,7 +28,8 @@ from pfml.settings.runs import grid_runs
 from pfml.settings.validation import Loader
 from pfml.training.batches.run_data import RunData
 from pfml.training.batches.transforms import TRANSFORMS
-from pfml.training.loop import embed, train
+from pfml.training.loop import train
+from pfml.training.measure import embed
 from pfml.training.networks.model import Embedder, build_model
 
 METHODS = (

@@ -8,7 +8,7 @@ from pfml.stage import run_stage, use_all_instructions
 
 def main():
     from pfml.settings.plan import read_plan
-    from pfml.tracking.mlflow import log_search
+    from pfml.tracking.searches import log_search
     from pfml.tuning import Search, best, tune_method
 
     search, study = Search.from_json(read_plan(f"tune/{sys.argv[1]}")), read_plan("study")

@@ -13,7 +13,8 @@ from pfml.settings.load import load_params
 from pfml.settings.planning import planned_search
 from pfml.settings.runs import grid_runs, trial_run
 from pfml.settings.tune import Choice, Range
-from pfml.tracking.mlflow import log_search, open_store
+from pfml.tracking.searches import log_search
+from pfml.tracking.store import open_store
 from pfml.training.run import numeric_code
 from pfml.tuning import (
     Search,

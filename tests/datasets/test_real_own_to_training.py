@@ -18,7 +18,7 @@ from pfml.retrieval import retrieval_metrics
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
 from pfml.training.batches.run_data import load_run_data
-from pfml.training.loop import embed
+from pfml.training.measure import embed
 from pfml.training.networks.model import build_model
 from tests.conftest import REAL, needs_real
 from tests.datasets.stages import one_epoch

@@ -24,7 +24,7 @@ def batch():
     return torch.randn(24, DIM, requires_grad=True), torch.arange(24) % CLASSES
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].trains])
 def test_value_gradient_and_optimizer_groups(name, batch):
     torch.manual_seed(0)
     loss, (embeddings, labels) = build_loss(name, CLASSES, DIM), batch
@@ -41,6 +41,14 @@ def test_value_gradient_and_optimizer_groups(name, batch):
         assert sum(parameter is p for p in placed) == 1
     rates = {group["peak_lr"]: group["weight_decay"] for group in optimizer.param_groups}
     assert rates == ({1.0: 0.1, 2.0: 0.0} if list(loss.parameters()) else {1.0: 0.1})
+
+
+def test_zero_shot_trains_nothing(batch):
+    loss, (embeddings, labels) = build_loss("zero_shot", CLASSES, DIM), batch
+    value = loss(embeddings, labels)
+    value.backward()
+    assert value == 0 and not embeddings.grad.any() and not list(loss.parameters())
+    assert [name for name in LOSSES if not LOSSES[name].trains] == ["zero_shot"]
 
 
 @pytest.mark.parametrize("name", LOSSES)

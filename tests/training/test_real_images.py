@@ -17,7 +17,8 @@ from pfml.settings.runs import find_run, grid_runs
 from pfml.training.batches.pictures import TensorPictures
 from pfml.training.batches.run_data import Half, RunData
 from pfml.training.batches.transforms import TRANSFORMS
-from pfml.training.loop import embed, train
+from pfml.training.loop import train
+from pfml.training.measure import embed
 from pfml.training.networks.model import build_model
 from pfml.wasserstein import proxy_wasserstein
 from tests.conftest import REAL, needs_real

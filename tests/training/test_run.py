@@ -133,7 +133,7 @@ def test_two_processes_measure_the_network_that_they_write(workspace, tiny, monk
     from safetensors.torch import load_file
 
     from pfml.training.batches.run_data import load_run_data
-    from pfml.training.loop import embed
+    from pfml.training.measure import embed
     from pfml.training.networks.model import build_model
 
     tiny["train"]["freeze_bn"] = "none"

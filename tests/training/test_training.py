@@ -8,7 +8,8 @@ import torch
 from pfml.losses import build_loss
 from pfml.training.batches.pictures import TensorPictures
 from pfml.training.batches.transforms import TRANSFORMS
-from pfml.training.loop import embed, measure, train
+from pfml.training.loop import train
+from pfml.training.measure import embed, measure
 from pfml.training.networks.model import build_model
 from tests.training.scenes import bits, half, same, with_recipe
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pfml.retrieval.memorisation import label_fit
-from pfml.training.loop import embed, train
+from pfml.training.loop import train
+from pfml.training.measure import embed
 from tests.training.scenes import bits, same, with_wrong_labels
 
 

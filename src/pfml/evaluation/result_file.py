@@ -52,7 +52,9 @@ class ResultFile(BaseModel):
 class RunResult(ResultFile):
     """A trained run, measured on the test half at its selected epoch. `run` is the run's name; recall@K has a key for
     each K; weights is the digest of the network's. A run with proxies has proxies_per_class, and w2 (Table 3) as
-    w2_measure says. Keys with a default were added later, and older files lack them. A title heads a measure's column.
+    w2_measure says. A run with a frozen trunk has start_distance and end_distance, the mean distance between training
+    images of different classes before and after training. Keys with a default were added later, and older files lack
+    them. A title heads a measure's column.
     Where and when it was trained stands in reports/provenance.
     """
 
@@ -85,6 +87,8 @@ class RunResult(ResultFile):
     weights: Digest | None = None
     proxies_per_class: int | None = None
     w2_measure: str | None = None
+    start_distance: Number | None = None
+    end_distance: Number | None = None
 
 
 class FoldsResult(ResultFile):

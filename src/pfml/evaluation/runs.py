@@ -33,6 +33,16 @@ def seen_and_few_shot(run: Run, settings: Mapping) -> dict[str, float | None]:
     return measures
 
 
+def _distance(saved: Mapping) -> float:
+    """Mean distance between unit embeddings of training images of different classes, after training."""
+    import torch
+
+    from pfml.retrieval.pair_distances import pair_distances
+
+    between = pair_distances(torch.from_numpy(saved["train"]), torch.from_numpy(saved["train_labels"]))[1]
+    return round(float(between.double().mean()), 6)
+
+
 def evaluate_run(run: Run, settings: Mapping, wasserstein: Wasserstein) -> dict:
     """Measure a trained run on the test half, and W2 of its proxies, and write its result (JSON) and history (CSV)
     under reports/runs/.
@@ -54,8 +64,11 @@ def evaluate_run(run: Run, settings: Mapping, wasserstein: Wasserstein) -> dict:
     history = list(csv.DictReader((paths.model / "history.csv").open(encoding="utf-8")))
     measured = [(float(row["recall@1"]), int(row["epoch"])) for row in history if row.get("recall@1")]
     best, epoch = max(measured, key=lambda pair: pair[0]) if measured else (None, None)
-    field = {key: run.config["loss"].get(key) for key in ("alpha", "delta", "delta_rep", "proxies_per_class")}
+    loss = record.get("loss") or run.config["loss"]  # with numbers in the place of auto
+    field = {key: loss.get(key) for key in ("alpha", "delta", "delta_rep", "proxies_per_class")}
     proxies = (field if run.loss_name in ("pfml", "cpml") else {}) | measure_wasserstein(run, wasserstein)
+    if "start_distance" in record:
+        proxies |= {"start_distance": record["start_distance"], "end_distance": _distance(saved)}
     result = {
         "study": run.study, "run": run.name, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
         "method": run.method, "noise": float(run.noise), "seed": run.seed, "axis": run.axis, "value": run.value,

@@ -34,6 +34,7 @@ import torch
 from pfml.figures.style import BLUE, ORANGE, figure_style, heading, method_name, new_figure, nothing, save_figure
 from pfml.losses import LOSSES, build_loss
 from pfml.settings.files import write_whole
+from pfml.settings.run import without_auto
 
 KINDS = ("attraction", "repulsion")
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
@@ -102,7 +103,7 @@ def force_curves(asked: Mapping) -> list[Curve]:
     found = []
     for method, row in asked["field"].items():
         known = inspect.signature(LOSSES[row["potential"]]).parameters
-        settings = {key: value for key, value in asked["loss"].items() if key in known} | row["loss"]
+        settings = without_auto({key: value for key, value in asked["loss"].items() if key in known} | row["loss"])
         alphas = [settings.get("alpha")]
         if method == "pfml":
             alphas = sorted({*alphas, *asked["alphas"]})

@@ -27,7 +27,7 @@ from pfml.training.checkpoint import drop_checkpoint
 
 DATA = ("plan", "fetch", "split", "noise", "features")
 WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
-    (1, ("theory", "loss_figures", "train", "ablate", "tune")),
+    (1, ("theory", "loss_figures", "train", "ablate", "tune", "map")),
     (8, ("embedding_figures", "evaluate")),
 )
 # Read by the report; a study may have no stage that makes one.

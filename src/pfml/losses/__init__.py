@@ -51,6 +51,7 @@ PLACES = {
     "proxy_gml": "baselines.proxy_gml.ProxyGML",
     "clustering": "baselines.clustering.Clustering",
     "pa_niv": "baselines.pa_niv.NonIsotropic",
+    "zero_shot": "baselines.zero_shot.ZeroShot",
 }
 FIELDS = tuple(name for name, place in PLACES.items() if place.startswith("field."))
 BASELINES = tuple(name for name in PLACES if name not in FIELDS)

@@ -9,7 +9,7 @@ from pfml.settings import FROM_SCRATCH, ConfigError, schema
 from pfml.settings import losses as loss_settings
 from pfml.settings import theory as theory_settings
 from pfml.settings import tune as tune_settings
-from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, timing_runs, trial_run
+from pfml.settings.runs import ablation_runs, fold_runs, grid_runs, map_runs, timing_runs, trial_run
 from pfml.settings.validation import Loader, check
 
 
@@ -42,6 +42,8 @@ def params_from(raw, path: str | Path) -> schema.Params:
     _check_recipes(params, path)
     _check_theory(params.theory, path)
     runs = grid_runs(params, path) + ablation_runs(params, path)
+    for name in params.map.draw:
+        runs += [run for _, run in map_runs(params, name, path)]
     for run in runs + timing_runs(params, path) + fold_runs(params, path):
         del run  # resolving a run checks its settings
     several = [noise for noise in params.grid.noise if noise]

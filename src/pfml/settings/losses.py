@@ -12,7 +12,7 @@ from pfml.settings.values import Section
 
 EPS = 1e-3  # distance floor of the field losses, which is no setting: radii must be above it
 Radius = Annotated[float, Field(gt=EPS, allow_inf_nan=False)]
-RADII = {"delta": Radius, "delta_rep": Radius | None}
+RADII = {"delta": Radius, "delta_rep": Radius | Literal["auto"] | None}  # auto: from the embeddings at the start
 SHARED = (  # by PFML and CPML; tables list them first, in this order
     "proxies_per_class", "delta", "delta_rep", "reduction", "proxy_init", "proxy_proxy", "normalize_proxies",
     "absent_proxies",

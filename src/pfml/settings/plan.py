@@ -13,6 +13,7 @@ longer asks for are removed.
     folds/<cross validation>.json   the runs of its folds
     embedding_figures/<dataset>.json
     tune/<method>.json              a search: its trials, its space, its first runs
+    map/<name>.json                 the points of a map and their runs
     theory.json, loss_figures.json
     study.json                      the study's name and settings of MLflow; no result depends on it
 """

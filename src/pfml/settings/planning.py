@@ -10,7 +10,15 @@ from pfml.settings import ConfigError
 from pfml.settings.files import write_whole
 from pfml.settings.plan import FOLDER
 from pfml.settings.run import Run
-from pfml.settings.runs import by_repeat, fold_runs, grid_runs, planned_runs, trial_run, validation_classes
+from pfml.settings.runs import (
+    by_repeat,
+    fold_runs,
+    grid_runs,
+    map_runs,
+    planned_runs,
+    trial_run,
+    validation_classes,
+)
 from pfml.settings.schema import DATASETS, Params
 
 
@@ -53,6 +61,9 @@ def plan_files(params: Params) -> Iterator[tuple[str, dict]]:
         yield f"folds/{repeat}", {"runs": [run.name for run in folds]}
     for method in params.tune.method:
         yield f"tune/{method}", planned_search(params, method)
+    for name in params.map.draw:
+        points = [{"point": point, "run": run.as_json()} for point, run in map_runs(params, name)]
+        yield f"map/{name}", {"points": points}
     yield "theory", params.theory.model_dump()
     yield (
         "loss_figures",

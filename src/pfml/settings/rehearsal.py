@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from pfml.settings import ConfigError
-from pfml.settings.run import Run
+from pfml.settings.run import Run, without_auto
 
 
 def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
@@ -41,7 +41,7 @@ def _rehearse(run: Run, batch: dict) -> None:
     labels = torch.arange(batch["batch"]) // max(batch["images_per_class"], 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        loss = build_loss(run.loss_name, int(labels.max()) + 1, run.dim, **run.loss)
+        loss = build_loss(run.loss_name, int(labels.max()) + 1, run.dim, **without_auto(run.loss))
         embeddings = torch.randn(len(labels), run.dim)
         if run.loss.get("proxy_init") == "data":
             loss.initialize_proxies(embeddings, labels)

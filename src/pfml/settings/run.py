@@ -153,6 +153,11 @@ class Run:
         return run
 
 
+def without_auto(loss: Mapping) -> dict:
+    """The settings of a loss before there are embeddings that `delta_rep: auto` could follow: delta in its place."""
+    return {key: None if key == "delta_rep" and value == "auto" else value for key, value in loss.items()}
+
+
 def of_trunk(train: Mapping) -> dict:
     """The settings of `train` that a run has."""
     return {key: value for key, value in train.items() if key not in WITHOUT_EFFECT[train["trunk"]]}

@@ -20,15 +20,21 @@ def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) 
         )
 
 
-def check_trunk(train: schema.Train, model: schema.Model, name: str, path) -> None:
-    """Raises ConfigError for a frozen trunk with random weights, or for a network without a head that would train."""
+def check_trunk(train: schema.Train, model: schema.Model, trains: bool, name: str, path) -> None:
+    """Raises ConfigError for a frozen trunk with random weights, or for a head that only a frozen trunk can have.
+
+    Args:
+        trains: whether the method's loss does.
+    """
     if train.trunk != "fine_tune" and model.weights is None:
         raise ConfigError(
             f"{path}: recipe.{name}.model.weights: train.trunk {train.trunk} keeps the weights that the network starts "
             "with; expected pretrained, wheel or a file, found null"
         )
-    if model.head == "none" and train.trunk != "frozen":
-        raise ConfigError(f"{path}: recipe.{name}.model.head: none goes with train.trunk frozen, found {train.trunk}")
+    if trains and model.head.startswith(("none", "standardize")) and train.trunk != "frozen":
+        raise ConfigError(
+            f"{path}: recipe.{name}.model.head: {model.head} goes with train.trunk frozen, found {train.trunk}"
+        )
 
 
 def held_out_classes(train: schema.Train, fixed: int, dataset: str, folds: int, path) -> int:

@@ -33,11 +33,15 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
     train = check(schema.Train, params.train.model_dump() | row.train, f"{group}.{method}.train", path)
     train = check(schema.Train, train.model_dump() | recipe.train, f"recipe.{point['dataset']}.train", path)
     model = check(schema.Model, params.model.model_dump() | recipe.model, f"recipe.{point['dataset']}.model", path)
+    own, trains = getattr(row, "model", {}), LOSSES[loss_name].trains
+    if own or not trains:
+        changed = model.model_dump() | own | ({} if trains else {"head": "none"})
+        model = check(schema.Model, changed, f"{group}.{method}.model", path)
     name = point["dataset"]
     fixed = validation_classes(params, name)
     check_classes(train, held_out_classes(train, fixed, name, point.get("folds", 0), path), name, path)
     check_images(train, params.dataset[name], name, path)
-    check_trunk(train, model, name, path)
+    check_trunk(train, model, trains, name, path)
     return Run(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(),
         train=of_trunk(train.model_dump()), model=model.model_dump(), validation_classes=fixed,
@@ -105,6 +109,33 @@ def trial_run(params: schema.Params, method: str, noise: float, settings: dict, 
     return replace(base, loss=checked["loss"].model_dump(), train=of_trunk(checked["train"].model_dump()))
 
 
+def map_runs(params: schema.Params, name: str, path="params.yaml") -> list[tuple[dict, Run]]:
+    """The points of a map and their runs: a field method on the first dataset with two settings of its loss changed.
+    They are measured at their end only.
+
+    Raises:
+        ConfigError: a method, label noise or seed that the study does not have, or a value that a setting cannot have.
+    """
+    wanted = params.map
+    if wanted.method not in params.field:
+        raise ConfigError(
+            f"{path}: map.method: expected a field method ({', '.join(params.field)}), found {wanted.method!r}"
+        )
+    for axis, value in (("noise", wanted.noise), ("seed", wanted.seed)):
+        if str(value) not in map(str, getattr(params.grid, axis)):
+            raise ConfigError(
+                f"{path}: map.{axis}: expected a value of grid.{axis} {getattr(params.grid, axis)}, found {value}"
+            )
+    base = resolve(params, path, wanted.method, dataset=params.grid.dataset[0], noise=wanted.noise, seed=wanted.seed)
+    kind, train = loss_settings.LOSS_SETTINGS[base.loss_name], dict(base.train)
+    train |= {"eval_every": train["epochs"], "select": "last", "patience": 0}
+    found = []
+    for point in wanted.points(name):
+        loss = check(kind, dict(base.loss) | point, f"map.over.{name}", path)
+        found.append((point, replace(base, loss=loss.model_dump(), train=train, label_fit_every=0)))
+    return found
+
+
 def timing_runs(params: schema.Params, path="params.yaml") -> list[Run]:
     """The runs that Table 9 times: some baselines, and PFML with several numbers of proxies."""
     point = {"dataset": params.grid.dataset[0], "noise": params.grid.noise[0], "seed": params.grid.seed[0]}
@@ -128,6 +159,8 @@ def ablation_default(params: schema.Params, axis: str) -> float:
     """The value of an ablation axis in the grid's pfml runs."""
     loss = resolve(params, "params.yaml", "pfml", dataset=params.grid.dataset[0], noise=0, seed=0).loss
     if axis == "delta_gap":
+        if loss["delta_rep"] == "auto":
+            raise ConfigError("ablation.points: delta_gap has no default value where loss.delta_rep is auto")
         return round((loss["delta_rep"] or loss["delta"]) - loss["delta"], 12)
     return loss[axis]
 

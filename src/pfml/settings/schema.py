@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pfml.settings import FROM_SCRATCH, WHEELS
 from pfml.settings.losses import FieldLoss
+from pfml.settings.map import Map
 from pfml.settings.study import MLRC, Ablation, Complexity, Memorisation, Wasserstein
 from pfml.settings.theory import Theory
 from pfml.settings.tune import Tune
@@ -138,7 +139,9 @@ class Model(Section):
     weights: str | None
     embedding_dim: Count
     pooling: Literal["avg", "avg+max", "cls"] | None
-    head: Literal["linear", "linear+layernorm", "linear+batchnorm", "mlp", "none"]
+    head: Literal[
+        "linear", "linear+layernorm", "linear+batchnorm", "mlp", "none", "standardize+linear", "standardize+mlp",
+    ]  # fmt: skip
     head_init: Literal["default", "kaiming", "orthogonal"]
     backbone_options: dict
 
@@ -216,8 +219,11 @@ class FieldMethod(Section):
 
 
 class BaselineMethod(Section):
+    """A method of section `baseline`. `model` is for zero_shot, whose embeddings are the network's features."""
+
     loss: dict = Field(default_factory=dict)
     train: dict = Field(default_factory=dict)
+    model: dict = Field(default_factory=dict)
 
 
 class Evaluate(Section):
@@ -257,6 +263,7 @@ class Params(Section):
     memorisation: Memorisation
     wasserstein: Wasserstein
     ablation: Ablation
+    map: Map
     complexity: Complexity
     mlrc: MLRC
     theory: Theory

@@ -4,7 +4,6 @@ Only this package imports mlflow. What a training logs is written by a thread (p
 missing afterwards the stage `register` adds (pfml.tracking.register).
 """
 
-import hashlib
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ from pfml.settings.run import Run
 from pfml.tracking.background import BackgroundTracker
 from pfml.tracking.provenance import machine
 from pfml.tracking.store import is_local, open_store, prepare, store_uri, tolerate_mlflow_errors
-from pfml.tracking.tags import experiment_name, git_commit, lock_digest, tags_of, uncommitted
+from pfml.tracking.tags import experiment_name, lock_digest, tags_of, uncommitted
 
 AT_ONCE = 500  # points in a request
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")  # a run that is not there, or deleted
@@ -155,52 +154,6 @@ def tracked_run(run: Run, settings: Mapping, dataset_digest: str, memory: Path):
     finally:
         if tracker:
             tracker.end(status)
-
-
-def log_search(search, study: Mapping, trials, won, path: Path) -> None:
-    """Log a method's search as one MLflow run in the experiment "<experiment>-<study>-tuning".
-
-    Budget, space and the best trial's settings are its parameters, every trial is a step of its metrics, and the file
-    of all trials is its artifact. A search that the store already has is not logged again. A store that cannot be
-    reached causes a warning.
-
-    Args:
-        search: pfml.tuning.Search.
-        study: data/plan/study.json.
-        trials: of pfml.tuning, in their order.
-        won: the best of them.
-        path: the file of trials.
-    """
-    tracking, method = study["tracking"], search.method
-    if not tracking["enabled"]:
-        return
-    with tolerate_mlflow_errors(f"search of {method}", f"its trials are in {path}"):
-        from mlflow.entities import Metric, Param
-
-        client, experiment_id = open_store(f"{tracking['experiment']}-{study['study']}-tuning")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        same = f"tags.trials_digest = '{digest}' and tags.method = '{method}' and attributes.status = 'FINISHED'"
-        if client.search_runs([experiment_id], same, max_results=1):
-            return
-        now = int(time.time() * 1000)
-        space = {key: one.model_dump() for key, one in search.space.items()}
-        settings = {"trials": len(trials), "trainings": len(trials) * len(won.noise), "best_trial": won.number}
-        settings |= {f"best.{key}": value for key, value in won.settings.items()}
-        settings |= {f"space.{key}": json.dumps(value) for key, value in space.items()}
-        points = [
-            Metric(metric_name(f"{name} at noise {noise:g}"), value, now, trial.number)
-            for trial in trials
-            for name, values in (("val_map@r", trial.map_at_r), ("val_recall@1", trial.recall_at_1))
-            for noise, value in zip(trial.noise, values)
-        ] + [Metric("score", trial.score, now, trial.number) for trial in trials]
-        tags = {"method": method, "dataset": search.dataset, "trials_digest": digest}
-        tags |= {"study": study["study"], "git_commit": git_commit(), "dvc_stage": os.environ.get("DVC_STAGE", "")}
-        run_id = client.create_run(experiment_id, run_name=f"search of {method}", tags=tags | owner()).info.run_id
-        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in settings.items()])
-        for start in range(0, len(points), AT_ONCE):
-            client.log_batch(run_id, metrics=points[start : start + AT_ONCE])
-        client.log_artifact(run_id, str(path))
-        client.set_terminated(run_id, "FINISHED")
 
 
 def _start(run: Run, experiment: str, dataset_digest: str, memory: Path) -> BackgroundTracker:

@@ -8,20 +8,17 @@ import torch
 
 from pfml.losses import LOSSES, build_loss
 from pfml.losses.common.sampling import check_sampler
-from pfml.retrieval import retrieval_metrics
-from pfml.retrieval.memorisation import label_fit
 from pfml.settings.run import Run
-from pfml.training.batches.features import Features
-from pfml.training.batches.pictures import Pictures
-from pfml.training.batches.run_data import Half, RunData
+from pfml.training.batches.run_data import RunData
 from pfml.training.batches.samplers import epoch_batches
+from pfml.training.measure import measure, wrong_labels
 from pfml.training.networks.model import freeze_batchnorm
 from pfml.training.networks.trunk import build_trained_part
 from pfml.training.optimizer import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
 from pfml.training.processes import Ranks
 from pfml.training.reproducible import random_state, restore_random, set_determinism
+from pfml.training.start import Start, initialize_proxies, measure_start, standardize
 
-EVALUATION_PIXELS = 100 * 224 * 224  # of one batch; more would need gigabytes for the activations of a large network
 SCORES = {"best_validation": "val_map@r", "best_test": "recall@1"}  # train.select -> score of the selected epoch
 
 
@@ -36,6 +33,7 @@ class Trained:
         passed: (n, D) embeddings of the selected epoch as the loss saw them: in training mode, of augmented images, in
             the order of the batches, while the network changed.
         passed_labels: (n,).
+        start: how the embeddings lay before the first step, and the loss's settings.
     """
 
     model: torch.nn.Module
@@ -44,6 +42,7 @@ class Trained:
     epoch: int
     passed: torch.Tensor
     passed_labels: torch.Tensor
+    start: Start
 
 
 class Interrupted(RuntimeError):
@@ -93,13 +92,13 @@ def train(
         set_determinism(recipe["deterministic"])
     torch.manual_seed(run.seed)
     model = build_trained_part(run).to(device, memory_format=torch.channels_last)
-    loss = build_loss(method, data.num_classes, run.dim, **run.loss).to(device)
+    standardize(model, data.train)
+    start = measure_start(run, model, data, ranks)
+    loss = build_loss(method, data.num_classes, run.dim, **start.loss).to(device)
     if hasattr(loss, "gather"):
         loss.gather = "off"  # this loop joins the embeddings of all ranks, for every loss
     if run.loss.get("proxy_init") == "data" and state is None:
-        generator = torch.Generator().manual_seed(run.seed)
-        embeddings = embed(model, data.train.pictures, ranks)
-        loss.initialize_proxies(embeddings.to(device), data.train.labels.to(device), generator)
+        initialize_proxies(loss, run, model, data, ranks)
     freeze_batchnorm(model, recipe["freeze_bn"])
     optimizer = build_optimizer(model, loss, recipe)
     # The scale starts at 1 and grows fast. The default of 65,536 suits means; a sum would overflow in its first steps.
@@ -198,7 +197,7 @@ def train(
         model.load_state_dict(best["model"])
         loss.load_state_dict(best["loss"])
     passed, passed_labels = map(torch.cat, zip(*(best["passed"] if best else passed)))
-    return Trained(model, loss, history, best["epoch"] if best else len(history), passed, passed_labels)
+    return Trained(model, loss, history, best["epoch"] if best else len(history), passed, passed_labels, start)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -224,68 +223,6 @@ def better(
         for name, module in (("model", model), ("loss", loss))
     }
     return {"epoch": row["epoch"], "score": row[score], "passed": passed, **copies}
-
-
-@torch.no_grad()
-def embed(
-    model: torch.nn.Module, pictures: Pictures | Features, ranks: Ranks | None = None, batch: int | None = None
-) -> torch.Tensor:
-    """Embeddings (n, D) float32 on the CPU of n pictures, in evaluation mode, without augmentation.
-
-    With several ranks, each embeds a share, and all return the embeddings of all pictures.
-    """
-    device = next(model.parameters()).device
-    ranks = ranks or Ranks(device)
-    ranks.broadcast(model.buffers())  # the running statistics of the ranks differ after their last step
-    model.eval()
-    batch = batch or min(500, EVALUATION_PIXELS // pictures.side**2)
-    part = pictures.part((ranks.rank, ranks.size)) if ranks.size > 1 else pictures
-    parts = [
-        model(images.contiguous(memory_format=torch.channels_last)).float().cpu()
-        for images in part.evaluation(batch, device)
-    ]
-    return ranks.joined(torch.cat(parts).to(device), len(pictures)).cpu() if ranks.size > 1 else torch.cat(parts)
-
-
-def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
-    """recall@1 and map@r on the test half, or val_recall@1 and val_map@r if validation classes are held out.
-
-    Raises:
-        FloatingPointError: embeddings are not finite.
-    """
-
-    device = next(model.parameters()).device
-
-    def metrics(half: Half, prefix: str) -> dict[str, float]:
-        embeddings = embed(model, half.pictures, ranks).to(device)  # a GPU ranks a large half in seconds
-        _check_finite(embeddings)
-        scores = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
-        return {prefix + name: scores[name] for name in ("recall@1", "map@r")}
-
-    # With held-out validation classes, settings are chosen on them, and the test half stays unseen.
-    return metrics(data.validation, "val_") if data.validation else metrics(data.test, "")
-
-
-def wrong_labels(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -> dict[str, float]:
-    """Shares `fitted` and `resisted` of the training images with a wrong label (pfml.retrieval.memorisation); empty if
-    no label is known to be wrong.
-
-    Raises:
-        FloatingPointError: embeddings are not finite.
-    """
-    if data.true_labels is None or torch.equal(data.train.labels, data.true_labels):
-        return {}
-    embeddings = embed(model, data.train.pictures, ranks).to(next(model.parameters()).device)
-    _check_finite(embeddings)
-    if ranks and not ranks.first:  # only the first one writes the history
-        return {}
-    shares = label_fit(embeddings, data.train.labels.numpy(), data.true_labels.numpy())
-    return dict(zip(("fitted", "resisted"), shares))
-
-
-def _check_finite(embeddings: torch.Tensor) -> None:
-    if not embeddings.isfinite().all():  # no loss has seen the network after its last step
-        raise FloatingPointError("the network's embeddings became NaN or infinite in the last step of an epoch")
 
 
 def _diverged(run: Run, epoch: int, step: int, what: str, history: list[dict]) -> str:

@@ -14,12 +14,13 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from pfml.losses import FIELDS
+from pfml.losses import FIELDS, LOSSES
 from pfml.settings.files import write_whole
 from pfml.settings.run import Run, inputs_digest
 from pfml.stage import use_all_instructions
-from pfml.tracking.mlflow import git_commit, tracked_run
+from pfml.tracking.mlflow import tracked_run
 from pfml.tracking.provenance import machine, record
+from pfml.tracking.tags import git_commit
 from pfml.training.checkpoint import MEMORY, checkpoint_folder, load_checkpoint, save_checkpoint
 
 NUMERIC_CODE = ("images", "losses", "retrieval", "training")  # packages whose change makes a checkpoint invalid
@@ -59,7 +60,9 @@ def execute(run: Run, tracking: Mapping) -> None:
 def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> None:
 
     from pfml.training.batches.run_data import load_run_data
-    from pfml.training.loop import Interrupted, embed, train
+    from pfml.training.loop import Interrupted, train
+    from pfml.training.measure import embed
+    from pfml.training.zero_shot import measure_untrained
 
     data = load_run_data(run)
     dataset_digest = json.loads(Path("data/raw", run.dataset, "meta.json").read_text(encoding="utf-8"))["digest"][:32]
@@ -84,7 +87,10 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
                 save_checkpoint(folder, state | {"work": fingerprint})
 
         try:
-            trained = train(run, data, state, save, report, stop, ranks, run.label_fit_every)
+            if LOSSES[run.loss_name].trains:
+                trained = train(run, data, state, save, report, stop, ranks, run.label_fit_every)
+            else:
+                trained = measure_untrained(run, data, report, ranks)
         except Interrupted as interruption:
             print(interruption, file=sys.stderr)
             sys.exit(130)
@@ -98,9 +104,11 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
             return
         facts = {
             "run": run.name, "digest": run.digest, "config": run.config, "inputs": inputs_digest(run),
-            "dataset_digest": dataset_digest, "epochs": len(trained.history), "selected_epoch": trained.epoch,
+            "dataset_digest": dataset_digest, "epochs": trained.history[-1]["epoch"], "selected_epoch": trained.epoch,
             "weights": weights_digest(trained.model),
         }  # fmt: skip
+        if trained.start.distance is not None:
+            facts |= {"start_distance": trained.start.distance, "loss": dict(trained.start.loss)}
         write_outputs(run.paths().model, trained, embeddings, "val_" if run.never_sees_test else "", facts)
         origin = {
             "processes": ranks.size, "git_commit": git_commit(), "mlflow_run": tracker.run_id,

@@ -19,7 +19,8 @@ ACTS = ("pair", "proxy", "field")
 
 
 def baseline(
-    title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1, guarded: bool = True, version: int = 1
+    title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1, guarded: bool = True, version: int = 1,
+    trains: bool = True,
 ) -> Callable:  # fmt: skip
     """Decorator of a class or of a function that builds a loss.
 
@@ -32,6 +33,7 @@ def baseline(
         guarded: `forward` gets checked batches; False: the class sees to it by itself.
         version: one more after each change of the formula or of what is drawn. From 2 on it is part of a run's digest,
             so that results of the earlier formula are not taken for those of this one.
+        trains: False: a run with it measures the network as it starts.
 
     Raises:
         ValueError: another value of acts.
@@ -48,7 +50,7 @@ def baseline(
         else:
             build = checked(build)
         build.title, build.acts, build.pairs, build.least = title, acts, pairs, least
-        build.version = version
+        build.version, build.trains = version, trains
         return build
 
     return describe

@@ -4,7 +4,10 @@ import torch
 from torch import nn
 
 POOLINGS = ("avg", "avg+max", "cls")
-HEADS = ("linear", "linear+layernorm", "linear+batchnorm", "mlp", "none")
+STANDARDIZE = "standardize+"  # before a head: its input standardised
+HEADS = (
+    "linear", "linear+layernorm", "linear+batchnorm", "mlp", "none", f"{STANDARDIZE}linear", f"{STANDARDIZE}mlp",
+)  # fmt: skip
 HEAD_INITS = ("default", "kaiming", "orthogonal")
 
 
@@ -48,13 +51,36 @@ class Pool(nn.Module):
         return self.pooling
 
 
+class Standardize(nn.Module):
+    """Features (n, C) -> (n, C) of mean 0 and standard deviation 1 over the training images, each channel by itself.
+
+    Mean and deviation are set once, from data (`fit`), and stay.
+    """
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    @torch.no_grad()
+    def fit(self, features: torch.Tensor) -> None:
+        """Set mean and deviation from features (n, C). A channel that never changes keeps a deviation of 1."""
+        std, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 0, std, 1.0))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return (features - self.mean) / self.std
+
+
 def build_head(features: int, embedding_dim: int, head: str = "linear", init: str = "default") -> nn.Module:
     """The layers (n, features) -> (n, embedding_dim). Embeddings are not of unit length; losses and measures normalise.
 
     Args:
         head: "linear"; "linear+layernorm", followed by a LayerNorm without weights (HIST's default);
             "linear+batchnorm", followed by a BatchNorm1d with weights; "mlp", behind a hidden layer as wide as the
-            features, with ReLU; "none", the features themselves.
+            features, with ReLU; "none", the features themselves; "standardize+linear" and "standardize+mlp", behind a
+            `Standardize`.
         init: of the linear layer. "default", torch's; "kaiming", kaiming_normal over the fan out, bias 0
             (Proxy-Anchor, HIST); "orthogonal", bias 0 (Hyp, whose layer has no bias).
 
@@ -65,6 +91,9 @@ def build_head(features: int, embedding_dim: int, head: str = "linear", init: st
     _known("head_init", init, HEAD_INITS)
     if embedding_dim < 1:
         raise ValueError(f"model.embedding_dim: expected 1 or more, found {embedding_dim}")
+    if head.startswith(STANDARDIZE):
+        rest = build_head(features, embedding_dim, head.removeprefix(STANDARDIZE), init)
+        return nn.Sequential(Standardize(features), *(rest if isinstance(rest, nn.Sequential) else [rest]))
     if head == "none":
         if embedding_dim != features:
             raise ValueError(f"model.embedding_dim: head none gives the {features} features, found {embedding_dim}")
