@@ -76,7 +76,6 @@ RATES = {
 }
 IMAGES_PER_CLASS = {"n_pair": 2, "ms_das": 2, "esphn": 20}  # of the others that learn from pairs 5
 ADAM_EPS = {"soft_triple": 0.01, "proxy_gml": 0.01}  # of their code
-UNTRAINED = ("DINO", "ViT-S")  # rows of the network as it comes
 # Settings of `train` in params.yaml that presets leave as they are: off, or the default of every library.
 LEFT = {
     "adam_eps": 1e-8, "momentum": 0.0, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False,

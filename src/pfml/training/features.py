@@ -5,10 +5,11 @@ data/features/<dataset>/ has
     evaluation.npy   (n, C, h, w) float16: every image of the dataset, as evaluation takes it
     training.npy     (t, K, C, h, w) float16: K random views of every image of the training half, as training takes it
     items.npy        (t,) int64: the image numbers of the training half
-    meta.json        written last: the plan, shapes, digests of the front's weights and of the arrays
+    meta.json        written last: the plan, shapes, digests of the front's weights, of the code and of the arrays
     progress.json    while it is made: how far it is, and of what
 
-A stop loses one batch. The arrays are read by memory maps, so that all runs share them.
+A stop loses one batch. Finished features stay where nothing that they depend on has changed, whatever else of the code
+did. The arrays are read by memory maps, so that all runs share them.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ from pfml.training.networks.trunk import Front, split_network
 AT_ONCE = 40 * 224 * 224  # pixels of a batch
 BETWEEN = 10.0  # seconds between two lines of progress
 META, PROGRESS = "meta.json", "progress.json"
+CODE = ("images", "training/batches", "training/networks", "training/features.py")  # that decides features
 
 
 def write_features(plan: dict, name: str, folder: Path, tell: Callable[[str], None] = print) -> None:
@@ -52,7 +54,13 @@ def write_features(plan: dict, name: str, folder: Path, tell: Callable[[str], No
     images = open_images(Path("data/raw", name))
     split = pd.read_csv(f"data/split/{name}.csv")
     items = split.loc[split["split"] == "train", "item"].to_numpy()
-    made_of = {"plan": plan, "images": images.meta["digest"], "weights": _weights(front), "items": _digest(items)}
+    made_of = {
+        "plan": plan, "images": images.meta["digest"], "weights": _weights(front), "items": _digest(items),
+        "code": _code(),
+    }  # fmt: skip
+    if _finished(folder, made_of):
+        tell(f"{name}: features are those of this network and these images already")
+        return
     batch = max(1, AT_ONCE // pictures_of(images, items[:1], plan["train"]).side ** 2)
     shape, views = _shape(front, pictures_of(images, items[:1], plan["train"]), device), plan["views"]
     (folder / META).unlink(missing_ok=True)
@@ -101,6 +109,18 @@ def _done(folder: Path, made_of: dict) -> int:
     return kept["done"] if kept.get("made_of") == made_of else 0
 
 
+def _finished(folder: Path, made_of: dict) -> bool:
+    """Whether the folder has whole features of this work, and arrays that nobody changed."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        same = all(meta[key] == value for key, value in made_of.items())
+        return same and all(
+            _digest(np.load(folder / name, mmap_mode="r")) == mark for name, mark in meta["arrays"].items()
+        )
+    except (KeyError, OSError, ValueError):
+        return False
+
+
 def _array(path: Path, shape: tuple[int, ...], new: bool) -> np.memmap:
     return np.lib.format.open_memmap(path, "w+" if new else "r+", np.float16, shape if new else None)
 
@@ -125,6 +145,14 @@ def _weights(front: Front) -> str:
     state = hashlib.sha256()
     for value in front.model.backbone.state_dict().values():
         state.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return state.hexdigest()[:16]
+
+
+def _code() -> str:
+    state, package = hashlib.sha256(), Path(__file__).parents[1]
+    for name in CODE:
+        for path in [package / name] if name.endswith(".py") else sorted((package / name).rglob("*.py")):
+            state.update(path.read_bytes())
     return state.hexdigest()[:16]
 
 

@@ -50,6 +50,7 @@ _HYP = replace(
     scale=(0.2, 1.0),
     interpolation="bicubic",
 )
+_HYP_224 = "Hyp code, eval_pretrain.py, for networks that no training changed: its default size"
 _HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 TRANSFORMS = {
@@ -67,6 +68,12 @@ TRANSFORMS = {
     "dino": replace(_PROXY_ANCHOR, source="crops of proxy_anchor; mean and std of the DINO weights (ImageNet's)"),
     "hyp_vit": replace(_HYP, **_HALF),
     "hyp_dino": _HYP,
+    "hyp_vit_224": replace(_HYP, source=_HYP_224, resize=224, **_HALF),
+    "hyp_dino_224": replace(_HYP, source=_HYP_224, resize=224),
+    "vit_112": replace(
+        _PROXY_ANCHOR, source="ours: vit at half the size, so that fine-tuning takes minutes on a CPU",
+        size=112, resize=128, **_HALF,
+    ),
     "small": Transform(
         "ours: small networks trained from scratch, in minutes on a CPU",
         size=64, resize=72, scale=(0.25, 1.0), std=(0.25, 0.25, 0.25),
