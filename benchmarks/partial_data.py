@@ -46,14 +46,14 @@ def crops(archives: list[Path], split: str, folder: Path) -> int:
                 target.write_bytes(packed.read(row["file"]))
                 # A csv's classes are numbered in the order of their names.
                 name = f"{int(row['class_id']):03d} {row['class_name']}"
-                rows.append((row["file"], name, row[split] if split in row else "train"))
+                rows.append((row["file"], name, row.get(split, "train")))
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("path", "label", "split"), *sorted(rows)])
     return len(rows)
 
 
 def omniglot(source: Path, folder: Path) -> int:
-    """The two archives of Omniglot from its arrays: <set>/<alphabet>/<character>/<number>_<drawer>.png, one bit a pixel,
+    """The two archives of Omniglot from its arrays: <set>/<alphabet>/<character>/<number>_<drawer>.png, of one bit,
     black on white as in the official files. Returns the number of images.
     """
     arrays = np.load(source)

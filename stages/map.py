@@ -1,4 +1,4 @@
-"""map <name>: train a field method over two settings of its loss, write reports/maps/<study>-<name>.csv and .png."""
+"""map <name>: train a field method over two settings of its loss, write reports/maps/<study>-<name>.csv and a picture."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ def main():
 
     out, first = Path("reports/maps", f"{study['study']}-{sys.argv[1]}.csv"), runs[0][1]
     rows = make_map(runs, out)
-    score_map(first.method, first.dataset, first.noise, rows, out.with_suffix(".png"))
+    score_map(first.method, first.dataset, first.noise, rows, Path(f"reports/figures/map-{sys.argv[1]}.png"))
     log_map(sys.argv[1], first, study, rows, out)
 
 

@@ -129,7 +129,7 @@ def test_packages_import_only_those_before_them():
     """The order of imports: each package knows those of earlier lines alone."""
     order = [
         ("images", "losses", "retrieval", "wasserstein"), ("settings",), ("stage",),
-        ("datasets", "labels", "tracking"), ("training",), ("evaluation",), ("tuning", "report"), ("theory",),
+        ("datasets", "labels", "tracking"), ("training",), ("evaluation",), ("tuning", "maps", "report"), ("theory",),
         ("figures",), ("launch",), ("use",), ("cli",), ("__main__",),
     ]  # fmt: skip
     rank = {name: i for i, names in enumerate(order) for name in names}
@@ -170,7 +170,10 @@ def test_every_figure_is_drawn_twice_and_described():
     drawn = {ending: {p[:-4] for p in outs if p.endswith(f".{ending}")} for ending in ("png", "pdf")}
     assert len(drawn["png"]) >= 9 and drawn["png"] == drawn["pdf"]
     text = (ROOT / "docs/figures.md").read_text()
-    names = {path.removeprefix("reports/figures/").replace("${item}", "<dataset>") for path in drawn["png"]}
+    names = {
+        path.removeprefix("reports/figures/").replace("${item}", "<dataset>").replace("${item.name}", "<name>")
+        for path in drawn["png"]
+    }
     assert {name for name in names if f"`{name}`" not in text} == set()
 
 

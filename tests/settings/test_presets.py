@@ -173,10 +173,15 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
     assert len(ablations) == (115 if family == "resnet50" and not sop else 0)
     assert not {c.method for c in grid} & {"pfml_tuned", "contrastive"}  # tuned on glyphs; in none of these tables
     for run in grid + ablations:
+        trains = LOSSES[run.loss_name].trains
         assert run.model == {
-            "backbone": backbone, "weights": "pretrained", "embedding_dim": dim, "pooling": None, "head": "linear",
+            "backbone": backbone, "weights": "pretrained", "embedding_dim": dim, "pooling": None,
+            "head": "linear" if trains else "none",
             "head_init": "default", "backbone_options": {},
         }  # fmt: skip
+        if not trains:
+            assert run.train["transform"] == transform and transformer
+            continue
         shared = {
             "epochs": 200, "steps_per_epoch": None, "batch": batch, "optimizer": "adam", "lr": lr,
             "proxy_lr": proxy_lr, "weight_decay": 5e-4 if dataset == "cub200" and not transformer else 1e-4,

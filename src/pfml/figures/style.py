@@ -18,7 +18,8 @@ DASHES = ("-", "--", ":", "-.")
 FURTHER_MARKERS = ("<", ">", "d", "*", "H", "8")
 FURTHER_DASHES = (*DASHES, (0, (6, 2)), (0, (1, 3)), (0, (3, 1, 1, 1, 1, 1)))
 LOOKS = {  # colour, dash, marker
-    "pfml": (VERMILION, "-", "o"), "pfml_tuned": (VERMILION, "--", "h"), "cpml": (PURPLE, "-", "X"),
+    "pfml": (VERMILION, "-", "o"), "pfml_tuned": (VERMILION, "--", "h"), "pfml_auto": (VERMILION, "-.", "*"),
+    "cpml": (PURPLE, "-", "X"),
     "proxy_anchor": (BLUE, "-", "^"), "proxy_nca": (SKY, "-", "v"), "soft_triple": (GREEN, "-", "D"),
     "multi_similarity": (BLACK, "-", "P"), "triplet": (ORANGE, "-", "p"), "contrastive": (GREY, "-", "s"),
     "cub200": (GREEN, "-", "s"), "cars196": (BLUE, "--", "D"),

@@ -69,7 +69,7 @@ def run_preset(name: str, jobs: tuple[int, int], missing: bool) -> bool:
         try:
             ran = repro(params, jobs, missing)
         except BaseException:
-            bring_results(params, project)
+            bring_results(params, name, project)
             raise
         if not ran:
             print("everything is up to date: nothing to run")

@@ -21,7 +21,7 @@ from pfml.launch import locks
 from pfml.settings import ConfigError
 from pfml.settings.files import write_whole
 from pfml.settings.load import params_from
-from pfml.settings.presets import FOLDER, PARAMS, committed_params, preset_names, read_preset, with_preset
+from pfml.settings.presets import FOLDER, PARAMS, committed_params, is_search, preset_names, read_preset, with_preset
 from pfml.settings.run import COPIES, project_root
 from pfml.settings.validation import Loader
 
@@ -77,8 +77,8 @@ def params_of(name: str) -> str:
     path, study = FOLDER / f"{name}.yaml", read_preset(name).get("study")
     if study is None:
         raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
-    others = [other for other in preset_names() if other != name and _study_of(other) == study]
-    if others and study != default["study"]:
+    others = [other for other in preset_names() if other != name and not is_search(other) and _study_of(other) == study]
+    if others and not is_search(name) and study != default["study"]:
         raise ConfigError(
             f"{path}: study: expected a name of its own, found {study!r}, which {FOLDER}/{others[0]}.yaml has"
         )

@@ -4,7 +4,7 @@ from pfml.evaluation.result_file import RunResult, keys_of
 from pfml.losses import LOSSES
 
 MISSING = "–"
-NAMES = {"pfml_tuned": "PFML tuned"} | {method: loss.title for method, loss in LOSSES.items()}
+NAMES = {"pfml_tuned": "PFML tuned", "pfml_auto": "PFML auto"} | {method: loss.title for method, loss in LOSSES.items()}
 DATASETS = {"cub200": "CUB-200", "cars196": "Cars-196", "sop": "SOP"}  # of the paper
 METRICS = {
     **{key: title for key, title in keys_of(RunResult).items() if title},

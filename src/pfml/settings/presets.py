@@ -68,6 +68,14 @@ def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
         raise ConfigError(f"{path}: over: {error}") from None
 
 
+def is_search(name: str) -> bool:
+    """Whether a preset searches settings for another one: it has `over`, `tune.method` and no study's name of its own.
+    Such a preset brings back its searches alone; the results are those of the preset under it.
+    """
+    own = yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), Loader)
+    return bool(own.get("over") and "study" not in own and own.get("tune", {}).get("method"))
+
+
 def with_preset(text: str, name: str) -> str:
     """The text of params.yaml with the settings of a preset. Writes no file.
 
@@ -126,6 +134,8 @@ def every_params(params: Params, tell: Callable[[str], None] = print) -> Iterato
             preset = params_from(merge(settings, changes), path)
         except ConfigError as error:
             tell(f"left out of the report: {error}")
+            continue
+        if is_search(name):
             continue
         if "study" not in changes:
             raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")

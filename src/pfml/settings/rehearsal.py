@@ -5,6 +5,7 @@ sampler shows before the first image is fetched, and not hours later.
 import json
 from collections.abc import Iterable
 
+from pfml.losses import LOSSES
 from pfml.settings import ConfigError
 from pfml.settings.run import Run, without_auto
 
@@ -21,6 +22,8 @@ def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
     """
     different = {}
     for run in runs:
+        if not LOSSES[run.loss_name].trains:
+            continue
         batch = {key: run.train[key] for key in ("sampler", "batch", "images_per_class")}
         different.setdefault(json.dumps([run.loss_name, run.loss, batch, run.dim], default=str), (run, batch))
     for run, batch in different.values():
@@ -34,7 +37,7 @@ def rehearse_losses(runs: Iterable[Run], path="params.yaml") -> int:
 def _rehearse(run: Run, batch: dict) -> None:
     import torch
 
-    from pfml.losses import LOSSES, build_loss
+    from pfml.losses import build_loss
     from pfml.losses.common.sampling import check_sampler
 
     check_sampler(run.loss_name, LOSSES[run.loss_name], **batch)

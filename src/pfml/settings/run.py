@@ -17,6 +17,7 @@ from pathlib import Path
 LATER = {"momentum": 0.0, "deterministic": True, "portable": False}
 # Settings of `train` that decide nothing for a trunk. A run does not have them, so that they change no digest.
 WITHOUT_EFFECT = {"fine_tune": ("trunk", "trained_stages", "views"), "frozen": ("trained_stages",), "partial": ()}
+UNTRAINED = ("trunk", "trained_stages", "views", "transform", "crop_padding", "hold_out", "portable", "threads")
 COPIES = ".studies"  # the folder of the presets' working copies (pfml.launch.copies)
 
 
@@ -158,9 +159,16 @@ def without_auto(loss: Mapping) -> dict:
     return {key: None if key == "delta_rep" and value == "auto" else value for key, value in loss.items()}
 
 
-def of_trunk(train: Mapping) -> dict:
-    """The settings of `train` that a run has."""
-    return {key: value for key, value in train.items() if key not in WITHOUT_EFFECT[train["trunk"]]}
+def with_effect(train: Mapping, trains: bool = True) -> dict:
+    """The settings of `train` that a run has: those that can change its result.
+
+    Args:
+        trains: whether the method's loss does; of the others the settings say what the network is and what it sees.
+    """
+    kept = {key: value for key, value in train.items() if key not in WITHOUT_EFFECT[train["trunk"]]}
+    if trains:
+        return kept
+    return {key: kept[key] for key in UNTRAINED if key in kept} | {"epochs": 0, "select": "last"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pfml.losses import LOSSES
 from pfml.settings import ConfigError, schema
 from pfml.settings import losses as loss_settings
-from pfml.settings.run import Run, of_trunk
+from pfml.settings.run import Run, with_effect
 from pfml.settings.run_checks import check_classes, check_images, check_trunk, held_out_classes
 from pfml.settings.study import parse_point
 from pfml.settings.validation import check
@@ -44,7 +44,7 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
     check_trunk(train, model, trains, name, path)
     return Run(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(),
-        train=of_trunk(train.model_dump()), model=model.model_dump(), validation_classes=fixed,
+        train=with_effect(train.model_dump(), trains), model=model.model_dump(), validation_classes=fixed,
         noise_kind=params.noise.settings(point["noise"]),
         data={} if name == "glyphs" else params.dataset[name].settings(), label_fit_every=params.memorisation.every,
         loss_version=LOSSES[loss_name].version,
@@ -106,7 +106,7 @@ def trial_run(params: schema.Params, method: str, noise: float, settings: dict, 
     kinds = {"loss": loss_settings.LOSS_SETTINGS[base.loss_name], "train": schema.Train}
     checked = {name: check(kind, moved[name], f"tune.space: {method}.{name}", path) for name, kind in kinds.items()}
     check_classes(checked["train"], base.validation_classes, base.dataset, path)
-    return replace(base, loss=checked["loss"].model_dump(), train=of_trunk(checked["train"].model_dump()))
+    return replace(base, loss=checked["loss"].model_dump(), train=with_effect(checked["train"].model_dump()))
 
 
 def map_runs(params: schema.Params, name: str, path="params.yaml") -> list[tuple[dict, Run]]:

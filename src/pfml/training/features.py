@@ -28,7 +28,7 @@ from pfml.training.batches.run_data import pictures_of
 from pfml.training.networks.model import build_model
 from pfml.training.networks.trunk import Front, split_network
 
-AT_ONCE = 40 * 224 * 224  # pixels of a batch
+AT_ONCE = 16 * 224 * 224  # pixels of a batch
 BETWEEN = 10.0  # seconds between two lines of progress
 META, PROGRESS = "meta.json", "progress.json"
 CODE = ("images", "training/batches", "training/networks", "training/features.py")  # that decides features

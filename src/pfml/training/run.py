@@ -256,7 +256,7 @@ class Progress:
     def __call__(self, history: list[dict]) -> None:
         row, epochs = history[-1], self.run.train["epochs"]
         spent = time.perf_counter() - self.started
-        left = spent / (len(history) - self.done) * (epochs - len(history))
+        left = spent / (len(history) - self.done) * max(epochs - len(history), 0)
         recall = row.get("recall@1", row.get("val_recall@1"))
         measured = "" if recall is None else f"  R@1 {100 * recall:5.1f} %"
         done = f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:<10.4g}{measured}"
