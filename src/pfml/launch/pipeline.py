@@ -30,6 +30,7 @@ WAVES = (  # how many stages for one start of DVC, which takes seconds as the la
     (1, ("theory", "loss_figures", "train", "ablate", "tune", "map")),
     (8, ("embedding_figures", "evaluate")),
 )
+AT_ONCE_SHORT = 8  # trainings for one start of DVC, where each takes seconds
 # Read by the report; a study may have no stage that makes one.
 REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
 PAGE = Path("reports/index.html")
@@ -82,7 +83,7 @@ def repro(params: Params, jobs: tuple[int, int], missing: bool = False) -> bool:
             stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
             print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
             single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", "--single-item"]
-            parts = divided(names, jobs[number], at_once)
+            parts = divided(names, jobs[number], max(at_once, AT_ONCE_SHORT if short_runs(params) else 1))
             run([[*single, *filter(None, [*some, *map(measured_by, some)])] for some in parts], jobs[number])
             copy_lock()
             if number + 1 < len(WAVES):
@@ -142,6 +143,11 @@ def wave(stale: list[str], groups: tuple[str, ...]) -> list[str]:
     """
     names = [name for name in stale if stage_group(name).startswith(groups)]
     return sorted(names, key=lambda name: stage_group(name) not in ("theory", "embedding_figures"))
+
+
+def short_runs(params: Params) -> bool:
+    """Whether a training takes about as long as a start of DVC: those on features of a frozen trunk do."""
+    return all(run.trunk == "frozen" for run in planned_runs(params))
 
 
 def divided(names: list[str], jobs: int, at_once: int) -> list[list[str]]:

@@ -69,11 +69,22 @@ def read_preset(name: str, above: tuple[str, ...] = ()) -> dict:
 
 
 def is_search(name: str) -> bool:
-    """Whether a preset searches settings for another one: it has `over`, `tune.method` and no study's name of its own.
-    Such a preset brings back its searches alone; the results are those of the preset under it.
+    """Whether a preset searches settings for the study of another one (`tune.method`, and a study's name that another
+    preset has). It brings back its searches alone; the results of that name are the other preset's.
     """
-    own = yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), Loader)
-    return bool(own.get("over") and "study" not in own and own.get("tune", {}).get("method"))
+
+    def settings(preset: str) -> dict:
+        try:
+            return read_preset(preset)
+        except ConfigError:  # a broken one beside it is no obstacle
+            return {}
+
+    def searches(preset: dict) -> bool:
+        return bool((preset.get("tune") or {}).get("method"))
+
+    own = read_preset(name)
+    others = (settings(other) for other in preset_names() if other != name)
+    return searches(own) and any(one.get("study") == own.get("study") and not searches(one) for one in others)
 
 
 def with_preset(text: str, name: str) -> str:
@@ -135,10 +146,10 @@ def every_params(params: Params, tell: Callable[[str], None] = print) -> Iterato
         except ConfigError as error:
             tell(f"left out of the report: {error}")
             continue
-        if is_search(name):
-            continue
         if "study" not in changes:
             raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
+        if is_search(name):
+            continue
         if preset.study in from_presets:
             other = FOLDER / f"{from_presets[preset.study]}.yaml"
             raise ConfigError(f"{path}: study: expected a name of its own, found {preset.study!r}, which {other} has")
