@@ -14,8 +14,8 @@ def main():
     runs = [(one["point"], Run.from_json(one["run"], study["study"])) for one in plan["points"]]
     if not runs[0][1].train["portable"]:
         use_all_instructions()
+    from pfml.evaluation.maps import make_map
     from pfml.figures.scores import score_map
-    from pfml.maps import make_map
     from pfml.tracking.searches import log_map
 
     out, first = Path("reports/maps", f"{study['study']}-{sys.argv[1]}.csv"), runs[0][1]

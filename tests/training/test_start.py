@@ -12,9 +12,9 @@ import yaml
 from safetensors.torch import load_file
 
 import pfml
-from pfml.maps import make_map, read_map
+from pfml.evaluation.maps import make_map, read_map
+from pfml.losses.common.radius import pair_distances
 from pfml.retrieval import retrieval_metrics
-from pfml.retrieval.pair_distances import pair_distances
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.plan import read_plan, read_run
@@ -103,7 +103,7 @@ def test_auto_is_a_quantile_of_the_distances_between_classes_at_the_start(folder
 
 
 def test_pair_distances_take_evenly_spaced_images_of_many(monkeypatch):
-    monkeypatch.setattr("pfml.retrieval.pair_distances.AT_MOST", 3)
+    monkeypatch.setattr("pfml.losses.common.radius.AT_MOST", 3)
     points = torch.eye(5)
     points[2] = points[4]
     same, other = pair_distances(2 * points, torch.tensor([0, 1, 0, 1, 0]))
@@ -193,3 +193,17 @@ def test_auto_needs_a_number_where_there_are_no_embeddings(folder, monkeypatch):
         grid_of(raw)
     monkeypatch.chdir(folder)
     assert find_run(grid_runs(load_params()), AUTO).loss["delta_rep"] == "auto"
+
+
+def test_the_radius_is_there_for_users_of_the_loss_alone():
+    from pfml.losses import PotentialFieldLoss, radius_at_start
+
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(60, 16), torch.arange(60) % 3
+    radius = radius_at_start(embeddings, labels)
+    directions = torch.nn.functional.normalize(embeddings)
+    other = torch.cdist(directions, directions)[labels[:, None] != labels]
+    assert 0.04 < (other < radius).float().mean() < 0.06, "one pair in twenty repels"
+    assert PotentialFieldLoss(3, 16, delta_rep=radius)(embeddings, labels).isfinite()
+    with pytest.raises(ValueError, match="two classes or more, found one"):
+        radius_at_start(embeddings, torch.zeros(60, dtype=torch.long))

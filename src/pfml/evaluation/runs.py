@@ -37,7 +37,7 @@ def _distance(saved: Mapping) -> float:
     """Mean distance between unit embeddings of training images of different classes, after training."""
     import torch
 
-    from pfml.retrieval.pair_distances import pair_distances
+    from pfml.losses.common.radius import pair_distances
 
     between = pair_distances(torch.from_numpy(saved["train"]), torch.from_numpy(saved["train_labels"]))[1]
     return round(float(between.double().mean()), 6)

@@ -24,7 +24,7 @@ def score_map(method: str, dataset: str, noise: float, rows: Sequence[dict], pat
     line marks that distance before the first step on an axis of delta_rep. The best point has a frame.
 
     Args:
-        rows: of pfml.maps.read_map, from the first settings to the last.
+        rows: of pfml.evaluation.maps.read_map, from the first settings to the last.
     """
     across, up = (key for key in list(rows[0])[1::-1])  # the second setting from left to right
     columns, lines = (sorted({row[key] for row in rows}) for key in (across, up))

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pfml.losses.common.radius import radius_at_start
     from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
     from pfml.losses.field.potential_field import PotentialFieldLoss
 
@@ -126,9 +127,15 @@ def __getattr__(name: str):
         return LOSSES["pfml"]
     if name == "ContrastiveFieldLoss":
         return LOSSES["cpml"]
+    if name == "radius_at_start":
+        from pfml.losses.common.radius import radius_at_start
+
+        return radius_at_start
     if name == "NEEDS_POSITIVES":
         return frozenset(name for name, loss in LOSSES.items() if loss.pairs)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["BASELINES", "FIELDS", "LOSSES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss"]
+__all__ = [
+    "BASELINES", "FIELDS", "LOSSES", "ContrastiveFieldLoss", "PotentialFieldLoss", "build_loss", "radius_at_start",
+]  # fmt: skip

@@ -52,7 +52,7 @@ def log_map(name: str, first: Run, study: Mapping, rows: Iterable[Mapping], path
         name: of map.over.
         first: the run of its first point.
         study: data/plan/study.json.
-        rows: of pfml.maps.make_map.
+        rows: of pfml.evaluation.maps.make_map.
         path: the file of points.
     """
     rows = list(rows)

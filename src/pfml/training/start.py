@@ -7,17 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from pfml.retrieval.pair_distances import pair_distances
+from pfml.losses.common.radius import pair_distances, radius_at_start
 from pfml.settings.run import Run
 from pfml.training.batches.run_data import Half, RunData
 from pfml.training.measure import embed
 from pfml.training.networks.heads import Standardize
 from pfml.training.networks.model import Embedder
 from pfml.training.processes import Ranks
-
-# `delta_rep: auto` is this quantile of the distances between classes: in the first step one pair in twenty of those
-# repels. Chosen on validation classes of glyphs and of Cars crops with frozen features (docs/findings.md).
-AUTO_QUANTILE = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,7 @@ def standardize(model: Embedder, half: Half) -> None:
 def measure_start(run: Run, model: Embedder, data: RunData, ranks: Ranks) -> Start:
     """The distances at the start, and the loss's settings with `auto` resolved.
 
-    `delta_rep: auto` becomes the quantile AUTO_QUANTILE of the distances between training images of different classes,
-    at least delta.
+    `delta_rep: auto` becomes pfml.losses.radius_at_start, at least delta.
 
     Raises:
         ValueError: `auto` with images of one class alone.
@@ -55,15 +50,11 @@ def measure_start(run: Run, model: Embedder, data: RunData, ranks: Ranks) -> Sta
     auto = run.loss.get("delta_rep") == "auto"
     if not auto and run.trunk == "fine_tune":
         return Start(run.loss)
-    _, between = pair_distances(embed(model, data.train.pictures, ranks), data.train.labels)
-    if not len(between):
-        if auto:
-            raise ValueError(f"{run.name}: loss.delta_rep: auto: expected images of two classes or more, found one")
-        return Start(run.loss)
-    loss = dict(run.loss)
+    embeddings, loss = embed(model, data.train.pictures, ranks), dict(run.loss)
     if auto:
-        loss["delta_rep"] = max(round(float(between.quantile(AUTO_QUANTILE)), 4), loss["delta"])
-    return Start(loss, round(float(between.double().mean()), 6))
+        loss["delta_rep"] = max(radius_at_start(embeddings, data.train.labels), loss["delta"])
+    between = pair_distances(embeddings, data.train.labels)[1]
+    return Start(loss, round(float(between.double().mean()), 6) if len(between) else None)
 
 
 def initialize_proxies(loss: torch.nn.Module, run: Run, model: Embedder, data: RunData, ranks: Ranks) -> None:

@@ -101,7 +101,8 @@ class PotentialFieldLoss(FieldLoss):
     num_classes, embedding_dim, proxies_per_class: N, D and M; `loss.proxies` is a parameter (N, M, D).
     alpha: decay exponent.
     delta: radius inside which attraction ends.
-    delta_rep: radius beyond which repulsion ends; delta unless given.
+    delta_rep: radius beyond which repulsion ends; delta unless given, as in the paper. Which radius fits depends on how
+        far apart the embeddings start (docs/findings.md): `radius_at_start(embeddings, labels)` suggests one.
     proxy_init: `random` directions of length about sqrt(D), `kaiming` (fan_out, as in Proxy Anchor), or
         `data`: call `initialize_proxies` before the first step.
     reduction: `sum` (Eq. 6), `pair_mean` (over the ordered pairs) or `anchor_mean` (over the points).

@@ -45,7 +45,7 @@ def make_map(runs: Sequence[tuple[dict, Run]], out: Path, tell: Callable[[str], 
 
 def measured(run: Run) -> dict[str, float | None]:
     """The measures of a run that is trained here and not kept."""
-    from pfml.retrieval.pair_distances import pair_distances
+    from pfml.losses.common.radius import pair_distances
     from pfml.training.batches.run_data import load_run_data
     from pfml.training.loop import train
     from pfml.training.measure import embed
