@@ -2,8 +2,8 @@
 
     cars98      box crops of the 98 training classes of Cars-196 (49 train, 49 test; not the usual split)
     cub127      box crops of 127 classes of CUB-200-2011 (85 train, 42 test)
-    omniglot    Omniglot, complete, as images_background.zip and images_evaluation.zip. The pictures are those of the
-                official archives, the files are not.
+    omniglot    Omniglot, complete, as omniglot_background.zip and omniglot_evaluation.zip. The pictures are those of
+                the official archives, the files are not.
 
 The folder of PFML_REAL_DATA holds the sources (data/cars98/cars98.zip, data/cub200_bbox227/*.zip,
 data/omniglot/omniglot_105.npz). No image is part of this repository.
@@ -62,7 +62,7 @@ def omniglot(source: Path, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = Counter()
     for half, is_background in (("images_background", True), ("images_evaluation", False)):
-        with zipfile.ZipFile(folder / f"{half}.zip", "w") as archive:
+        with zipfile.ZipFile(folder / f"{half.replace('images', 'omniglot')}.zip", "w") as archive:
             for pixels, label, drawer in zip(ink, arrays["label"], arrays["drawer"]):
                 if bool(arrays["class_is_background"][label]) != is_background:
                     continue

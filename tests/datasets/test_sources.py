@@ -183,6 +183,7 @@ def test_the_parsers_of_the_table_read_their_forms(tmp_path, served, monkeypatch
     for half, root in (("background", "images_background"), ("evaluation", "images_evaluation")):
         content = official.omniglot_files(root, {"Greek": 2})
         made[f"images_{half}.zip"] = official.write_zip(tmp_path / "a", content).read_bytes()
+        made[f"omniglot_{half}.zip"] = made[f"images_{half}.zip"]
     for form in DATASETS["cars196"].forms[1], DATASETS["sop"].forms[1]:
         for i, ((source, *_),) in enumerate(zip(form.files)):
             half = "train" if "train" in source.file else "test"
@@ -190,7 +191,7 @@ def test_the_parsers_of_the_table_read_their_forms(tmp_path, served, monkeypatch
                        "item_id": [str(i)] * 4, "image_path": [f"{half}/{i}_{k}.JPG" for k in range(4)]}  # fmt: skip
             made[source.file] = official.write_parquet(tmp_path / "a", columns).read_bytes()
     monkeypatch.setattr("pfml.datasets.sources.check_counts", lambda *_: None)
-    expected = {"cub200": [12], "cars196": [12, 16, 24], "sop": [10, 32], "omniglot": [8]}
+    expected = {"cub200": [12], "cars196": [12, 16, 24], "sop": [10, 32], "omniglot": [8, 8]}
     for name, dataset in DATASETS.items():
         for form, images in zip(dataset.forms, expected[name], strict=True):
             own = tuple(served(mirrors[0].file, made[mirrors[0].file]) for mirrors in form.files)
