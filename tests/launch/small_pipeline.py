@@ -48,7 +48,7 @@ def stages() -> dict:
         found[name] = stage(name, [f"reports/runs/${{study}}/{run}.json"], (model,), cached=False)
     read = ("reports/runs", "reports/theory.csv")
     found["report"] = stage("report", ["reports/tables.md", "reports/results.csv"], read, cached=False)
-    found["figures"] = stage("figures", ["reports/figures/training.pdf"], ("reports/runs",), cached=False)
+    found["figures"] = stage("figures", ["reports/figures/training.png"], ("reports/runs",), cached=False)
     found["register"] = stage("register", [], ("reports/runs",))
     found["page"] = stage("page", [], ("reports/tables.md",))
     found["page"]["cmd"] += " && echo page > reports/index.html"

@@ -49,10 +49,12 @@ def test_the_project_stays_as_it_was_but_for_the_studys_own_results(preset, monk
     before = files(preset)
     assert make_repro(preset, monkeypatch, "--preset", "mine") == 0
     results = [f"reports/runs/mine/{run}.json" for run in "abc"]
-    assert changed(preset) == sorted(["presets/mine.yaml", "reports/mine.md", *results])
+    made = ["reports/mine.md", "reports/mine/training.png", *results]
+    assert changed(preset) == sorted(["presets/mine.yaml", *made])
+    assert "\n![R@1 and loss over epochs](mine/training.png)\n" in (preset / "reports/mine.md").read_text()
     after = files(preset)
     assert {name: after[name] for name in before} == before
-    assert set(after) - set(before) == {"reports/mine.md", *results}
+    assert set(after) - set(before) == set(made)
     copy = preset / ".studies/mine"
     settings = yaml.safe_load((copy / "params.yaml").read_text())
     assert settings["study"] == "mine" and settings["loss"]["alpha"] == 4.0
