@@ -236,6 +236,7 @@ def test_every_other_loss_in_the_settings_is_drawn_and_written(tmp_path, monkeyp
     labels = {c.label for c in curves if c.kind == "attraction"}
     alphas = {*params.ablation.values("alpha"), params.loss.alpha}
     assert {f"PFML, α = {a:g}" for a in alphas} | {"CPML"} <= labels
+    assert not any("auto" in label for label in labels), "its radius is known in a training alone"
     parts = {"HIST", "HIER", "PA+niV"}
     whole = {method_name(m) for m in params.baseline if drawn(m)} - parts
     assert whole | {f"{part}, in part" for part in parts} <= labels

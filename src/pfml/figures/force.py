@@ -34,7 +34,6 @@ import torch
 from pfml.figures.style import BLUE, ORANGE, figure_style, heading, method_name, new_figure, nothing, save_figure
 from pfml.losses import LOSSES, build_loss
 from pfml.settings.files import write_whole
-from pfml.settings.run import without_auto
 
 KINDS = ("attraction", "repulsion")
 CONTEXT = 1.0  # chord distance of the third point, and of the fourth
@@ -94,7 +93,8 @@ class Curve:
 
 
 def force_curves(asked: Mapping) -> list[Curve]:
-    """Attraction and repulsion of every loss of the study that is `drawn`; PFML for each alpha of the ablation too.
+    """Attraction and repulsion of every loss of the study that is `drawn`; PFML for each alpha of the ablation too. A
+    method with `delta_rep: auto` is left out.
 
     Args:
         asked: data/plan/loss_figures.json: `loss` (settings that PFML and CPML share), `field` (method -> `potential`,
@@ -103,7 +103,9 @@ def force_curves(asked: Mapping) -> list[Curve]:
     found = []
     for method, row in asked["field"].items():
         known = inspect.signature(LOSSES[row["potential"]]).parameters
-        settings = without_auto({key: value for key, value in asked["loss"].items() if key in known} | row["loss"])
+        settings = {key: value for key, value in asked["loss"].items() if key in known} | row["loss"]
+        if settings.get("delta_rep") == "auto":  # that radius is known in a training alone
+            continue
         alphas = [settings.get("alpha")]
         if method == "pfml":
             alphas = sorted({*alphas, *asked["alphas"]})

@@ -27,7 +27,7 @@ OURS = {  # settings of training that the paper words otherwise: ours in its wor
     "bn_freeze": lambda run: "no" if run.train["freeze_bn"] == "none" else "yes",
     "warmup_epochs": lambda run: run.train["frozen_epochs"],
 }
-FIELD = ("pfml", "pfml_tuned")  # the methods that tables.md shows; the file beside it has all
+FIELD = ("pfml", "pfml_auto", "pfml_tuned")  # the methods that tables.md shows; the file beside it has all
 
 
 def settings_tables(table: int, studies: Studies) -> list[Table | str]:
@@ -91,7 +91,9 @@ def used_table(name: str, title: str, grid: pd.DataFrame, loss: bool = False) ->
         for key, heading in (("proxies_per_class", "M"), ("alpha", "α"), ("delta", "δ"), ("delta_rep", "δ_rep")):
             columns.append(Column(heading, [_setting(run.config["loss"][key]) for run in first]))
     shared = SETTINGS + FURTHER * loss
-    columns += [Column(key.replace("_", " "), [_setting(run.train[key]) for run in first]) for key in shared]
+    columns += [
+        Column(key.replace("_", " "), [_setting(run.train.get(key, MISSING)) for run in first]) for key in shared
+    ]
     return table_of(name, title, columns, listed=not loss)
 
 
