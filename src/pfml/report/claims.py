@@ -143,7 +143,7 @@ class ByMethod:
         100`; nothing where they do not.
         """
         runs = [run for method, noise in rows for run in self.of(method, noise).run[:1]]
-        values = {key: list(dict.fromkeys(str(run.train[key]) for run in runs)) for key in LENGTH}
+        values = {key: list(dict.fromkeys(str(run.train.get(key)) for run in runs)) for key in LENGTH}
         return ", ".join(f"{key} {' and '.join(found)}" for key, found in values.items() if len(found) > 1)
 
 

@@ -6,7 +6,7 @@ from pfml.report.names import dataset_name, method_name
 from pfml.report.published import paper
 from pfml.report.results import Summary
 
-FIELD_METHODS = ("pfml", "pfml_tuned", "cpml")  # the paper's own; every other method is a baseline
+FIELD_METHODS = ("pfml", "pfml_auto", "pfml_tuned", "cpml")  # the paper's own; every other method is a baseline
 
 
 def ordinal(rank: int) -> str:
