@@ -1,4 +1,4 @@
-"""map <name>: train a field method over two settings of its loss, write reports/maps/<study>-<name>.csv and a figure."""
+"""map <name>: train a field method over two settings of its loss: reports/maps/<study>-<name>.csv and a figure."""
 
 import sys
 from pathlib import Path
