@@ -12,7 +12,7 @@ from report_studies import pick, preset, runs_of, sections_of, tables_of, text_o
 from pfml.report.results import read_studies
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
-from pfml.settings.presets import every_params, with_preset
+from pfml.settings.presets import every_params, preset_names, read_preset, with_preset
 from tests.committed import committed
 from tests.conftest import ROOT, put
 
@@ -106,7 +106,7 @@ def test_a_preset_that_does_not_fit_is_left_out_and_said_so(project, tmp_path, c
 def test_every_committed_preset_is_a_study(monkeypatch, raw):
     monkeypatch.chdir(ROOT)
     names = {study.name for study in read_studies(load_params(ROOT / "params.yaml"), committed("reports")).every}
-    assert {yaml.safe_load(path.read_text())["study"] for path in (ROOT / "presets").glob("*.yaml")} <= names
+    assert {read_preset(name)["study"] for name in preset_names()} <= names
 
 
 def test_outdated_results_are_listed_with_why_and_stand_in_no_row(tmp_path):

@@ -29,7 +29,7 @@ def test_wrong_labels_are_looked_at_while_training_goes_on(run, data, changes):
 
 def test_a_look_at_embeddings_that_are_not_finite_stops_the_run(run, data, monkeypatch):
     """Also in an epoch that measures nothing else."""
-    import pfml.training.loop as training
+    import pfml.training.measure as training
 
     real = training.embed
     monkeypatch.setattr(training, "embed", lambda *args: real(*args) * float("nan"))

@@ -5,7 +5,6 @@ classes. All points train in one process, since a start takes longer than a trai
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -85,8 +84,3 @@ def read_map(path: Path) -> list[dict]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected the file of a map ({error}); remove it and make the map again") from None
-
-
-def digest_of(rows: Sequence[dict]) -> str:
-    """Of a map's rows, 16 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(list(rows), sort_keys=True).encode()).hexdigest()[:16]

@@ -54,8 +54,7 @@ class RunResult(ResultFile):
     each K; weights is the digest of the network's. A run with proxies has proxies_per_class, and w2 (Table 3) as
     w2_measure says. A run with a frozen trunk has start_distance and end_distance, the mean distance between training
     images of different classes before and after training. Keys with a default were added later, and older files lack
-    them. A title heads a measure's column.
-    Where and when it was trained stands in reports/provenance.
+    them. A title heads a measure's column. Where and when it was trained stands in reports/provenance.
     """
 
     study: str

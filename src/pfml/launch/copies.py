@@ -77,7 +77,7 @@ def params_of(name: str) -> str:
     path, study = FOLDER / f"{name}.yaml", read_preset(name).get("study")
     if study is None:
         raise ConfigError(f"{path}: study: missing; expected a name of its own, under which its results are kept")
-    others = [other for other in preset_names() if other != name and not is_search(other) and _study_of(other) == study]
+    others = [other for other in preset_names() if other != name and _study_of(other) == study and not is_search(other)]
     if others and not is_search(name) and study != default["study"]:
         raise ConfigError(
             f"{path}: study: expected a name of its own, found {study!r}, which {FOLDER}/{others[0]}.yaml has"
