@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pfml.stage import run_stage
+from pfml.stage import run_stage, single_writer, stopper
 
 
 def main():
@@ -18,9 +18,12 @@ def main():
         folder.mkdir(parents=True)
         (folder / "meta.json").write_text('{"trunk": "fine_tune"}\n', encoding="utf-8")
         return
+    from pfml.settings.run import project_root
     from pfml.training.features import write_features
 
-    write_features(plan, name, folder, tell=lambda line: print(line, flush=True))
+    stop, working = stopper(), project_root() / ".checkpoints" / f"features-{name}"
+    with single_writer(working, f"features of {name}", stop):
+        write_features(plan, name, folder, working, stop, tell=lambda line: print(line, flush=True))
 
 
 run_stage(main, data=True)

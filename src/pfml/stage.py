@@ -1,11 +1,14 @@
-"""Start the process of a stage, and turn its errors into one line and an exit code."""
+"""Start and stop the process of a stage, and turn its errors into one line and an exit code."""
 
 import ctypes
 import os
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pfml.settings import ConfigError
 
@@ -25,6 +28,7 @@ PORTABLE = {
     "MKL_NUM_THREADS": "1",
 }
 HOSTILE = ("NPY_ENABLE_CPU_FEATURES",)  # NumPy does not start with both
+PIPELINE = ("dvc", "pfml.launch", "pfml.launch.dvc")  # processes that start stages, by an argument of theirs
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt (malloc.h)
 LARGEST = 32 * 2**20  # bytes; the highest MMAP_THRESHOLD that glibc accepts
@@ -94,3 +98,62 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
+
+
+@contextmanager
+def single_writer(folder: Path, name: str, stop: Callable[[], bool]) -> Iterator[None]:
+    """A lock on a folder of unfinished work: a second process waits until the first has ended."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            print(f"{name}: waits for another process that does the same work", flush=True)
+            if stop():
+                sys.exit(130)
+            time.sleep(4)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stopper() -> Callable[[], bool]:
+    """A function that says whether to stop: after SIGTERM or Ctrl-C (this call installs the handlers), or when the
+    pipeline that started this process has died.
+
+    If DVC alone is killed its stages run on, as do the processes of torchrun. Such an orphan would train beside the
+    next `dvc repro`.
+    """
+    requests = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: requests.append(True))
+    import psutil
+
+    def pipeline(process: psutil.Process) -> bool:
+        try:
+            return any(Path(argument).name in PIPELINE for argument in process.cmdline())
+        except psutil.Error:  # a process of another user
+            return False
+
+    above = psutil.Process().parents()
+    parents = list(above) if "DVC_STAGE" in os.environ else []
+    while parents and not pipeline(parents[-1]):  # processes above the pipeline (make, a terminal) may end
+        parents.pop()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        parents = parents or above[:1]
+
+    def alive(process: psutil.Process) -> bool:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+    def stop() -> bool:
+        if not requests and not all(alive(process) for process in parents):
+            print("the pipeline that started this run is gone", file=sys.stderr)
+            requests.append(True)
+        return bool(requests)
+
+    return stop

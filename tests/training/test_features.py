@@ -98,6 +98,37 @@ def test_a_run_trains_the_rest_alone(trained, monkeypatch):
     assert result["backbone"] == f"{BACKBONE}+{trunk}", "a row of its own"
 
 
+def test_a_head_alone_trains_without_its_backbone(tmp_path):
+    """Whose import and weights take longer than a training on features."""
+    folder = project(tmp_path, trunk="frozen")
+    stages(folder, "plan", "fetch", "split", "features", "noise")
+    (folder / "weights.pth").unlink()
+    stage = f"import sys; sys.argv = ['train', {RUN!r}]; exec(open('stages/train.py').read())"
+    code = f"{stage}; assert 'timm' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": "src"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    stages(folder, "evaluate")  # W2 too embeds with the head alone
+    assert not (folder / ".checkpoints/features-birds/progress.json").exists()
+
+
+def test_a_terminated_stage_ends_between_two_batches(tmp_path):
+    folder = project(tmp_path, trunk="frozen")
+    stages(folder, "plan", "fetch", "split")
+    slow = "import pfml.training.features as f, sys, os, signal; f.BETWEEN = 0.0; f.AT_ONCE = 64 * 64; "
+    stop = "f.write_whole = lambda *a: (write(*a), os.kill(os.getpid(), signal.SIGTERM)); sys.argv = ['', 'birds']; "
+    code = f"{slow}write = f.write_whole; {stop}exec(open('stages/features.py').read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": "src"},
+    )  # fmt: skip
+    assert done.returncode == 130 and "batch 1 of" in done.stdout, done.stderr[-3000:]
+    assert not (folder / "data/features/birds").exists()
+    assert [path.read_text() for path in folder.glob(".checkpoints/features-birds/*/progress.json")] == ["1"]
+
+
 def test_a_stopped_stage_goes_on_and_ends_alike(trained, tmp_path, monkeypatch):
     _, folder = trained
     monkeypatch.chdir(folder)
@@ -111,7 +142,7 @@ def test_a_stopped_stage_goes_on_and_ends_alike(trained, tmp_path, monkeypatch):
             if f"batch {stop_at} of" in line:
                 raise KeyboardInterrupt
 
-        features.write_features(plan, "birds", tmp_path / name, tell)
+        features.write_features(plan, "birds", tmp_path / name, tmp_path / f"{name}-working", tell=tell)
         return tmp_path / name
 
     whole = write("whole", -1)
@@ -119,7 +150,7 @@ def test_a_stopped_stage_goes_on_and_ends_alike(trained, tmp_path, monkeypatch):
     for stop_at in (4, 12, 20):  # in the evaluation, in the first and in the third view
         with pytest.raises(KeyboardInterrupt):
             write("stopped", stop_at)
-        assert not (tmp_path / "stopped/meta.json").exists()
+        assert not (tmp_path / "stopped").exists()
         with pytest.raises(ValueError, match="expected finished features"):
             Features(tmp_path / "stopped", np.arange(3))
     told.clear()
@@ -128,7 +159,7 @@ def test_a_stopped_stage_goes_on_and_ends_alike(trained, tmp_path, monkeypatch):
     for name in ("evaluation.npy", "training.npy", "items.npy", "meta.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (whole / name).read_bytes(), name
     shutil.copy(whole / "meta.json", tmp_path / "before.json")
-    features.write_features(plan | {"seed": 1}, "birds", whole)
+    features.write_features(plan | {"seed": 1}, "birds", whole, tmp_path / "whole-working")
     assert (whole / "meta.json").read_bytes() != (tmp_path / "before.json").read_bytes(), "other views, other digests"
 
 

@@ -85,7 +85,7 @@ def test_auto_is_a_quantile_of_the_distances_between_classes_at_the_start(folder
 
     data = load_run_data(run)
     torch.manual_seed(run.seed)
-    model = build_trained_part(run)
+    model = build_trained_part(run, data.train.pictures)
     standardize(model, data.train)
     embeddings = torch.nn.functional.normalize(embed(model, data.train.pictures))
     labels = data.train.labels

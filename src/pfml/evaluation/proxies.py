@@ -62,7 +62,8 @@ def embed_last_epoch(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     from pfml.training.batches.samplers import epoch_batches
     from pfml.training.networks.trunk import build_trained_part
 
-    model, data, recipe = build_trained_part(run, empty=True), load_run_data(run).train, run.train
+    data, recipe = load_run_data(run).train, run.train
+    model = build_trained_part(run, data.pictures, empty=True)
     model.load_state_dict(load_file(run.paths().model / "model.safetensors"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device, memory_format=torch.channels_last).eval()

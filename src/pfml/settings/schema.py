@@ -21,7 +21,7 @@ from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Numb
 DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
 
 # Presets of pfml.training.batches.transforms -> side of the network's input in pixels; None: the image's own.
-TRANSFORMS = {"shift": None, "small": 64, **dict.fromkeys(
+TRANSFORMS = {"shift": None, "small": 64, "small_characters": 64, **dict.fromkeys(
     ("proxy_anchor", "bn_inception", "vit", "dino", "hyp_vit", "hyp_dino", "hyp_vit_224", "hyp_dino_224"), 224,
 ), "mlrc": 227, "vit_112": 112}  # fmt: skip
 

@@ -5,15 +5,16 @@ data/features/<dataset>/ has
     evaluation.npy   (n, C, h, w) float16: every image of the dataset, as evaluation takes it
     training.npy     (t, K, C, h, w) float16: K random views of every image of the training half, as training takes it
     items.npy        (t,) int64: the image numbers of the training half
-    meta.json        written last: the plan, shapes, digests of the front's weights, of the code and of the arrays
-    progress.json    while it is made: how far it is, and of what
+    meta.json        the plan, shapes, digests of the front's weights and of the arrays
 
-A stop loses one batch. Finished features stay where nothing that they depend on has changed, whatever else of the code
-did. The arrays are read by memory maps, so that all runs share them.
+They are made in .checkpoints and move there when they are whole, so a stop loses one batch. The arrays are read by
+memory maps, so that all runs share them.
 """
 
 import hashlib
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,22 +31,26 @@ from pfml.training.networks.trunk import Front, split_network
 
 AT_ONCE = 16 * 224 * 224  # pixels of a batch
 BETWEEN = 10.0  # seconds between two lines of progress
-META, PROGRESS = "meta.json", "progress.json"
+PROGRESS = "progress.json"  # in the folder where features are made: how far they are
 CODE = ("images", "training/batches", "training/networks", "training/features.py")  # that decides features
 
 
-def write_features(plan: dict, name: str, folder: Path, tell: Callable[[str], None] = print) -> None:
+def write_features(
+    plan: dict, name: str, folder: Path, working: Path, stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = print,
+) -> None:  # fmt: skip
     """Make or finish the features of a dataset.
 
     Args:
         plan: data/plan/features/<name>.json.
         name: of the dataset.
-        folder: data/features/<name>.
+        folder: data/features/<name>; what it has goes.
+        working: a folder in which they are made, one below it for each plan, dataset and code.
+        stop: called before every batch; True ends the process with code 130.
 
     Raises:
         ValueError: a network or images that do not fit the plan, or features that are not finite in float16.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = build_model(**plan["model"], embedding_dim=1)
     front, _ = split_network(model, plan["trunk"], plan["trained_stages"])
@@ -56,17 +61,14 @@ def write_features(plan: dict, name: str, folder: Path, tell: Callable[[str], No
     items = split.loc[split["split"] == "train", "item"].to_numpy()
     made_of = {
         "plan": plan, "images": images.meta["digest"], "weights": _weights(front), "items": _digest(items),
-        "code": _code(),
     }  # fmt: skip
-    if _finished(folder, made_of):
-        tell(f"{name}: features are those of this network and these images already")
-        return
+    working = working / hashlib.sha256(json.dumps(made_of | {"code": _code()}).encode()).hexdigest()[:16]
+    working.mkdir(parents=True, exist_ok=True)
     batch = max(1, AT_ONCE // pictures_of(images, items[:1], plan["train"]).side ** 2)
     shape, views = _shape(front, pictures_of(images, items[:1], plan["train"]), device), plan["views"]
-    (folder / META).unlink(missing_ok=True)
-    done = _done(folder, made_of)
-    evaluation = _array(folder / "evaluation.npy", (len(images), *shape), new=not done)
-    training = _array(folder / "training.npy", (len(items), views, *shape), new=not done)
+    done = json.loads((working / PROGRESS).read_text(encoding="utf-8")) if (working / PROGRESS).exists() else 0
+    evaluation = _array(working / "evaluation.npy", (len(images), *shape), new=not done)
+    training = _array(working / "training.npy", (len(items), views, *shape), new=not done)
     of_all, of_items = (range(0, count, batch) for count in (len(images), len(items)))
     total = len(of_all) + views * len(of_items)
 
@@ -85,40 +87,24 @@ def write_features(plan: dict, name: str, folder: Path, tell: Callable[[str], No
 
     begun = told = time.monotonic()
     for count, (into, rows, pixels) in enumerate(batches(), done + 1):
+        if stop():
+            sys.exit(130)
         into[rows] = _features(front, pixels, name)
         evaluation.flush()
         training.flush()
-        write_whole(folder / PROGRESS, json.dumps({"made_of": made_of, "done": count}))
+        write_whole(working / PROGRESS, json.dumps(count))
         now = time.monotonic()
         if now - told >= BETWEEN:
             told, left = now, (now - begun) / (count - done) * (total - count)
             tell(f"{name}: features, batch {count} of {total}, {left:.0f} s left")
-    np.save(folder / "items.npy", items)
-    arrays = {path.name: _digest(np.load(path, mmap_mode="r")) for path in sorted(folder.glob("*.npy"))}
+    np.save(working / "items.npy", items)
+    arrays = {path.name: _digest(np.load(path, mmap_mode="r")) for path in sorted(working.glob("*.npy"))}
     meta = made_of | {"trunk": plan["trunk"], "shape": list(shape), "views": views, "arrays": arrays}
-    write_whole(folder / META, json.dumps(meta, indent=1) + "\n")
-    (folder / PROGRESS).unlink(missing_ok=True)
-
-
-def _done(folder: Path, made_of: dict) -> int:
-    """Batches that an interrupted stage has finished, of the same work."""
-    try:
-        kept = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0
-    return kept["done"] if kept.get("made_of") == made_of else 0
-
-
-def _finished(folder: Path, made_of: dict) -> bool:
-    """Whether the folder has whole features of this work, and arrays that nobody changed."""
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        same = all(meta[key] == value for key, value in made_of.items())
-        return same and all(
-            _digest(np.load(folder / name, mmap_mode="r")) == mark for name, mark in meta["arrays"].items()
-        )
-    except (KeyError, OSError, ValueError):
-        return False
+    write_whole(working / "meta.json", json.dumps(meta, indent=1) + "\n")
+    (working / PROGRESS).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(working, folder)
 
 
 def _array(path: Path, shape: tuple[int, ...], new: bool) -> np.memmap:

@@ -91,7 +91,7 @@ def train(
     if device.type == "cuda":  # the CPU needs only a fixed number of threads, and this call takes seconds of imports
         set_determinism(recipe["deterministic"])
     torch.manual_seed(run.seed)
-    model = build_trained_part(run).to(device, memory_format=torch.channels_last)
+    model = build_trained_part(run, data.train.pictures).to(device, memory_format=torch.channels_last)
     standardize(model, data.train)
     start = measure_start(run, model, data, ranks)
     loss = build_loss(method, data.num_classes, run.dim, **start.loss).to(device)

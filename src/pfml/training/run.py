@@ -6,25 +6,23 @@ import hashlib
 import io
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from pfml.losses import FIELDS, LOSSES
 from pfml.settings.files import write_whole
 from pfml.settings.run import Run, inputs_digest
-from pfml.stage import use_all_instructions
+from pfml.stage import single_writer, stopper, use_all_instructions
 from pfml.tracking.mlflow import tracked_run
 from pfml.tracking.provenance import machine, record
 from pfml.tracking.tags import git_commit
 from pfml.training.checkpoint import MEMORY, checkpoint_folder, load_checkpoint, save_checkpoint
 
 NUMERIC_CODE = ("images", "losses", "retrieval", "training")  # packages whose change makes a checkpoint invalid
-PIPELINE = ("dvc", "pfml.launch", "pfml.launch.dvc")  # processes that start stages, by an argument of theirs
 
 
 def execute(run: Run, tracking: Mapping) -> None:
@@ -182,65 +180,6 @@ def work_fingerprint(run: Run) -> str:
     parts = [run.digest.encode(), inputs_digest(run).encode(), str(run.label_fit_every).encode()]
     parts += [path.read_bytes() for path in numeric_code(run.loss_name)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-@contextmanager
-def single_writer(folder: Path, name: str, stop):
-    """A lock on a configuration: a second process waits until the first has ended."""
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    while True:
-        try:
-            lock.acquire(timeout=1)
-            break
-        except Timeout:
-            print(f"{name}: waits for another process that trains the same configuration", flush=True)
-            if stop():
-                sys.exit(130)
-            time.sleep(4)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def stopper():
-    """A function that says whether to stop: after SIGTERM or Ctrl-C (this call installs the handlers), or when the
-    pipeline that started this process has died.
-
-    If DVC alone is killed its stages run on, as do the processes of torchrun. Such an orphan would train beside the
-    next `dvc repro`.
-    """
-    requests = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: requests.append(True))
-    import psutil
-
-    def pipeline(process: psutil.Process) -> bool:
-        try:
-            return any(Path(argument).name in PIPELINE for argument in process.cmdline())
-        except psutil.Error:  # a process of another user
-            return False
-
-    above = psutil.Process().parents()
-    parents = list(above) if "DVC_STAGE" in os.environ else []
-    while parents and not pipeline(parents[-1]):  # processes above the pipeline (make, a terminal) may end
-        parents.pop()
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        parents = parents or above[:1]
-
-    def alive(process: psutil.Process) -> bool:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-    def stop() -> bool:
-        if not requests and not all(alive(process) for process in parents):
-            print("the pipeline that started this run is gone", file=sys.stderr)
-            requests.append(True)
-        return bool(requests)
-
-    return stop
 
 
 def say(run: Run, text: str) -> None:

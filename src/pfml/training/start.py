@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pfml.losses.common.radius import pair_distances, radius_at_start
+from pfml.losses.common.radius import pair_distances, radius_of
 from pfml.settings.run import Run
 from pfml.training.batches.run_data import Half, RunData
 from pfml.training.measure import embed
@@ -50,10 +50,9 @@ def measure_start(run: Run, model: Embedder, data: RunData, ranks: Ranks) -> Sta
     auto = run.loss.get("delta_rep") == "auto"
     if not auto and run.trunk == "fine_tune":
         return Start(run.loss)
-    embeddings, loss = embed(model, data.train.pictures, ranks), dict(run.loss)
+    between, loss = pair_distances(embed(model, data.train.pictures, ranks), data.train.labels)[1], dict(run.loss)
     if auto:
-        loss["delta_rep"] = max(radius_at_start(embeddings, data.train.labels), loss["delta"])
-    between = pair_distances(embeddings, data.train.labels)[1]
+        loss["delta_rep"] = max(radius_of(between), loss["delta"])
     return Start(loss, round(float(between.double().mean()), 6) if len(between) else None)
 
 

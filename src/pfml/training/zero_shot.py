@@ -17,7 +17,7 @@ from pfml.training.start import Start
 def measure_untrained(run: Run, data: RunData, report: Callable[[list[dict]], None], ranks: Ranks) -> Trained:
     """The run of a loss that trains nothing, in the form of a training; its history has one row, of epoch 0."""
     torch.set_num_threads(run.train["threads"])
-    model = build_trained_part(run).to(ranks.device, memory_format=torch.channels_last)
+    model = build_trained_part(run, data.train.pictures).to(ranks.device, memory_format=torch.channels_last)
     loss = build_loss(run.loss_name, data.num_classes, run.dim, **run.loss)
     history = [{"epoch": 0, "loss": 0.0, "lr": 0.0, **measure(model, data, ranks), "seconds": 0.0}]
     report(history)

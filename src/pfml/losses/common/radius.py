@@ -23,7 +23,11 @@ def radius_at_start(embeddings: torch.Tensor, labels: torch.Tensor) -> float:
     Raises:
         ValueError: no two classes.
     """
-    between = pair_distances(embeddings, labels)[1]
+    return radius_of(pair_distances(embeddings, labels)[1])
+
+
+def radius_of(between: torch.Tensor) -> float:
+    """`radius_at_start` of the distances (q,) between embeddings of different classes. ValueError if there are none."""
     if not len(between):
         raise ValueError("labels: expected images of two classes or more, found one class")
     return round(float(between.quantile(QUANTILE)), 4)

@@ -18,6 +18,9 @@ class Features:
         folder: data/features/<dataset>.
         items: (n,) image numbers.
 
+    Attributes:
+        channels: C of the features (C, h, w) of an image.
+
     Raises:
         ValueError: no finished features there.
     """
@@ -32,6 +35,7 @@ class Features:
         self._evaluation = np.load(folder / "evaluation.npy", mmap_mode="r")
         self._training = np.load(folder / "training.npy", mmap_mode="r")
         known = np.load(folder / "items.npy")
+        self.channels = self._evaluation.shape[1]
         self._rows = np.full(len(self._evaluation), -1)
         self._rows[known] = np.arange(len(known))
 

@@ -78,6 +78,10 @@ TRANSFORMS = {
         "ours: small networks trained from scratch, in minutes on a CPU",
         size=64, resize=72, scale=(0.25, 1.0), std=(0.25, 0.25, 0.25),
     ),
+    "small_characters": Transform(
+        "ours: small without mirror images, for drawn characters such as Omniglot's (a mirrored one is another one)",
+        size=64, resize=72, scale=(0.25, 1.0), flip=0.0, std=(0.25, 0.25, 0.25),
+    ),
     "shift": Transform(
         "ours: images all of one size, such as the embedded dataset's; a random shift by less than the border instead "
         "of a box, no mirror images (a mirrored character is another one)",

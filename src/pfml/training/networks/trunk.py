@@ -13,6 +13,9 @@ import torch
 from torch import nn
 
 from pfml.settings.run import Run
+from pfml.training.batches.features import Features
+from pfml.training.batches.pictures import Pictures
+from pfml.training.networks.heads import build_head
 from pfml.training.networks.model import Embedder, build_model
 
 TRUNKS = ("fine_tune", "frozen", "partial")
@@ -54,7 +57,7 @@ def split_network(model: Embedder, trunk: str, trained_stages: int) -> tuple[Fro
         ValueError: the backbone has no stages that are known here, or too few; names the key.
     """
     if trunk == "frozen":
-        return Front(model, None), Embedder(nn.Identity(), nn.Flatten(1), model.head)
+        return Front(model, None), _head_alone(model.head)
     names = stages_of(model.backbone)
     if trained_stages >= len(names):
         found = f"{type(model.backbone).__name__} has {len(names)} stages ({', '.join(names) or 'none known'})"
@@ -68,17 +71,23 @@ def split_network(model: Embedder, trunk: str, trained_stages: int) -> tuple[Fro
     return Front(model, first), Embedder(Tokens(rest), model.pool, model.head)
 
 
-def build_trained_part(run: Run, empty: bool = False) -> Embedder:
+def build_trained_part(run: Run, pictures: Pictures | Features, empty: bool = False) -> Embedder:
     """The network that a run trains, from its data to embeddings.
 
+    With a frozen trunk that is a head alone, as wide as the features. The backbone is not built, whose import and
+    weights take longer than many a training on features.
+
     Args:
+        pictures: of the training half.
         empty: with random weights, into which trained ones are loaded.
 
     Raises:
         ValueError: as pfml.training.networks.model.build_model and `split_network`.
     """
+    if run.trunk == "frozen":
+        return _head_alone(build_head(pictures.channels, run.dim, run.model["head"], run.model["head_init"]))
     model = build_model(**dict(run.model) | ({"weights": None} if empty else {}))
-    return model if run.trunk == "fine_tune" else split_network(model, run.trunk, run.train.get("trained_stages", 0))[1]
+    return model if run.trunk == "fine_tune" else split_network(model, run.trunk, run.train["trained_stages"])[1]
 
 
 def stages_of(backbone: nn.Module) -> list[str]:
@@ -91,6 +100,10 @@ def stages_of(backbone: nn.Module) -> list[str]:
         if isinstance(children.get(name), nn.Sequential | nn.ModuleList):
             return [f"{name}.{key}" for key, _ in children[name].named_children()]
     return []
+
+
+def _head_alone(head: nn.Module) -> Embedder:
+    return Embedder(nn.Identity(), nn.Flatten(1), head)
 
 
 class Tokens(nn.Module):
