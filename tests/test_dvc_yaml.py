@@ -119,6 +119,11 @@ def test_nothing_that_differs_between_equal_runs_is_in_the_lock_file():
     assert not [name for name, stage in STAGES.items() if "reports/provenance" in map(str, stage["deps"])]
 
 
+def test_features_are_in_the_run_cache():
+    """DVC's run cache, which presets share, leaves out a stage with an output that persists."""
+    assert STAGES["features"]["outs"] == ["data/features/${item}"]
+
+
 def test_stages_hold_no_logic():
     """A stage file is a few lines that call the package."""
     long = {path.name for path in (ROOT / "stages").glob("*.py") if len(path.read_text().splitlines()) > 40}

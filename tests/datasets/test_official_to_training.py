@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pfml.datasets import catalogue
 from pfml.datasets.download import Source
 from pfml.images.packed import open_images
 from pfml.settings import schema
+from pfml.settings.plan import read_run
+from pfml.settings.presets import read_preset
+from pfml.training.networks.model import build_model
+from tests.conftest import ROOT, merge
 from tests.datasets import official
 from tests.datasets.http_faults import faulty_server
 from tests.datasets.stages import one_epoch
@@ -104,6 +109,36 @@ def test_from_the_archive_to_a_trained_run(raw, write, stages, server, served, n
     assert saved["test"].shape == (24, 64) and np.isfinite(saved["test"]).all()
     result = json.loads(Path(f"reports/runs/stages/{name}-pfml-0.2-0.json").read_text())
     assert 0 <= result["recall@1"] <= 1 and result["dataset"] == name and result["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", ["cub200", "sop"])
+def test_the_presets_of_frozen_trunks_run_on_the_official_layout(raw, write, stages, served, monkeypatch, name):
+    """Their own recipes and rows, but random weights, small batches and one epoch."""
+    served(name)
+    monkeypatch.setattr("pfml.settings.presets.FOLDER", ROOT / "presets")
+    train = {"epochs": 1, "eval_every": 1, "batch": 4, "images_per_class": 2}
+    params = merge(merge(raw, read_preset(f"{name}-frozen")), {
+        "grid": {"noise": [0.0], "seed": [0]}, "ablation": {"points": []}, "tracking": {"enabled": False},
+        "split": {"validation_classes": 1, "folds": 2},
+        "recipe": {name: {"model": {"weights": "weights.pth"}, "train": train}},
+    })  # fmt: skip
+    torch.save(build_model("tf_efficientnet_lite2", 8).backbone.state_dict(), "weights.pth")
+    write(params, Path.cwd())
+    for stage in ("fetch", "split", "features"):
+        code, said = stages(stage, name)
+        assert code == 0, said
+    views = params["recipe"][name]["train"]["views"]
+    assert np.load(f"data/features/{name}/training.npy", mmap_mode="r").shape == (24, views, 1280, 1, 1)
+    assert stages("noise", f"{name}-0.0-0")[0] == 0
+    for method in ("pfml", "proxy_anchor", "zero_shot"):
+        run = f"{name}-{method}-0.0-0"
+        for stage in ("train", "evaluate"):
+            code, said = stages(stage, run)
+            assert code == 0, said
+        result = json.loads(Path(f"reports/runs/{name}-frozen/{run}.json").read_text())
+        assert result["backbone"] == "tf_efficientnet_lite2+frozen"
+        assert result["dim"] == {"zero_shot": 1280}.get(method, 512)
+        assert read_run(run).loss.get("proxies_per_class") == {"pfml": {"sop": 1}.get(name, 15)}.get(method)
 
 
 def test_both_modes_hold_the_same_pictures_in_the_same_order(raw, write, stages, server, served):
