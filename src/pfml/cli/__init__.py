@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pfml import __version__
-from pfml.cli.study import default, presets, repro, rerun, tables, tune, ui, verify, where
+from pfml.cli.study import default, grid, presets, repro, rerun, tables, tune, ui, verify, where
 from pfml.cli.use import embed, export, register_model, search
 
 PIPELINE = ("dvc", "mlflow", "pydantic", "yaml")  # modules of the extra `pipeline` that tell whether it is installed
@@ -35,6 +35,8 @@ PAGE = {"metavar": "FILE.html", "help": "also write a page with the pictures"}
 KIND = {"choices": ("auto", "exact", "hnsw"), "default": "auto", "help": "auto: exact up to 200,000 images"}
 BATCH = {"type": int, "default": None, "metavar": "N", "help": "images at a time"}
 HERE = {"action": "store_true", "help": "at the commit that is checked out"}
+ON = {"required": True, "choices": ("ray",), "help": "the engine"}
+ADDRESS = {"metavar": "HOST:PORT", "help": "of the cluster; default: one of this machine alone"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 FORMAT = {"required": True, "choices": ("safetensors", "onnx", "torch.export"), "help": "of the network"}
 TO = {"required": True, "metavar": "FOLDER", "help": "a new folder"}
@@ -42,6 +44,7 @@ SIDE = {"type": int, "default": None, "metavar": "PIXELS", "help": "of the image
 MODEL = {"required": True, "metavar": "NAME", "help": "of the registered model"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
     (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET, ("--missing",): MISSING}),
+    (grid, {("--on",): ON, ("--address",): ADDRESS, ("--preset",): PRESET, ("--missing",): MISSING}),
     (presets, {("names",): NAMES}),
     (default, {("--save",): SAVE}),
     (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),

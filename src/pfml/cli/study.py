@@ -16,6 +16,15 @@ def repro(jobs: int, preset: str | None, missing: bool) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "pfml.launch", *options])
 
 
+def grid(on: str, address: str | None, preset: str | None, missing: bool) -> None:
+    """run the pipeline with its trainings on a cluster (docs/scaling.md)"""
+    options = [f"--on={on}", *[f"--address={address}"] * bool(address), *[f"--preset={preset}"] * bool(preset)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        ["src", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    )
+    os.execv(sys.executable, [sys.executable, "-m", "pfml.launch", *options, *["--missing"] * missing])
+
+
 def presets(names: list[str]) -> None:
     """list the paper's own studies and yours; with names, print each as one `dvc exp run`"""
     from pfml.settings.load import load_params

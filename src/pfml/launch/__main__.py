@@ -1,4 +1,4 @@
-"""The process of `make repro`: in the project itself, or for a preset in its working copy."""
+"""The process of `make repro` and `pfml grid`: in the project itself, or for a preset in its working copy."""
 
 import argparse
 import os
@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from pfml.launch.copies import working_copy
+from pfml.launch.grid import GridError, grid
 from pfml.launch.locks import Busy
-from pfml.launch.pipeline import at_a_time, repro
+from pfml.launch.pipeline import at_a_time, prepare, repro
 from pfml.launch.results import bring_back, bring_results, page_of
 from pfml.launch.table import study_table
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
+from pfml.settings.schema import Params
+
+Pipeline = Callable[[Params], bool]  # runs what is stale in the working directory; returns whether anything was
 
 
 def main() -> int:
@@ -23,17 +28,25 @@ def main() -> int:
     )
     parser.add_argument("--preset", help="run presets/<name>.yaml in a working copy (`make presets` lists them)")
     parser.add_argument("--missing", action="store_true", help="do not train runs whose results are there")
+    parser.add_argument("--on", choices=("ray",), help="train on a cluster (docs/scaling.md)")
+    parser.add_argument("--address", help="of the cluster")
     arguments = parser.parse_args()
     jobs = at_a_time(arguments.jobs)
     # One thread a process: runs share the cores, and train.threads sets those of torch.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
+
+    def pipeline(params: Params) -> bool:
+        if arguments.on == "ray":
+            from pfml.launch.engines.on_ray import RayEngine
+
+            return grid(params, RayEngine(arguments.address), jobs, arguments.missing)
+        prepare(params)
+        return repro(params, jobs, arguments.missing)
+
     try:
-        if arguments.preset:
-            ran = run_preset(arguments.preset, jobs, arguments.missing)
-        else:
-            ran = run_project(jobs, arguments.missing)
+        ran = run_preset(arguments.preset, pipeline) if arguments.preset else run_project(pipeline)
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130
@@ -44,15 +57,18 @@ def main() -> int:
         command = " ".join(error.cmd[2:]).removeprefix("pfml.launch.")
         print(f"failed: {command}; what is finished is kept", file=sys.stderr)
         return error.returncode
+    except GridError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     if ran:
         print(f"done in {time.perf_counter() - started:.0f} s")
     return 0
 
 
-def run_project(jobs: tuple[int, int], missing: bool) -> bool:
+def run_project(pipeline: Pipeline) -> bool:
     """Run params.yaml as it stands, in the working directory; returns whether anything was stale."""
     params = load_params()
-    ran = repro(params, jobs, missing)
+    ran = pipeline(params)
     if not ran:
         print("everything is up to date: nothing to run")
     elif table := study_table(params):
@@ -60,14 +76,14 @@ def run_project(jobs: tuple[int, int], missing: bool) -> bool:
     return ran
 
 
-def run_preset(name: str, jobs: tuple[int, int], missing: bool) -> bool:
+def run_preset(name: str, pipeline: Pipeline) -> bool:
     """Run a preset in its working copy and bring its results back, after a stop those of finished runs; returns whether
     anything was stale.
     """
     with working_copy(name) as project:
         params = load_params()
         try:
-            ran = repro(params, jobs, missing)
+            ran = pipeline(params)
         except BaseException:
             bring_results(params, name, project)
             raise

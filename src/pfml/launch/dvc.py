@@ -11,7 +11,15 @@ hundreds of runs takes longer than they do. The file has no comments, so it is r
 import logging
 import sys
 
+DVC = (sys.executable, "-m", "dvc")
+WATCHED = (sys.executable, "-m", "pfml.launch.dvc")  # where DVC logs an error, it fails
+DATA = ("plan", "fetch", "split", "noise", "features")  # groups of stages whose outputs trainings read
 SILENCED = ("dvc", "dvc_objects", "dvc_data")  # loggers that --quiet silences, with those below them
+
+
+def stage_group(name: str) -> str:
+    """train@glyphs-pfml-0.0-0 -> train."""
+    return name.split("@")[0]
 
 
 class Counter(logging.Handler):

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from pfml.launch.cache import mend_cache
+from pfml.launch.dvc import DATA, DVC, WATCHED, stage_group
 from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
 from pfml.launch.missing import stages_to_keep, told
 from pfml.settings import ConfigError
@@ -25,30 +26,23 @@ from pfml.settings.stages import measured_by
 from pfml.tracking.provenance import restore
 from pfml.training.checkpoint import drop_checkpoint
 
-DATA = ("plan", "fetch", "split", "noise", "features")
 WAVES = (  # how many stages for one start of DVC, which takes seconds as the later ones do; names or their beginnings
     (1, ("theory", "loss_figures", "train", "ablate", "tune", "map")),
     (8, ("embedding_figures", "evaluate")),
 )
 AT_ONCE_SHORT = 8  # trainings for one start of DVC, where each takes seconds
+AT_ONCE_TRAINED = 50  # likewise, where they come from DVC's cache
 # Read by the report; a study may have no stage that makes one.
 REPORTED = (Path("reports/tuning"), Path("reports/complexity"))
 PAGE = Path("reports/index.html")
-DVC = (sys.executable, "-m", "dvc")
-WATCHED = (sys.executable, "-m", "pfml.launch.dvc")  # where DVC logs an error, it fails
 
 
-def repro(params: Params, jobs: tuple[int, int], missing: bool = False) -> bool:
-    """Run what is stale in the working directory; returns whether anything was.
-
-    Args:
-        jobs: stages at a time in each wave.
-        missing: do not train a run whose result is there (pfml.launch.missing).
+def prepare(params: Params) -> None:
+    """Mend what a stop left behind in the working directory.
 
     Raises:
         ConfigError: there is no dvc.yaml, or no Git repository.
         Busy: another pipeline is at work in this folder.
-        subprocess.CalledProcessError: a stage failed; what is finished is kept.
     """
     check_place()
     for folder in REPORTED:
@@ -65,6 +59,19 @@ def repro(params: Params, jobs: tuple[int, int], missing: bool = False) -> bool:
 
         with tolerate_mlflow_errors("interrupted runs"):
             close_interrupted(params.tracking.experiment, params.study)
+
+
+def repro(params: Params, jobs: tuple[int, int], missing: bool = False, trained: bool = False) -> bool:
+    """Run what is stale in the working directory, which `prepare` has seen; returns whether anything was.
+
+    Args:
+        jobs: stages at a time in each wave.
+        missing: do not train a run whose result is there (pfml.launch.missing).
+        trained: the trainings are in DVC's cache or its remote already.
+
+    Raises:
+        subprocess.CalledProcessError: a stage failed; what is finished is kept.
+    """
     stale = stale_stages()
     kept = stages_to_keep(params, stale) if missing else set()
     if kept:
@@ -82,8 +89,9 @@ def repro(params: Params, jobs: tuple[int, int], missing: bool = False) -> bool:
             where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
             stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
             print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
-            single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", "--single-item"]
-            parts = divided(names, jobs[number], max(at_once, AT_ONCE_SHORT if short_runs(params) else 1))
+            single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", *["--pull"] * trained, "--single-item"]
+            together = AT_ONCE_TRAINED if trained else AT_ONCE_SHORT if short_runs(params) else 1
+            parts = divided(names, jobs[number], max(at_once, together))
             run([[*single, *filter(None, [*some, *map(measured_by, some)])] for some in parts], jobs[number])
             copy_lock()
             if number + 1 < len(WAVES):
@@ -154,11 +162,6 @@ def divided(names: list[str], jobs: int, at_once: int) -> list[list[str]]:
     """`names` in parts of at most `at_once`, smaller where that leaves fewer parts than runs at a time."""
     each = max(1, min(at_once, -(-len(names) // jobs)))
     return [names[first : first + each] for first in range(0, len(names), each)]
-
-
-def stage_group(name: str) -> str:
-    """train@glyphs-pfml-0.0-0 -> train."""
-    return name.split("@")[0]
 
 
 def prune_models(params: Params) -> None:

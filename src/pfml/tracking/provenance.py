@@ -102,6 +102,18 @@ def record(run: Run, row: Mapping, weights: str) -> None:
     _update(run.study, lambda rows: rows | {run.name: row})
 
 
+def keep_row(text: str) -> None:
+    """Keep what `record` has written on another machine, as if the run had been trained here. Nothing of "" and of a
+    file that is not whole.
+    """
+    try:
+        row = json.loads(text)
+        if row.pop("sha256") == _checksum(row):
+            write_whole(project_root() / ".provenance" / f"{row['digest']}.json", text)
+    except (ValueError, KeyError):
+        return
+
+
 def trained_here(digest: str) -> dict | None:
     """The row of a run that this clone has trained, with its `weights`; None if it has not. A damaged file counts as
     none: it proves nothing.

@@ -1,0 +1,101 @@
+"""Tasks on a Ray cluster (https://docs.ray.io): each with its own resources, on whichever node has room."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pfml.launch.engines import place, task
+from pfml.launch.engines.task import Order, Outcome, Task, Tell
+from pfml.settings import ConfigError
+
+RETRIES = 3  # of a task whose node died
+LAST = 20  # lines of a task that are kept
+
+
+class RayEngine:
+    """Args: address of a running cluster, such as "auto" or "10.0.0.5:6379"; None starts one on this machine.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers.
+    """
+
+    def __init__(self, address: str | None = None):
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError(
+                "--on ray: the package ray is not installed; `uv pip install ray`, on every node"
+            ) from None
+        try:
+            ray.init(address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"--address {address}: no Ray cluster answers there: {error}") from None
+        # Nodes need no pfml: what a task does before it is in the driver's tree travels with it.
+        for module in (place, task, sys.modules[__name__]):
+            ray.cloudpickle.register_pickle_by_value(module)
+
+    def gpus(self) -> float:
+        import ray
+
+        return ray.cluster_resources().get("GPU", 0.0)
+
+    def run(self, tasks: Iterable[Task], order: Order, tell: Tell) -> list[Outcome]:
+        import ray
+
+        said, shared = ray.remote(num_cpus=0)(Lines).remote(), ray.put(order)
+        remote = ray.remote(max_retries=RETRIES)(on_node)
+        waiting = {
+            remote.options(num_cpus=one.cores, num_gpus=one.gpus, memory=one.memory or None, name=one.name).remote(
+                one, shared, said
+            ): one
+            for one in tasks
+        }
+        outcomes = []
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=1.0)
+            for line in ray.get(said.take.remote()):
+                tell(*line)
+            for handle in done:
+                one = waiting.pop(handle)
+                try:
+                    outcomes.append(ray.get(handle))
+                except ray.exceptions.RayError as error:
+                    outcomes.append(Outcome(one.name, 1, lines=(f"{type(error).__name__}: {error}",)))
+        return outcomes
+
+
+class Lines:
+    """An actor that holds what tasks printed, until the driver takes it."""
+
+    def __init__(self):
+        self.lines = []
+
+    def add(self, *line: str) -> None:
+        self.lines.append(line)
+
+    def take(self) -> list[tuple[str, ...]]:
+        taken, self.lines = self.lines, []
+        return taken
+
+
+def on_node(one: Task, order: Order, said) -> Outcome:
+    """Run a task on the node where Ray calls this; `said` is the actor Lines.
+
+    It waits for no answer of the actor: Ray would lend the core of a task that waits to another one.
+    """
+    folder, lines, node = place.unpack(order.tree, order.name, place.node_folder()), [], socket.gethostname()
+    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], *one.stages]
+    environment = os.environ | order.environment | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    for line in process.stdout:
+        lines = [*lines, line.rstrip()][-LAST:]
+        said.add.remote(one.name, node, line.rstrip())
+    code, record = process.wait(), Path(folder, ".provenance", f"{one.digest}.json")
+    provenance = record.read_text(encoding="utf-8") if record.exists() else ""
+    return Outcome(one.name, code, node, tuple(lines), provenance)

@@ -1,0 +1,143 @@
+"""`pfml grid`: the stale trainings of a study on an engine, and the rest of the pipeline here.
+
+Each training is `dvc repro --single-item` in a copy of this folder on a node, whose result comes back through DVC's
+run cache. The pipeline that then runs here finds every training there and trains nothing, so dvc.lock and the tables
+are those of one machine.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pfml.launch.copies import copy_file, files_of, follow_commit, git, share_cache
+from pfml.launch.dvc import DATA, WATCHED, stage_group
+from pfml.launch.engines import place
+from pfml.launch.engines.node import data_stages
+from pfml.launch.engines.task import Engine, Order, Outcome, Task
+from pfml.launch.locks import LOCK
+from pfml.launch.missing import stages_to_keep
+from pfml.launch.pipeline import prepare, repro, run, stale_stages
+from pfml.launch.progress import Progress
+from pfml.settings import ConfigError
+from pfml.settings.run import Run, project_root
+from pfml.settings.runs import planned_runs
+from pfml.settings.schema import Params
+from pfml.settings.stages import measured_by, stages_of
+from pfml.tracking.provenance import keep_row
+
+CARRIED = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DO_NOT_TRACK",
+           "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "PFML_CACHE")  # fmt: skip
+GIB = 2**30
+
+
+def grid(params: Params, engine: Engine, jobs: tuple[int, int], missing: bool = False) -> bool:
+    """Train on the engine what is stale, then bring everything up to date here; returns whether anything was stale.
+
+    Args:
+        jobs: as of pfml.launch.pipeline.repro, for the stages that run here.
+        missing: do not train a run whose result is there.
+
+    Raises:
+        ConfigError: nodes cannot share data with this machine, or as `repro`.
+        GridError: runs failed; the others are finished and kept.
+    """
+    prepare(params)
+    remote = default_remote()
+    if any(stage_group(name) in DATA for name in stale_stages()):
+        run([[*WATCHED, "repro", *DATA]], 1)
+    stale = stale_stages()
+    kept = stages_to_keep(params, stale) if missing else set()
+    tasks = list(tasks_of(params, set(stale) - kept, engine.gpus()))
+    if tasks:
+        if remote:
+            run([[*WATCHED, "push", "--quiet", "--run-cache", *data_stages()]], 1)
+        with Progress(len(tasks)) as progress:
+            outcomes = engine.run(tasks, order_of(Path.cwd(), remote), progress.line)
+        if remote:
+            run([[*WATCHED, "fetch", "--quiet", "--run-cache", *data_stages()]], 1)
+        finished = [outcome for outcome in outcomes if outcome.code == 0]
+        for outcome in finished:
+            keep_row(outcome.provenance)
+        if failed := [outcome for outcome in outcomes if outcome.code]:
+            names = {task.name: task.stages for task in tasks}
+            take((names[outcome.name] for outcome in finished), remote)
+            raise GridError(failed, len(tasks))
+    return repro(params, jobs, missing, trained=remote) or bool(tasks)
+
+
+class GridError(RuntimeError):
+    """Runs failed on the engine; says which, where, and what they printed last."""
+
+    def __init__(self, failed: list[Outcome], total: int):
+        lines = [
+            "\n    ".join([f"{one.name}: exit code {one.code} on {one.node or 'no node'}", *one.lines[-5:]])
+            for one in failed
+        ]
+        super().__init__(
+            f"{len(failed)} of {total} runs failed; the others are finished and kept, the same command tries these "
+            "again:\n" + "\n".join(lines)
+        )
+
+
+def take(stages: Iterable[tuple[str, ...]], remote: bool) -> None:
+    """Bring the finished runs of an unfinished grid here, from the run cache."""
+    if names := [name for group in stages for name in group]:
+        run([[*WATCHED, "repro", "--quiet", *["--pull"] * remote, "--single-item", *names]], 1)
+
+
+def tasks_of(params: Params, stale: set[str], gpus: float) -> Iterator[Task]:
+    """The tasks of the stale trainings; a cross validation's folds are trained there and measured here."""
+    fields = params.grid.field + params.mlrc.field
+    for one in planned_runs(params):
+        training, _ = stages_of(one, fields)
+        if training in stale:
+            stages = tuple(filter(None, (training, measured_by(training))))
+            yield Task(one.name, stages, one.digest, *resources(one, gpus))
+
+
+def resources(one: Run, gpus: float) -> tuple[float, int, int]:
+    """GPU share, cores and bytes of memory of a run. Networks for small images and heads on features share a GPU."""
+    small = one.trunk == "frozen" or one.model["backbone"] in ("conv3", "conv4")
+    return (0.0 if not gpus else 0.125 if small else 1.0), one.train["threads"], (2 if small else 8) * GIB
+
+
+def default_remote() -> bool:
+    """Whether a DVC remote carries data and results; False where all nodes see a shared cache.
+
+    Raises:
+        ConfigError: neither.
+    """
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        if repo.config["core"].get("remote"):
+            return True
+        own = Path(repo.root_dir, ".dvc", "cache")
+        shared = Path(repo.cache.local_cache_dir or own).resolve()
+    if shared in (own.resolve(), (project_root() / ".dvc/cache").resolve()):
+        raise ConfigError(
+            "pfml grid: nodes need a way to data and results; give DVC a default remote that all of them reach "
+            "(`dvc remote add --default --local store s3://bucket/pfml`) or a cache that all of them see "
+            "(`dvc cache dir --local /shared/pfml`)"
+        )
+    return False
+
+
+def order_of(project: Path, remote: bool) -> Order:
+    """What nodes get: the last commit, and the files as they lie here."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree, state = Path(folder), hashlib.sha256()
+        follow_commit(project, tree)
+        state.update(git(tree, "rev-parse", "HEAD").stdout.encode())
+        for name in dict.fromkeys([*files_of(project), str(LOCK)]):
+            if not name.startswith("reports/"):  # which nodes write and do not read
+                copy_file(project / name, tree / name)
+                if name != str(LOCK):
+                    state.update(name.encode() + (project / name).read_bytes())
+        share_cache(project, tree)
+        if remote:
+            git(tree, "config", "--file", ".dvc/config.local", "--remove-section", "cache")
+        environment = {name: os.environ[name] for name in CARRIED if name in os.environ}
+        return Order(place.pack(tree), state.hexdigest()[:16], remote, environment)

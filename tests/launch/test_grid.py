@@ -1,0 +1,134 @@
+"""`pfml grid --on ray`: a real Ray cluster of two node processes on this machine, one of which is killed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, commit, sh
+
+ray = pytest.importorskip("ray", reason="the package ray is not installed")
+pytestmark = [pytest.mark.long, pytest.mark.pipeline]
+
+GRID = (sys.executable, "-m", "pfml.launch", "--on", "ray", "--address")
+OURS = {
+    "tracking": {"enabled": False},
+    "train": {"epochs": 12},
+    "ablation": {"points": []},
+    "complexity": {"baseline": []},
+}
+WHERE = os.pathsep.join(["src", str(Path(ray.__file__).parents[1])])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The study of one machine."""
+    folder = tmp_path_factory.mktemp("alone")
+    clone(folder, **OURS)
+    sh(folder, *REPRO)
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A cluster of two nodes with one core each, and a folder of its own for each."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [
+        found.add_node(num_cpus=1, memory=8 * 2**30, env_vars={"PFML_NODE_DIR": str(tmp_path / name)}) for name in "ab"
+    ]
+    yield found, nodes
+    found.shutdown()
+
+
+@pytest.fixture
+def driver(alone, tmp_path):
+    """A clone of the same study that has run nothing, with a DVC remote."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    clone(folder, **OURS)
+    sh(folder, "dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    return folder
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Everything that a study leaves behind but where it ran: results, tables and DVC's record."""
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / "reports/runs").rglob("*.json")}
+    tables = {name: (folder / name).read_bytes() for name in ("reports/tables.md", "reports/results.csv", "dvc.lock")}
+    return found | tables
+
+
+def trained_in(folder: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (folder / ".provenance").glob("*.json")}
+
+
+def test_a_killed_node_loses_nothing_and_the_tables_are_those_of_one_machine(alone, driver, cluster, tmp_path):
+    found, nodes = cluster
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, stdout=out,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        while process.poll() is None and not list((tmp_path / "a").glob(".checkpoints/*/state.pt")):
+            time.sleep(0.2)
+        found.remove_node(nodes[0], allow_graceful=False)  # in mid-run: a first epoch is saved
+        assert process.wait(timeout=500) == 0, log.read_text()[-3000:]
+    said = log.read_text()
+    assert results(driver) == results(alone)
+    assert trained_in(driver).keys() == trained_in(alone).keys(), "every run's origin came back"
+    places = [*(tmp_path / "b").glob("*/dvc.yaml")]
+    assert len(places) == 1, "one tree on a node"
+    assert "Running stage 'train" not in said, "nothing was trained here"
+    for name in trained_in(driver):  # a run that was finished on one node was not trained on the other
+        homes = [node for node in "ab" if list((tmp_path / node).glob(f"*/.provenance/{name}.json"))]
+        assert len(homes) == 1, name
+    sh(driver, *REPRO)
+    assert results(driver) == results(alone), "a plain run afterwards finds everything up to date"
+
+
+def test_a_failing_run_is_named_and_does_not_stop_the_others(driver, cluster, tmp_path):
+    found, _ = cluster
+    code = driver / "src/pfml/losses/baselines/contrastive.py"
+    code.write_text(code.read_text() + "\nraise RuntimeError('no such luck')\n")
+    commit(driver, "broken")
+    done = subprocess.run(
+        [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "failed: 2 of 4 runs failed; the others are finished and kept" in done.stderr
+    assert re.search(r"glyphs-contrastive-0\.2-0: exit code \d+ on .*(\n .*)*no such luck", done.stderr)
+    names = {path.stem for path in (driver / "reports/runs/tiny").glob("*.json")}
+    assert names == {"glyphs-pfml-0.0-0", "glyphs-pfml-0.2-0"}
+    code.write_text(code.read_text().replace("raise RuntimeError('no such luck')\n", ""))
+    commit(driver, "mended")
+    done = sh_grid(driver, found.address)
+    assert {path.stem for path in (driver / "reports/runs/tiny").glob("*.json")} > names
+
+
+def sh_grid(folder: Path, address: str) -> str:
+    done = subprocess.run(
+        [*GRID, address], cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_without_a_way_to_share_data_nothing_starts(driver, cluster):
+    found, _ = cluster
+    shutil.rmtree(driver / ".dvc/tmp", ignore_errors=True)
+    (driver / ".dvc/config.local").unlink()
+    done = subprocess.run(
+        [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "give DVC a default remote that all of them reach" in done.stderr
+    assert yaml.safe_load((driver / "params.yaml").read_text())["study"] == "tiny"
