@@ -8,7 +8,7 @@ are those of one machine.
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pfml.launch.copies import copy_file, files_of, follow_commit, git, share_cache
@@ -61,8 +61,8 @@ def grid(params: Params, engine: Engine, jobs: tuple[int, int], missing: bool = 
         for outcome in finished:
             keep_row(outcome.provenance)
         if failed := [outcome for outcome in outcomes if outcome.code]:
-            names = {task.name: task.stages for task in tasks}
-            take((names[outcome.name] for outcome in finished), remote)
+            names = {task.name: task.stage for task in tasks}
+            take([names[outcome.name] for outcome in finished], remote)
             raise GridError(failed, len(tasks))
     return repro(params, jobs, missing, trained=remote) or bool(tasks)
 
@@ -81,20 +81,19 @@ class GridError(RuntimeError):
         )
 
 
-def take(stages: Iterable[tuple[str, ...]], remote: bool) -> None:
-    """Bring the finished runs of an unfinished grid here, from the run cache."""
-    if names := [name for group in stages for name in group]:
+def take(trainings: list[str], remote: bool) -> None:
+    """Bring the finished runs of an unfinished grid here, from the run cache, and measure them."""
+    if names := [*trainings, *filter(None, map(measured_by, trainings))]:
         run([[*WATCHED, "repro", "--quiet", *["--pull"] * remote, "--single-item", *names]], 1)
 
 
 def tasks_of(params: Params, stale: set[str], gpus: float) -> Iterator[Task]:
-    """The tasks of the stale trainings; a cross validation's folds are trained there and measured here."""
+    """The tasks of the stale trainings. All are measured here: DVC's run cache has no result files, which Git keeps."""
     fields = params.grid.field + params.mlrc.field
     for one in planned_runs(params):
         training, _ = stages_of(one, fields)
         if training in stale:
-            stages = tuple(filter(None, (training, measured_by(training))))
-            yield Task(one.name, stages, one.digest, *resources(one, gpus))
+            yield Task(one.name, training, one.digest, *resources(one, gpus))
 
 
 def resources(one: Run, gpus: float) -> tuple[float, int, int]:

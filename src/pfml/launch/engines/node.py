@@ -1,4 +1,4 @@
-"""One task on a node: `python -m pfml.launch.engines.node <remote|shared> <stages>`, in the driver's tree.
+"""One task on a node: `python -m pfml.launch.engines.node <remote|shared> <stage>`, in the driver's tree.
 
 DVC takes the data from its remote or from the shared cache, once a node, and the run itself where another node has
 finished it. What is trained here goes to the remote with its entry of the run cache, so that the driver need not train
@@ -22,14 +22,14 @@ DVC = (*WATCHED, "--wait-for-lock")
 PLAN = Path("data/plan/study.json")
 
 
-def main(way: str, *stages: str) -> int:
+def main(way: str, stage: str) -> int:
     end_with_parent()
     remote = way == "remote"
     bring = ["pull"] if remote else ["checkout"]
     code = 0 if PLAN.is_file() else subprocess.call([*DVC, *bring, "--quiet", *data_stages()])
-    code = code or subprocess.call([*DVC, "repro", *["--pull"] * remote, "--single-item", *stages])
+    code = code or subprocess.call([*DVC, "repro", *["--pull"] * remote, "--single-item", stage])
     if remote and not code:
-        code = subprocess.call([*DVC, "push", "--quiet", "--run-cache", *stages])
+        code = subprocess.call([*DVC, "push", "--quiet", "--run-cache", stage])
     return code
 
 

@@ -1,6 +1,7 @@
 """Tasks on a Ray cluster (https://docs.ray.io): each with its own resources, on whichever node has room."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def on_node(one: Task, order: Order, said) -> Outcome:
     It waits for no answer of the actor: Ray would lend the core of a task that waits to another one.
     """
     folder, lines, node = place.unpack(order.tree, order.name, place.node_folder()), [], socket.gethostname()
-    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], *one.stages]
+    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], one.stage]
     environment = os.environ | order.environment | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -98,4 +99,6 @@ def on_node(one: Task, order: Order, said) -> Outcome:
         said.add.remote(one.name, node, line.rstrip())
     code, record = process.wait(), Path(folder, ".provenance", f"{one.digest}.json")
     provenance = record.read_text(encoding="utf-8") if record.exists() else ""
+    if code == 0:  # what is stored needs no checkpoint
+        shutil.rmtree(folder / place.CHECKPOINTS / one.digest, ignore_errors=True)
     return Outcome(one.name, code, node, tuple(lines), provenance)

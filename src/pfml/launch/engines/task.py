@@ -7,11 +7,11 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Task:
-    """A training with its evaluation.
+    """A training.
 
     Attributes:
-        name: of the run, without its dataset's stages.
-        stages: of dvc.yaml, in their order.
+        name: of the run.
+        stage: of dvc.yaml.
         digest: of the run.
         gpus: share of a GPU; 0 on a cluster without GPUs.
         cores: of the processor.
@@ -19,7 +19,7 @@ class Task:
     """
 
     name: str
-    stages: tuple[str, ...]
+    stage: str
     digest: str
     gpus: float = 0.0
     cores: int = 1
