@@ -123,6 +123,21 @@ def sh_grid(folder: Path, address: str) -> str:
     return done.stdout
 
 
+def test_jobs_of_submitit_give_the_same_study(alone, driver, tmp_path):
+    """Its local executor in the place of Slurm, which none of our machines has."""
+    pytest.importorskip("submitit", reason="the package submitit is not installed")
+    code = (
+        "from pfml.launch.grid import grid; from pfml.launch.engines.on_slurm import SlurmEngine; "
+        "from pfml.settings.load import load_params; grid(load_params(), SlurmEngine('local'), (2, 2))"
+    )
+    variables = ENVIRONMENT | {"PYTHONPATH": WHERE, "PFML_NODE_DIR": str(tmp_path / "node")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=driver, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert re.search(r"job \S+: glyphs-pfml-0\.2-0 +epoch +12/12", done.stdout), "the lines of a job's log"
+    assert results(driver) == results(alone)
+    assert trained_in(driver).keys() == trained_in(alone).keys()
+
+
 def test_without_a_way_to_share_data_nothing_starts(driver, cluster):
     found, _ = cluster
     shutil.rmtree(driver / ".dvc/tmp", ignore_errors=True)

@@ -35,8 +35,13 @@ PAGE = {"metavar": "FILE.html", "help": "also write a page with the pictures"}
 KIND = {"choices": ("auto", "exact", "hnsw"), "default": "auto", "help": "auto: exact up to 200,000 images"}
 BATCH = {"type": int, "default": None, "metavar": "N", "help": "images at a time"}
 HERE = {"action": "store_true", "help": "at the commit that is checked out"}
-ON = {"required": True, "choices": ("ray",), "help": "the engine"}
-ADDRESS = {"metavar": "HOST:PORT", "help": "of the cluster; default: one of this machine alone"}
+ON = {
+    "required": True,
+    "choices": ("ray", "slurm", "local"),
+    "help": "the engine; local: jobs as Slurm's, on this machine",
+}
+ADDRESS = {"metavar": "HOST:PORT", "help": "of a Ray cluster; default: one of this machine alone"}
+SLURM = {"metavar": "KEY=VALUE,...", "help": "settings of Slurm: partition=gpu,time=600,array_parallelism=32"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 FORMAT = {"required": True, "choices": ("safetensors", "onnx", "torch.export"), "help": "of the network"}
 TO = {"required": True, "metavar": "FOLDER", "help": "a new folder"}
@@ -44,7 +49,10 @@ SIDE = {"type": int, "default": None, "metavar": "PIXELS", "help": "of the image
 MODEL = {"required": True, "metavar": "NAME", "help": "of the registered model"}
 COMMANDS = (  # a function, named as its sub-command and with the help as its docstring, and its arguments
     (repro, {("-j", "--jobs"): JOBS, ("--preset",): PRESET, ("--missing",): MISSING}),
-    (grid, {("--on",): ON, ("--address",): ADDRESS, ("--preset",): PRESET, ("--missing",): MISSING}),
+    (
+        grid,
+        {("--on",): ON, ("--address",): ADDRESS, ("--slurm",): SLURM, ("--preset",): PRESET, ("--missing",): MISSING},
+    ),
     (presets, {("names",): NAMES}),
     (default, {("--save",): SAVE}),
     (verify, {("--runs",): RUNS, ("--preset",): OF_PRESET, ("--only",): ONLY}),

@@ -16,9 +16,10 @@ def repro(jobs: int, preset: str | None, missing: bool) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "pfml.launch", *options])
 
 
-def grid(on: str, address: str | None, preset: str | None, missing: bool) -> None:
+def grid(on: str, address: str | None, slurm: str | None, preset: str | None, missing: bool) -> None:
     """run the pipeline with its trainings on a cluster (docs/scaling.md)"""
-    options = [f"--on={on}", *[f"--address={address}"] * bool(address), *[f"--preset={preset}"] * bool(preset)]
+    given = {"on": on, "address": address, "slurm": slurm, "preset": preset}
+    options = [f"--{name}={value}" for name, value in given.items() if value]
     os.environ["PYTHONPATH"] = os.pathsep.join(
         ["src", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from pfml.launch.copies import working_copy
+from pfml.launch.engines.task import Engine
 from pfml.launch.grid import GridError, grid
 from pfml.launch.locks import Busy
 from pfml.launch.pipeline import at_a_time, prepare, repro
@@ -18,6 +19,7 @@ from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.schema import Params
 
+ENGINES = ("ray", "slurm")
 Pipeline = Callable[[Params], bool]  # runs what is stale in the working directory; returns whether anything was
 
 
@@ -28,8 +30,9 @@ def main() -> int:
     )
     parser.add_argument("--preset", help="run presets/<name>.yaml in a working copy (`make presets` lists them)")
     parser.add_argument("--missing", action="store_true", help="do not train runs whose results are there")
-    parser.add_argument("--on", choices=("ray",), help="train on a cluster (docs/scaling.md)")
-    parser.add_argument("--address", help="of the cluster")
+    parser.add_argument("--on", choices=ENGINES, help="train on a cluster (docs/scaling.md)")
+    parser.add_argument("--address", help="of a Ray cluster")
+    parser.add_argument("--slurm", help="settings of Slurm: partition=gpu,time=600")
     arguments = parser.parse_args()
     jobs = at_a_time(arguments.jobs)
     # One thread a process: runs share the cores, and train.threads sets those of torch.
@@ -38,10 +41,8 @@ def main() -> int:
     started = time.perf_counter()
 
     def pipeline(params: Params) -> bool:
-        if arguments.on == "ray":
-            from pfml.launch.engines.on_ray import RayEngine
-
-            return grid(params, RayEngine(arguments.address), jobs, arguments.missing)
+        if arguments.on:
+            return grid(params, engine(arguments), jobs, arguments.missing)
         prepare(params)
         return repro(params, jobs, arguments.missing)
 
@@ -63,6 +64,23 @@ def main() -> int:
     if ran:
         print(f"done in {time.perf_counter() - started:.0f} s")
     return 0
+
+
+def engine(arguments: argparse.Namespace) -> Engine:
+    """The engine that `--on` names.
+
+    Raises:
+        ConfigError: it cannot be used; says why.
+    """
+    if arguments.on == "ray":
+        from pfml.launch.engines.on_ray import RayEngine
+
+        return RayEngine(arguments.address)
+    from pfml.launch.engines.on_slurm import SlurmEngine
+
+    pairs = [pair.partition("=")[::2] for pair in (arguments.slurm or "").split(",") if pair]
+    settings = {key: int(value) if value.isdecimal() else value for key, value in pairs}
+    return SlurmEngine("slurm", settings)
 
 
 def run_project(pipeline: Pipeline) -> bool:

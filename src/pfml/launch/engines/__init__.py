@@ -2,6 +2,8 @@
 
 task       what an engine is given and what it gives back
 place      the driver's tree on a node
-node       one task on a node, whichever engine brought it there
+here       one task on the node where it is called, whichever engine brought it there
+node       the process of that task, in the driver's tree
 on_ray     a Ray cluster
+on_slurm   a cluster with Slurm, through submitit
 """

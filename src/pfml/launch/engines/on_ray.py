@@ -1,19 +1,14 @@
 """Tasks on a Ray cluster (https://docs.ray.io): each with its own resources, on whichever node has room."""
 
-import os
-import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
-from pfml.launch.engines import place, task
+from pfml.launch.engines import here, place, task
 from pfml.launch.engines.task import Order, Outcome, Task, Tell
 from pfml.settings import ConfigError
 
 RETRIES = 3  # of a task whose node died
-LAST = 20  # lines of a task that are kept
 
 
 class RayEngine:
@@ -35,7 +30,7 @@ class RayEngine:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"--address {address}: no Ray cluster answers there: {error}") from None
         # Nodes need no pfml: what a task does before it is in the driver's tree travels with it.
-        for module in (place, task, sys.modules[__name__]):
+        for module in (here, place, task, sys.modules[__name__]):
             ray.cloudpickle.register_pickle_by_value(module)
 
     def gpus(self) -> float:
@@ -45,8 +40,11 @@ class RayEngine:
 
     def run(self, tasks: Iterable[Task], order: Order, tell: Tell) -> list[Outcome]:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        said, shared = ray.remote(num_cpus=0)(Lines).remote(), ray.put(order)
+        with_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        said = ray.remote(num_cpus=0)(Lines).options(scheduling_strategy=with_driver).remote()
+        shared = ray.put(order)
         remote = ray.remote(max_retries=RETRIES)(on_node)
         waiting = {
             remote.options(num_cpus=one.cores, num_gpus=one.gpus, memory=one.memory or None, name=one.name).remote(
@@ -69,7 +67,7 @@ class RayEngine:
 
 
 class Lines:
-    """An actor that holds what tasks printed, until the driver takes it."""
+    """An actor that holds what tasks printed, until the driver takes it; on the driver's node, with which it dies."""
 
     def __init__(self):
         self.lines = []
@@ -83,22 +81,9 @@ class Lines:
 
 
 def on_node(one: Task, order: Order, said) -> Outcome:
-    """Run a task on the node where Ray calls this; `said` is the actor Lines.
+    """Run a task on the node where Ray calls this.
 
-    It waits for no answer of the actor: Ray would lend the core of a task that waits to another one.
+    It waits for no answer of `said`, the actor Lines: Ray would lend the core of a task that waits to another one.
     """
-    folder, lines, node = place.unpack(order.tree, order.name, place.node_folder()), [], socket.gethostname()
-    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], one.stage]
-    environment = os.environ | order.environment | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    for line in process.stdout:
-        lines = [*lines, line.rstrip()][-LAST:]
-        said.add.remote(one.name, node, line.rstrip())
-    code, record = process.wait(), Path(folder, ".provenance", f"{one.digest}.json")
-    provenance = record.read_text(encoding="utf-8") if record.exists() else ""
-    if code == 0:  # what is stored needs no checkpoint
-        shutil.rmtree(folder / place.CHECKPOINTS / one.digest, ignore_errors=True)
-    return Outcome(one.name, code, node, tuple(lines), provenance)
+    node = socket.gethostname()
+    return here.run_task(one, order, lambda line: said.add.remote(one.name, node, line))

@@ -1,0 +1,37 @@
+"""One task on the node where this is called. Needs Python's own library alone, as `place` does."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pfml.launch.engines import place
+from pfml.launch.engines.task import Order, Outcome, Task
+
+LAST = 20  # lines of a task that are kept
+
+
+def run_task(one: Task, order: Order, say: Callable[[str], None]) -> Outcome:
+    """Train a run in the driver's tree on this node.
+
+    Args:
+        say: is given every line that the training prints.
+    """
+    folder, lines = place.unpack(order.tree, order.name, place.node_folder()), []
+    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], one.stage]
+    environment = os.environ | order.environment | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    for line in process.stdout:
+        lines = [*lines, line.rstrip()][-LAST:]
+        say(line.rstrip())
+    code, record = process.wait(), Path(folder, ".provenance", f"{one.digest}.json")
+    provenance = record.read_text(encoding="utf-8") if record.exists() else ""
+    if code == 0:  # what is stored needs no checkpoint
+        shutil.rmtree(folder / place.CHECKPOINTS / one.digest, ignore_errors=True)
+    return Outcome(one.name, code, socket.gethostname(), tuple(lines), provenance)
