@@ -23,6 +23,8 @@ TRAINS = "trains for minutes to days; tests/pipeline runs the same on a tiny stu
 GPU = "fetches a dataset and trains on a GPU; tests/settings lays every preset over params.yaml"
 ELSEWHERE = "needs results of a machine with a GPU; tests/benchmarks runs the same in miniature"
 IMAGES = "needs a trained network and images; tests/use has both"
+CLUSTER = "needs a cluster; tests/launch has one of two nodes on this machine"
+GRID = "pfml grid --on slurm --slurm partition=gpu,gpus_per_node=1,time=600,array_parallelism=32"
 EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro": TRAINS,
     "make repro PRESET=quick": TRAINS,
@@ -49,6 +51,12 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "mlflow models serve -m models:/glyphs/1 --env-manager local --port 5001": IMAGES,
     'echo "{\\"dataframe_records\\": [{\\"image\\": \\"$(base64 -w 0 query.png)\\"}]}" > query.json': IMAGES,
     'curl -H "Content-Type: application/json" -d @query.json http://127.0.0.1:5001/invocations': IMAGES,
+    "uv pip install ray": CLUSTER,
+    "uv pip install submitit": CLUSTER,
+    "dvc remote add --default --local store s3://bucket/pfml": CLUSTER,
+    "dvc cache dir --local /shared/pfml": CLUSTER,
+    "pfml grid --on ray --address 10.0.0.5:6379 --preset cub200-resnet50": CLUSTER,
+    f"{GRID} --preset cub200-resnet50": CLUSTER,
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
 VALUES = {"<name>": "glyphs-noise"}  # what stands for a placeholder; one that is not here fails

@@ -124,8 +124,10 @@ def sh_grid(folder: Path, address: str) -> str:
 
 
 def test_jobs_of_submitit_give_the_same_study(alone, driver, tmp_path):
-    """Its local executor in the place of Slurm, which none of our machines has."""
+    """Its local executor in the place of Slurm, which none of our machines has. All see one cache of DVC."""
     pytest.importorskip("submitit", reason="the package submitit is not installed")
+    sh(driver, "dvc", "remote", "remove", "--local", "store")
+    sh(driver, "dvc", "cache", "dir", "--local", str(tmp_path / "cache"))
     code = (
         "from pfml.launch.grid import grid; from pfml.launch.engines.on_slurm import SlurmEngine; "
         "from pfml.settings.load import load_params; grid(load_params(), SlurmEngine('local'), (2, 2))"

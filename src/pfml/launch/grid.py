@@ -64,7 +64,7 @@ def grid(params: Params, engine: Engine, jobs: tuple[int, int], missing: bool = 
             names = {task.name: task.stage for task in tasks}
             take([names[outcome.name] for outcome in finished], remote)
             raise GridError(failed, len(tasks))
-    return repro(params, jobs, missing, trained=remote) or bool(tasks)
+    return repro(params, jobs, missing, trained=bool(tasks), pull=remote) or bool(tasks)
 
 
 class GridError(RuntimeError):

@@ -61,13 +61,16 @@ def prepare(params: Params) -> None:
             close_interrupted(params.tracking.experiment, params.study)
 
 
-def repro(params: Params, jobs: tuple[int, int], missing: bool = False, trained: bool = False) -> bool:
+def repro(
+    params: Params, jobs: tuple[int, int], missing: bool = False, trained: bool = False, pull: bool = False
+) -> bool:
     """Run what is stale in the working directory, which `prepare` has seen; returns whether anything was.
 
     Args:
         jobs: stages at a time in each wave.
         missing: do not train a run whose result is there (pfml.launch.missing).
-        trained: the trainings are in DVC's cache or its remote already.
+        trained: the trainings are in DVC's cache already.
+        pull: what DVC's cache lacks is in its remote.
 
     Raises:
         subprocess.CalledProcessError: a stage failed; what is finished is kept.
@@ -89,7 +92,7 @@ def repro(params: Params, jobs: tuple[int, int], missing: bool = False, trained:
             where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
             stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
             print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
-            single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", *["--pull"] * trained, "--single-item"]
+            single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", *["--pull"] * pull, "--single-item"]
             together = AT_ONCE_TRAINED if trained else AT_ONCE_SHORT if short_runs(params) else 1
             parts = divided(names, jobs[number], max(at_once, together))
             run([[*single, *filter(None, [*some, *map(measured_by, some)])] for some in parts], jobs[number])
