@@ -1,7 +1,9 @@
 """What a stop leaves in dvc.lock and in DVC's table of locks is mended before DVC is asked; real DVC."""
 
+import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -121,3 +123,22 @@ def test_a_half_written_table_of_locks_is_dropped(project, monkeypatch, left):
     assert subprocess.run([*launch.DVC, "repro", "--quiet"], capture_output=True).returncode != 0
     assert make_repro(project, monkeypatch) == 0
     assert (project / "reports/tables.md").exists()
+
+
+def test_a_task_waits_for_the_process_that_a_killed_one_left_at_work_on_its_stage(tmp_path, monkeypatch):
+    """As after a job that Slurm queued again: DVC of its first attempt ends seconds later."""
+    monkeypatch.chdir(tmp_path)
+    dvc_locks.RWLOCK.parent.mkdir(parents=True)
+    code = ["-c", "import time; time.sleep(2)", "dvc", "repro"]
+    with subprocess.Popen([sys.executable, *code]) as left, subprocess.Popen([sys.executable, *code]) as other:
+        table = {
+            f"/models/{name}": {"pid": process.pid, "cmd": f"dvc repro --single-item train@{name}"}
+            for name, process in (("a", left), ("b", other))
+        }
+        dvc_locks.RWLOCK.write_text(json.dumps({"write": table, "read": {}}))
+        with pytest.raises(dvc_locks.Busy, match=rf"train@a: process {left.pid} is at work on it"):
+            dvc_locks.await_stage("train@a", patience=0.5)
+        dvc_locks.await_stage("train@c")
+        assert left.poll() is None, "another stage is no reason to wait"
+        dvc_locks.await_stage("train@a")
+        assert left.poll() is not None

@@ -49,16 +49,29 @@ def at_work() -> list[int]:
     return [pid for pid in _holders() or () if _works(pid)]
 
 
-def _holders() -> set[int] | None:
-    """Process numbers in DVC's file; None while DVC writes it, or where a stop left it half written."""
+def await_stage(stage: str, patience: float = 120.0) -> None:
+    """Wait for the DVC process that works on a stage in this folder, as the one that a killed task has left behind.
+
+    Raises:
+        Busy: it works on.
+    """
+    started = time.monotonic()
+    while working := [pid for pid, command in (_holders() or {}).items() if stage in command.split() and _works(pid)]:
+        if time.monotonic() - started > patience:
+            raise Busy(f"{stage}: process {working[0]} is at work on it")
+        time.sleep(0.2)
+
+
+def _holders() -> dict[int, str] | None:
+    """Processes in DVC's file, number -> command; None while DVC writes it, or where a stop left it half written."""
     try:
         entries = json.loads(RWLOCK.read_text(encoding="utf-8"))
     except OSError:
-        return set()
+        return {}
     except ValueError:
         return None
     infos = [*entries.get("write", {}).values(), *(i for found in entries.get("read", {}).values() for i in found)]
-    return {info["pid"] for info in infos}
+    return {info["pid"]: info.get("cmd", "") for info in infos}
 
 
 def _works(pid: int) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from pfml.launch.dvc import DATA, WATCHED, stage_group
-from pfml.launch.locks import LOCK
+from pfml.launch.locks import LOCK, await_stage
 
 DVC = (*WATCHED, "--wait-for-lock")
 PLAN = Path("data/plan/study.json")
@@ -25,6 +25,7 @@ PLAN = Path("data/plan/study.json")
 def main(way: str, stage: str) -> int:
     end_with_parent()
     remote = way == "remote"
+    await_stage(stage)
     bring = ["pull"] if remote else ["checkout"]
     code = 0 if PLAN.is_file() else subprocess.call([*DVC, *bring, "--quiet", *data_stages()])
     code = code or subprocess.call([*DVC, "repro", *["--pull"] * remote, "--single-item", stage])

@@ -19,6 +19,7 @@ from pfml.settings.files import write_whole
 
 FOLDER = Path(".slurm")  # logs and orders, in the driver's folder
 EVERY = 2.0  # seconds between two looks at the jobs
+MINUTES, TIMES = 24 * 60, 20  # of a job, unless `time` is set; how often one that ran out of time is queued again
 
 
 class Attempt:
@@ -54,8 +55,8 @@ class SlurmEngine:
             submitit.core.utils.cloudpickle.register_pickle_by_value(module)
         self.settings = {f"slurm_{key}": value for key, value in (settings or {}).items()}
         try:
-            self.executor = submitit.AutoExecutor(FOLDER / "%j", cluster=cluster)
-            self.executor.update_parameters(**self.settings)
+            self.executor = submitit.AutoExecutor(FOLDER / "%j", cluster=cluster, slurm_max_num_timeout=TIMES)
+            self.executor.update_parameters(timeout_min=MINUTES, **self.settings)
         except (RuntimeError, NameError, ValueError, TypeError) as error:
             raise ConfigError(f"--on slurm: {error}") from None
 
