@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import pfml
 from pfml.evaluation.maps import make_map, read_map
 from pfml.losses.common.radius import pair_distances
+from pfml.report.inputs import read_history
 from pfml.retrieval import retrieval_metrics
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
@@ -120,6 +121,8 @@ def test_a_zero_shot_run_measures_the_features_themselves(folder, monkeypatch):
     assert found["map@r"] == pytest.approx(expected["map@r"], abs=1e-6)
     assert (found["epochs"], found["selected_epoch"], found["dim"], found.get("w2")) == (0, 0, 1280, None)
     assert found["backbone"] == f"{BACKBONE}+frozen" and run.model["head"] == "none"
+    [row] = read_history(f"reports/runs/tiny/{ZERO}.csv", found["epochs"])  # as the register and the figures read it
+    assert row["epoch"] == 0 and row["recall@1"] == pytest.approx(found["recall@1"], abs=1e-6)
     assert not load_file(run.paths().model / "model.safetensors")
     model = pfml.load(run.paths().model, "cpu")
     assert model.embed(sorted(Path("photos/bird 3").glob("*.png"))).shape == (10, 1280)

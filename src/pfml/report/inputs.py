@@ -71,13 +71,14 @@ def read_history(path: str | Path, epochs: int | None = None) -> list[dict[str, 
     """A run's epochs as rows of numbers, None where the file has none (an epoch without evaluation).
 
     Args:
-        epochs: how many its result has; None where it does not say.
+        epochs: how many its result has, 0 of a run that trained nothing, whose file has the row of epoch 0; None where
+            it does not say.
 
     Raises:
         ValueError: no epoch column, a text that is not a number, or another number of epochs; names file and column.
     """
     rows = records(read_csv(Path(path), ("epoch",)))
-    if epochs is not None and len(rows) != epochs:
+    if epochs is not None and len(rows) != max(epochs, 1):
         raise ValueError(
             f"{path}: epoch: expected {epochs:g} epochs, as {Path(path).stem}.json has, found {len(rows)}; remove both "
             "and evaluate the run again"
