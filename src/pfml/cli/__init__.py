@@ -35,11 +35,7 @@ PAGE = {"metavar": "FILE.html", "help": "also write a page with the pictures"}
 KIND = {"choices": ("auto", "exact", "hnsw"), "default": "auto", "help": "auto: exact up to 200,000 images"}
 BATCH = {"type": int, "default": None, "metavar": "N", "help": "images at a time"}
 HERE = {"action": "store_true", "help": "at the commit that is checked out"}
-ON = {
-    "required": True,
-    "choices": ("ray", "slurm", "local"),
-    "help": "the engine; local: jobs as Slurm's, on this machine",
-}
+ON = {"required": True, "choices": ("ray", "slurm"), "help": "the engine"}
 ADDRESS = {"metavar": "HOST:PORT", "help": "of a Ray cluster; default: one of this machine alone"}
 SLURM = {"metavar": "KEY=VALUE,...", "help": "settings of Slurm: partition=gpu,time=600,array_parallelism=32"}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
