@@ -177,4 +177,5 @@ def block_table(
     comparable = f" Not comparable with any published number: {reason}." if reason else ""
     title = f"**Study `{first.study}`**: {where}, {what}.{comparable}"
     stem = f"study-{first.study}" + f"-{first.dataset}" * (first.dataset != first.study)
+    stem += "-zero-shot" * (set(block.method) == {"zero_shot"})  # as wide as the features, so a block of its own
     return table_of(f"table-{table}-{stem}", title, columns, said, listed)
