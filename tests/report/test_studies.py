@@ -109,6 +109,14 @@ def test_every_committed_preset_is_a_study(monkeypatch, raw):
     assert {read_preset(name)["study"] for name in preset_names()} <= names
 
 
+def test_zero_shot_has_a_table_beside_those_of_its_study():
+    """Its embeddings are as wide as the features, so that it is a block of its own, with a name of its own."""
+    tables = committed("reports/tables")
+    for name, known in (("", "pfml_tuned"), ("-zero-shot", "zero_shot")):
+        rows = (tables / f"table-1-study-photos-frozen-cars98{name}.csv").read_text().splitlines()[1:]
+        assert ([row.split(",")[0] for row in rows] == ["Zero-shot"]) == (known == "zero_shot")
+
+
 def test_outdated_results_are_listed_with_why_and_stand_in_no_row(tmp_path):
     old, gone = toy(loss={"alpha": 4.0}), toy(study="abandoned")
     run = pick(old, "pfml", 0.0, 0)[0]
