@@ -129,3 +129,12 @@ def test_repro_refuses_an_unknown_preset():
 def test_a_reader_may_close_the_pipe():
     done = pfml("presets", shell="| head -n 1")
     assert done.returncode == 0 and done.stdout.count("\n") == 1 and done.stderr == ""
+
+
+def test_a_setting_of_slurm_without_a_value_is_named(monkeypatch, capsys):
+    from pfml.launch.__main__ import main
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["pfml.launch", "--on", "slurm", "--slurm", "partition"])
+    assert main() == 2
+    assert "--slurm: expected KEY=VALUE" in capsys.readouterr().err

@@ -28,12 +28,8 @@ PORTABLE = {
     "MKL_NUM_THREADS": "1",
 }
 HOSTILE = ("NPY_ENABLE_CPU_FEATURES",)  # NumPy does not start with both
-PIPELINE = (
-    "dvc",
-    "pfml.launch",
-    "pfml.launch.dvc",
-    "pfml.launch.engines.node",
-)  # processes that start stages, by an argument of theirs
+# Processes that start stages, by an argument of theirs.
+PIPELINE = ("dvc", "pfml.launch", "pfml.launch.dvc", "pfml.launch.engines.node")
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt (malloc.h)
 LARGEST = 32 * 2**20  # bytes; the highest MMAP_THRESHOLD that glibc accepts

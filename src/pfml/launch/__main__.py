@@ -70,7 +70,7 @@ def engine(arguments: argparse.Namespace) -> Engine:
     """The engine that `--on` names.
 
     Raises:
-        ConfigError: it cannot be used; says why.
+        ConfigError: it cannot be used, or `--slurm` has no KEY=VALUE; says why.
     """
     if arguments.on == "ray":
         from pfml.launch.engines.on_ray import RayEngine
@@ -79,6 +79,8 @@ def engine(arguments: argparse.Namespace) -> Engine:
     from pfml.launch.engines.on_slurm import SlurmEngine
 
     pairs = [pair.partition("=")[::2] for pair in (arguments.slurm or "").split(",") if pair]
+    if bad := [key for key, value in pairs if not value]:
+        raise ConfigError(f"--slurm: expected KEY=VALUE,..., such as partition=gpu,time=600; found {bad[0]!r}")
     settings = {key: int(value) if value.isdecimal() else value for key, value in pairs}
     return SlurmEngine("slurm", settings)
 

@@ -1,4 +1,4 @@
-"""Where the trainings of `pfml grid` run: on this machine, or on the nodes of a cluster.
+"""Where the trainings of `pfml grid` run: on the nodes of a cluster.
 
 task       what an engine is given and what it gives back
 place      the driver's tree on a node
