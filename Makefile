@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Runs at a time: `make repro -j 4` or `make repro J=4`; without either, one per GPU, else one per core, at most 8.
 J ?= $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 
-.PHONY: repro default presets tables verify test test-fast test-long ui bench torture gpu gpu-bundle lock wheel
+.PHONY: repro default presets tables verify test test-fast test-long ui bench torture gpu gpu-bundle lock wheel engines
 .NOTPARALLEL:
 
 repro: .venv/ready       ## the whole pipeline, from dataset to reports/; MISSING=1 trains only runs without a result in reports/runs
@@ -43,6 +43,9 @@ test-fast: .venv/ready   ## a minute and a half: settings, labels, formulas of l
 
 test-long: .venv/ready   ## what takes minutes, or needs LaTeX or a browser
 	@$(in_processes) -m long $(TESTS)
+
+engines: .venv/ready     ## Ray and submitit into .venv, for `pfml grid` and its tests (docs/scaling.md)
+	$(UV) pip install -q --python .venv/bin/python -c requirements.lock --no-build-isolation --editable '.[ray,slurm]'
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
 	@pfml ui

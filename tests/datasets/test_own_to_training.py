@@ -103,7 +103,10 @@ def test_the_transform_of_the_default_dataset_is_refused_for_images_of_many_size
     raw["recipe"]["birds"]["train"]["transform"] = "shift"
     write(raw, Path.cwd())
     code, said = stages("fetch", "birds")  # before anything is packed
-    assert code == 2 and "train.transform: birds has images of many sizes; expected small, proxy_anchor" in said
+    assert (
+        code == 2
+        and "train.transform: birds has images of many sizes; expected small, small_characters, proxy_anchor" in said
+    )
     assert "recipe.birds.train.transform" in said and not Path("data").exists()
     raw["recipe"]["birds"]["train"]["transform"] = "proxy_anchor"
     raw["dataset"]["birds"] |= {"pack": "fast", "short_side": 200}

@@ -22,9 +22,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise ConfigError(
-                "--on ray: the package ray is not installed; `uv pip install ray`, on every node"
-            ) from None
+            raise ConfigError("--on ray: the package ray is not installed; `make engines`, on every node") from None
         try:
             ray.init(address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -50,7 +50,7 @@ class SlurmEngine:
         try:
             import submitit
         except ImportError:
-            raise ConfigError("--on slurm: the package submitit is not installed; `uv pip install submitit`") from None
+            raise ConfigError("--on slurm: the package submitit is not installed; `make engines`") from None
         for module in (here, place, task, sys.modules[__name__]):
             submitit.core.utils.cloudpickle.register_pickle_by_value(module)
         self.settings = {f"slurm_{key}": value for key, value in (settings or {}).items()}

@@ -39,7 +39,7 @@ def unpack(tree: bytes, name: str, base: Path) -> Path:
     """
     place = base / name
     (base / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    with open(base / "lock", "w") as lock:
+    with open(base / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
             part = place.with_suffix(".part")
