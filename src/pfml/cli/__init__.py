@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pfml import __version__
-from pfml.cli.study import default, grid, presets, repro, rerun, tables, tune, ui, verify, where
+from pfml.cli.study import default, grid, presets, repro, rerun, sweep, tables, tune, ui, verify, where
 from pfml.cli.use import embed, export, register_model, search
 
 PIPELINE = ("dvc", "mlflow", "pydantic", "yaml")  # modules of the extra `pipeline` that tell whether it is installed
@@ -38,6 +38,16 @@ HERE = {"action": "store_true", "help": "at the commit that is checked out"}
 ON = {"required": True, "choices": ("ray", "slurm"), "help": "the engine"}
 ADDRESS = {"metavar": "HOST:PORT", "help": "of a Ray cluster; default: one of this machine alone"}
 SLURM = {"metavar": "KEY=VALUE,...", "help": "settings of Slurm: partition=gpu,time=600,array_parallelism=32"}
+VALUES = {
+    "action": "append", "required": True, "metavar": "SETTING=VALUES", "help": "loss.alpha=1..6 or loss.delta=0.1,0.2",
+}  # fmt: skip
+SWEEP = {"metavar": "NAME", "help": "of the files in reports/sweeps (default: the settings')"}
+POINTS = {
+    "type": int,
+    "default": 0,
+    "metavar": "N",
+    "help": "points at a time (default: as runs of make repro; 10 on an engine)",
+}
 NAMES = {"nargs": "*", "metavar": "NAME", "help": "a preset"}
 FORMAT = {"required": True, "choices": ("safetensors", "onnx", "torch.export"), "help": "of the network"}
 TO = {"required": True, "metavar": "FOLDER", "help": "a new folder"}
@@ -48,6 +58,17 @@ COMMANDS = (  # a function, named as its sub-command and with the help as its do
     (
         grid,
         {("--on",): ON, ("--address",): ADDRESS, ("--slurm",): SLURM, ("--preset",): PRESET, ("--missing",): MISSING},
+    ),
+    (
+        sweep,
+        {
+            ("-S", "--set-param"): VALUES | {"dest": "settings"},
+            ("--name",): SWEEP,
+            ("-j", "--jobs"): POINTS,
+            ("--on",): ON | {"required": False},
+            ("--address",): ADDRESS,
+            ("--slurm",): SLURM,
+        },
     ),
     (presets, {("names",): NAMES}),
     (default, {("--save",): SAVE}),

@@ -20,10 +20,26 @@ def grid(on: str, address: str | None, slurm: str | None, preset: str | None, mi
     """run the pipeline with its trainings on a cluster (docs/scaling.md)"""
     given = {"on": on, "address": address, "slurm": slurm, "preset": preset}
     options = [f"--{name}={value}" for name, value in given.items() if value]
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        ["src", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    )
+    os.environ["PYTHONPATH"] = _own_sources()
     os.execv(sys.executable, [sys.executable, "-m", "pfml.launch", *options, *["--missing"] * missing])
+
+
+def sweep(
+    settings: list[str], name: str | None, jobs: int, on: str | None, address: str | None, slurm: str | None
+) -> None:
+    """run every combination of some settings as an experiment of DVC, and draw them (docs/scaling.md)"""
+    from pfml.launch.pipeline import at_a_time
+    from pfml.launch.sweep.runs import sweep as run_sweep
+
+    given = {"on": on, "address": address, "slurm": slurm}
+    options = [f"--{key}={value}" for key, value in given.items() if value]
+    os.environ["PYTHONPATH"] = _own_sources()
+    sys.exit(run_sweep(settings, name, jobs or (10 if on else at_a_time(0)[0]), options))
+
+
+def _own_sources() -> str:
+    """PYTHONPATH with the code of the project before what is there."""
+    return os.pathsep.join(["src", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
 
 
 def presets(names: list[str]) -> None:

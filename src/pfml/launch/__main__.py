@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pfml.launch.copies import working_copy
 from pfml.launch.engines.task import Engine
@@ -14,6 +15,7 @@ from pfml.launch.grid import GridError, grid
 from pfml.launch.locks import Busy
 from pfml.launch.pipeline import at_a_time, prepare, repro
 from pfml.launch.results import bring_back, bring_results, page_of
+from pfml.launch.sweep.runs import GROUPS, run_point
 from pfml.launch.table import study_table
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
@@ -33,6 +35,9 @@ def main() -> int:
     parser.add_argument("--on", choices=ENGINES, help="train on a cluster (docs/scaling.md)")
     parser.add_argument("--address", help="of a Ray cluster")
     parser.add_argument("--slurm", help="settings of Slurm: partition=gpu,time=600")
+    parser.add_argument(
+        "--point", type=Path, help="the params.yaml of a point of `pfml sweep`, which starts this itself"
+    )
     arguments = parser.parse_args()
     jobs = at_a_time(arguments.jobs)
     # One thread a process: runs share the cores, and train.threads sets those of torch.
@@ -40,14 +45,19 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.perf_counter()
 
+    only = GROUPS if arguments.point else ()
+
     def pipeline(params: Params) -> bool:
         if arguments.on:
-            return grid(params, engine(arguments), jobs, arguments.missing)
+            return grid(params, engine(arguments), jobs, arguments.missing, only)
         prepare(params)
-        return repro(params, jobs, arguments.missing)
+        return repro(params, jobs, arguments.missing, only=only)
 
     try:
-        ran = run_preset(arguments.preset, pipeline) if arguments.preset else run_project(pipeline)
+        if arguments.point:
+            ran = run_point(arguments.point, pipeline)
+        else:
+            ran = run_preset(arguments.preset, pipeline) if arguments.preset else run_project(pipeline)
     except KeyboardInterrupt:
         print("interrupted: finished stages are kept, the others go on where they were at the next `make repro`")
         return 130

@@ -38,25 +38,41 @@ def working_copy(name: str) -> Iterator[Path]:
         ConfigError: the preset, the committed params.yaml or the study's name cannot be used.
         Busy: the preset is being run by another process.
     """
+    at_root(f"preset {name}")
+    with copy_with(name, params_of(name), f"preset {name}: another `make repro PRESET={name}`") as project:
+        print(f"preset {name} runs in {COPIES}/{name}/; {PARAMS} and other studies stay as they are", flush=True)
+        if (project / PARAMS).read_text(encoding="utf-8") != committed_params():
+            print(f"uncommitted changes of {PARAMS} do not count: a preset is laid over the committed one", flush=True)
+        yield project
+
+
+def at_root(who: str) -> None:
+    """Raise ConfigError where the working directory is a working copy, and not the project's root."""
+    if project_root() != Path.cwd():
+        raise ConfigError(f"{who}: expected the project's root, found a preset's working copy; run from there")
+
+
+@contextmanager
+def copy_with(name: str, params: str, other: str) -> Iterator[Path]:
+    """The working copy .studies/<name>/ with this text of params.yaml, brought up to date, as the working directory;
+    yields the project's root.
+
+    Raises:
+        Busy: another process has it; `other` names that.
+    """
     from filelock import FileLock, Timeout
 
     project, copy = Path.cwd(), Path.cwd() / COPIES / name
-    if project_root() != project:
-        raise ConfigError(f"preset {name}: expected the project's root, found a preset's working copy; run from there")
-    text = params_of(name)
     copy.mkdir(parents=True, exist_ok=True)
     lock = FileLock(copy.with_name(f"{name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise locks.Busy(f"preset {name}: another `make repro PRESET={name}` is at work in {COPIES}/{name}") from None
+        raise locks.Busy(f"{other} is at work in {COPIES}/{name}") from None
     try:
         os.chdir(copy)
         locks.await_predecessors()
-        update(project, copy, text)
-        print(f"preset {name} runs in {COPIES}/{name}/; {PARAMS} and other studies stay as they are", flush=True)
-        if (project / PARAMS).read_text(encoding="utf-8") != committed_params():
-            print(f"uncommitted changes of {PARAMS} do not count: a preset is laid over the committed one", flush=True)
+        update(project, copy, params)
         yield project
     finally:
         os.chdir(project)

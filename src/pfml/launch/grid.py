@@ -32,11 +32,13 @@ CARRIED = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_P
 GIB = 2**30
 
 
-def grid(params: Params, engine: Engine, jobs: tuple[int, int], missing: bool = False) -> bool:
+def grid(
+    params: Params, engine: Engine, jobs: tuple[int, int], missing: bool = False, only: tuple[str, ...] = ()
+) -> bool:
     """Train on the engine what is stale, then bring everything up to date here; returns whether anything was stale.
 
     Args:
-        jobs: as of pfml.launch.pipeline.repro, for the stages that run here.
+        jobs, only: as of pfml.launch.pipeline.repro, for the stages that run here.
         missing: do not train a run whose result is there.
 
     Raises:
@@ -64,7 +66,7 @@ def grid(params: Params, engine: Engine, jobs: tuple[int, int], missing: bool = 
             names = {task.name: task.stage for task in tasks}
             take([names[outcome.name] for outcome in finished], remote)
             raise GridError(failed, len(tasks))
-    return repro(params, jobs, missing, trained=bool(tasks), pull=remote) or bool(tasks)
+    return repro(params, jobs, missing, trained=bool(tasks), pull=remote, only=only) or bool(tasks)
 
 
 class GridError(RuntimeError):

@@ -62,7 +62,12 @@ def prepare(params: Params) -> None:
 
 
 def repro(
-    params: Params, jobs: tuple[int, int], missing: bool = False, trained: bool = False, pull: bool = False
+    params: Params,
+    jobs: tuple[int, int],
+    missing: bool = False,
+    trained: bool = False,
+    pull: bool = False,
+    only: tuple[str, ...] = (),
 ) -> bool:
     """Run what is stale in the working directory, which `prepare` has seen; returns whether anything was.
 
@@ -71,20 +76,21 @@ def repro(
         missing: do not train a run whose result is there (pfml.launch.missing).
         trained: the trainings are in DVC's cache already.
         pull: what DVC's cache lacks is in its remote.
+        only: beginnings of the groups of stages to run, with all before them; default all.
 
     Raises:
         subprocess.CalledProcessError: a stage failed; what is finished is kept.
     """
-    stale = stale_stages()
+    stale = stale_stages(only)
     kept = stages_to_keep(params, stale) if missing else set()
     if kept:
         print(told(kept), flush=True)
     if not set(stale) - kept:
-        finish(params)
+        finish(params, page=not only)
         return False
     if any(stage_group(name) in DATA for name in stale):
         run([[*WATCHED, "repro", *DATA]], 1)
-        stale = stale_stages()
+        stale = stale_stages(only)
     for number, (at_once, groups) in enumerate(WAVES):
         names = wave([name for name in stale if name not in kept], groups)
         if names:
@@ -98,26 +104,26 @@ def repro(
             run([[*single, *filter(None, [*some, *map(measured_by, some)])] for some in parts], jobs[number])
             copy_lock()
             if number + 1 < len(WAVES):
-                stale = stale_stages()
+                stale = stale_stages(only)
     restore(params.study, planned_runs(params))  # the report reads it
-    if not kept:
+    if not kept and not only:
         run([[*WATCHED, "repro"]], 1)
-    elif rest := [name for name in stale_stages() if name not in kept]:  # a plain `repro` would train what is kept
+    elif rest := [name for name in stale_stages(only) if name not in kept]:  # a plain `repro` would train what is kept
         run([[*WATCHED, "repro", "--single-item", *rest]], 1)
     copy_lock()
-    finish(params)
+    finish(params, page=not only)
     return True
 
 
-def finish(params: Params) -> None:
-    """What is no stage: provenance as this study has it, no checkpoints of runs that DVC has stored, and the page if it
-    is not there, which DVC does not miss, as it is no output.
+def finish(params: Params, page: bool = True) -> None:
+    """What is no stage: provenance as this study has it, no checkpoints of runs that DVC has stored, and the `page` if
+    it is not there, which DVC does not miss, as it is no output.
     """
     runs = planned_runs(params)
     restore(params.study, runs)
     for one in runs:
         drop_checkpoint(one)
-    if not PAGE.is_file():
+    if page and not PAGE.is_file():
         run([[*WATCHED, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
 
 
@@ -177,13 +183,16 @@ def prune_models(params: Params) -> None:
                 shutil.rmtree(folder)
 
 
-def stale_stages() -> list[str]:
-    """Names of the stages that DVC would run, in the order of dvc.yaml."""
+def stale_stages(only: tuple[str, ...] = ()) -> list[str]:
+    """Names of the stages that DVC would run, in the order of dvc.yaml; those of some groups `only`, by the beginnings
+    of their names, if there are any.
+    """
     found = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, encoding="utf-8")
     if found.returncode:
         sys.stderr.write(found.stderr)
         raise subprocess.CalledProcessError(found.returncode, [*DVC, "status"])
-    return list(json.loads(found.stdout.splitlines()[-1]))
+    names = list(json.loads(found.stdout.splitlines()[-1]))
+    return [name for name in names if name.startswith(only)] if only else names
 
 
 def devices() -> list[str]:
