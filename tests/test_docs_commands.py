@@ -25,6 +25,7 @@ ELSEWHERE = "needs results of a machine with a GPU; tests/benchmarks runs the sa
 IMAGES = "needs a trained network and images; tests/use has both"
 CLUSTER = "needs a cluster; tests/launch has one of two nodes on this machine"
 GRID = "pfml grid --on slurm --slurm partition=gpu,gpus_per_node=1,time=600,array_parallelism=32"
+SWEEP = "trains for minutes; tests/launch/test_sweep.py runs one"
 EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make repro": TRAINS,
     "make repro PRESET=quick": TRAINS,
@@ -56,6 +57,9 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "dvc cache dir --local /shared/pfml": CLUSTER,
     "pfml grid --on ray --address 10.0.0.5:6379 --preset cub200-resnet50": CLUSTER,
     f"{GRID} --preset cub200-resnet50": CLUSTER,
+    "pfml grid --on ray --address 10.0.0.5:6379 --preset glyphs-tune": CLUSTER,
+    "pfml sweep -S loss.alpha=1..6 -S loss.delta_rep=0.3,0.6,1.2 -S 'grid.noise=[0.2]'": SWEEP,
+    "dvc exp apply alpha-4_delta_rep-0.6": SWEEP,
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }
 VALUES = {"<name>": "glyphs-noise"}  # what stands for a placeholder; one that is not here fails

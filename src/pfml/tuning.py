@@ -44,6 +44,10 @@ class Search:
         return cls(**dict(saved) | {"space": space, "runs": [Run.from_json(run, "") for run in saved["runs"]]})
 
     @property
+    def name(self) -> str:
+        return f"{self.dataset}-{self.method}-{self.seed}"
+
+    @property
     def noise(self) -> tuple[float, ...]:
         return tuple(run.noise for run in self.runs)
 
@@ -60,26 +64,36 @@ class Search:
         return moved
 
 
-def propose(space: Mapping[str, Dimension], trials: Sequence[Trial], name: str) -> dict:
-    """The settings of the next trial.
+def propose(
+    space: Mapping[str, Dimension], trials: Sequence[Trial], name: str, running: Sequence[Mapping] = ()
+) -> dict:
+    """The settings of the next trial. The random ones are the same whether earlier trials have ended or not.
 
     Args:
         space: section.key -> range.
-        trials: all earlier trials.
+        trials: all earlier trials that have ended.
         name: of the search; seeds the random numbers.
+        running: settings of those that have not; the estimator takes their scores for bad ones (constant_liar).
     """
-    if not trials:
+    number = len(trials) + len(running)
+    if not number:
         return {key: dimension.start for key, dimension in space.items()}
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    seed = int(hashlib.sha256(f"{name}-{len(trials)}".encode()).hexdigest()[:8], 16)
-    sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed)
+    seed = int(hashlib.sha256(f"{name}-{number}".encode()).hexdigest()[:8], 16)
+    sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed, constant_liar=bool(running))
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {key: _distribution(dimension) for key, dimension in space.items()}
     for trial in trials:
         study.add_trial(
             optuna.trial.create_trial(params=dict(trial.settings), distributions=distributions, value=trial.score)
+        )
+    for settings in running:
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(settings), distributions=distributions, state=optuna.trial.TrialState.RUNNING
+            )
         )
     drawn = {key: _rounded(value, space[key]) for key, value in study.ask(distributions).params.items()}
     return drawn | {key: max(drawn[key], drawn[lower]) for key, lower in bounds(space).items()}
@@ -115,13 +129,26 @@ def run_trial(run: Run) -> tuple[float, float]:
 
 def trials_of(search: Search, measure: Callable = run_trial, trials: Sequence[Trial] = ()):
     """Yield the trials of a search from the first that `trials` lacks to number search.trials."""
-    done, name = list(trials), f"{search.dataset}-{search.method}-{search.seed}"
+    done = list(trials)
     while len(done) < search.trials:
-        settings = propose(search.space, done, name)
-        scores = [measure(run) for run in search.runs_with(settings)]
-        map_at_r, recall = (tuple(round(score, 5) for score in column) for column in zip(*scores))
-        done.append(Trial(len(done), settings, search.noise, map_at_r, recall))
+        settings = propose(search.space, done, search.name)
+        done.append(finished(search, len(done), settings, [measure(run) for run in search.runs_with(settings)]))
         yield done[-1]
+
+
+def batch(search: Search, trials: Sequence[Trial], at_once: int) -> list[dict]:
+    """Settings of the next trials of a search that may run side by side: the random ones all, then `at_once`."""
+    room = RANDOM_TRIALS - len(trials) if len(trials) < RANDOM_TRIALS else at_once
+    running: list[dict] = []
+    while len(running) < min(room, search.trials - len(trials)):
+        running.append(propose(search.space, trials, search.name, running))
+    return running
+
+
+def finished(search: Search, number: int, settings: Mapping, scores: Sequence[tuple[float, float]]) -> Trial:
+    """A trial with its scores, MAP@R and R@1 for each label noise."""
+    map_at_r, recall = (tuple(round(score, 5) for score in column) for column in zip(*scores))
+    return Trial(number, settings, search.noise, map_at_r, recall)
 
 
 def fingerprint(search: Search) -> str:
@@ -138,12 +165,9 @@ def fingerprint(search: Search) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tune_method(search: Search, out: Path) -> list[Trial]:
-    """Search a method's settings and write each finished trial to `out`. Trials of the same search that `out` already
-    has are kept. Trials of another search are moved to a file with the suffix of its fingerprint.
-
-    Returns:
-        the first search.trials trials; `out` may have more.
+def kept_trials(search: Search, out: Path) -> tuple[list[Trial], str]:
+    """The trials of this search that `out` has, and the search's fingerprint. Trials of another search are moved to a
+    file with the suffix of its fingerprint.
     """
     mark = fingerprint(search)
     kept, old_mark = read_trials(out) if out.exists() else ([], mark)
@@ -151,6 +175,17 @@ def tune_method(search: Search, out: Path) -> list[Trial]:
         out.replace(out.with_name(f"{out.name}.{old_mark}"))
         kept = []
     out.parent.mkdir(parents=True, exist_ok=True)
+    return kept, mark
+
+
+def tune_method(search: Search, out: Path) -> list[Trial]:
+    """Search a method's settings and write each finished trial to `out`. Trials of the same search that `out` already
+    has are kept. Trials of another search are moved to a file with the suffix of its fingerprint.
+
+    Returns:
+        the first search.trials trials; `out` may have more.
+    """
+    kept, mark = kept_trials(search, out)
     for trial in trials_of(search, trials=kept):
         kept.append(trial)
         write_trials(out, kept, mark)

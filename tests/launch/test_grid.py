@@ -1,5 +1,6 @@
 """`pfml grid --on ray`: a real Ray cluster of two node processes on this machine, one of which is killed."""
 
+import csv
 import json
 import os
 import re
@@ -109,7 +110,7 @@ def test_a_failing_run_is_named_and_does_not_stop_the_others(driver, cluster, tm
         [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert "failed: 2 of 4 runs failed; the others are finished and kept" in done.stderr
+    assert "failed: 2 runs; the others are finished and kept" in done.stderr
     assert re.search(r"glyphs-contrastive-0\.2-0: exit code \d+ on .*(\n .*)*became NaN or infinite", done.stderr)
     names = {path.stem for path in (driver / "reports/runs/tiny").glob("*.json")}
     assert names == {"glyphs-pfml-0.0-0", "glyphs-pfml-0.2-0"}
@@ -124,6 +125,47 @@ def sh_grid(folder: Path, address: str) -> str:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def test_a_search_on_nodes_has_the_random_trials_of_one_machine(driver, cluster):
+    found, _ = cluster
+    params = driver / "params.yaml"
+    raw = yaml.safe_load(params.read_text())
+    raw["tune"] |= {"method": ["contrastive"], "trials": 10, "noise": [0.2]}
+    raw["grid"] |= {"field": ["pfml"], "baseline": ["contrastive"], "noise": [0.2]}
+    raw["train"]["epochs"] = 2
+    params.write_text(yaml.safe_dump(raw, sort_keys=False))
+    said, file = sh_grid(driver, found.address), driver / "reports/tuning/glyphs/contrastive.csv"
+    on_nodes = file.read_text().splitlines()
+    assert len(on_nodes) == 11 and "contrastive: 8 trials, best validation MAP@R" in said
+    assert "trial 9 of 10" not in said, "the stage tune had nothing left to train"
+    file.unlink()
+    sh(driver, "dvc", "repro", "--force", "--single-item", "tune@contrastive")
+    alone = file.read_text().splitlines()
+    assert on_nodes[:9] == alone[:9], "the published start and seven random trials, settings and scores"
+    settings = [line.partition("{")[2] for line in on_nodes[9:]]
+    assert len(set(settings)) == 2, "two proposals side by side differ"
+
+
+def test_a_sweep_on_nodes_keeps_every_point_as_an_experiment(driver, cluster):
+    found, _ = cluster
+    sweep = (sys.executable, "-m", "pfml", "sweep", "-S", "loss.alpha=1,2", "-S", "train.epochs=2", "--on", "ray")
+    done = subprocess.run(
+        [*sweep, "--address", found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    names = {line.split("\t")[-1] for line in sh(driver, "dvc", "exp", "list", "--name-only").split()}
+    assert names == {"alpha-1_epochs-2", "alpha-2_epochs-2"}
+    rows = list(csv.DictReader((driver / "reports/sweeps/alpha-epochs.csv").open()))
+    assert {(row["loss.alpha"], row["noise"]) for row in rows} == {
+        ("1", "0.0"),
+        ("1", "0.2"),
+        ("2", "0.0"),
+        ("2", "0.2"),
+    }
+    logs = "".join(path.read_text() for path in (driver / ".studies").glob("*.log"))
+    assert "Running stage 'train" not in logs, "the nodes trained"
 
 
 def test_jobs_of_submitit_give_the_same_study(alone, driver, tmp_path):

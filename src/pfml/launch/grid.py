@@ -20,6 +20,7 @@ from pfml.launch.locks import LOCK
 from pfml.launch.missing import stages_to_keep
 from pfml.launch.pipeline import prepare, repro, run, stale_stages
 from pfml.launch.progress import Progress
+from pfml.launch.searches import search_on
 from pfml.settings import ConfigError
 from pfml.settings.run import Run, project_root
 from pfml.settings.runs import planned_runs
@@ -52,34 +53,38 @@ def grid(
     stale = stale_stages()
     kept = stages_to_keep(params, stale) if missing else set()
     tasks = list(tasks_of(params, set(stale) - kept, engine.gpus()))
-    if tasks:
+    searched = [method for method in params.tune.method if f"tune@{method}" in stale]
+    if tasks or searched:
         if remote:
             run([[*WATCHED, "push", "--quiet", "--run-cache", *data_stages()]], 1)
+        order = order_of(Path.cwd(), remote)
         with Progress(len(tasks)) as progress:
-            outcomes = engine.run(tasks, order_of(Path.cwd(), remote), progress.line)
+            outcomes = engine.run(tasks, order, progress.line)
+        needs = resources(planned_runs(params)[0], engine.gpus())
+        lost = search_on(engine, searched, order, needs)
         if remote:
             run([[*WATCHED, "fetch", "--quiet", "--run-cache", *data_stages()]], 1)
         finished = [outcome for outcome in outcomes if outcome.code == 0]
         for outcome in finished:
-            keep_row(outcome.provenance)
-        if failed := [outcome for outcome in outcomes if outcome.code]:
-            names = {task.name: task.stage for task in tasks}
+            keep_row(outcome.record)
+        if failed := [outcome for outcome in outcomes if outcome.code] + lost:
+            names = {task.name: task.arguments[-1] for task in tasks}
             take([names[outcome.name] for outcome in finished], remote)
-            raise GridError(failed, len(tasks))
+            raise GridError(failed)
     return repro(params, jobs, missing, trained=bool(tasks), pull=remote, only=only) or bool(tasks)
 
 
 class GridError(RuntimeError):
-    """Runs failed on the engine; says which, where, and what they printed last."""
+    """Runs or trials failed on the engine; says which, where, and what they printed last."""
 
-    def __init__(self, failed: list[Outcome], total: int):
+    def __init__(self, failed: list[Outcome]):
         lines = [
             "\n    ".join([f"{one.name}: exit code {one.code} on {one.node or 'no node'}", *one.lines[-5:]])
             for one in failed
         ]
         super().__init__(
-            f"{len(failed)} of {total} runs failed; the others are finished and kept, the same command tries these "
-            "again:\n" + "\n".join(lines)
+            f"{len(failed)} run{'s' * (len(failed) != 1)}; the others are finished and kept, the same command tries "
+            "these again:\n" + "\n".join(lines)
         )
 
 
@@ -95,7 +100,9 @@ def tasks_of(params: Params, stale: set[str], gpus: float) -> Iterator[Task]:
     for one in planned_runs(params):
         training, _ = stages_of(one, fields)
         if training in stale:
-            yield Task(one.name, training, one.digest, *resources(one, gpus))
+            yield Task(
+                one.name, ("train", training), f".provenance/{one.digest}.json", one.digest, *resources(one, gpus)
+            )
 
 
 def resources(one: Run, gpus: float) -> tuple[float, int, int]:

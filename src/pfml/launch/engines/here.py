@@ -15,13 +15,13 @@ LAST = 20  # lines of a task that are kept
 
 
 def run_task(one: Task, order: Order, say: Callable[[str], None]) -> Outcome:
-    """Train a run in the driver's tree on this node.
+    """Run a task in the driver's tree on this node.
 
     Args:
-        say: is given every line that the training prints.
+        say: is given every line that it prints.
     """
     folder, lines = place.unpack(order.tree, order.name, place.node_folder()), []
-    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], one.stage]
+    command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], *one.arguments]
     environment = os.environ | order.environment | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -30,8 +30,8 @@ def run_task(one: Task, order: Order, say: Callable[[str], None]) -> Outcome:
     for line in process.stdout:
         lines = [*lines, line.rstrip()][-LAST:]
         say(line.rstrip())
-    code, record = process.wait(), Path(folder, ".provenance", f"{one.digest}.json")
-    provenance = record.read_text(encoding="utf-8") if record.exists() else ""
-    if code == 0:  # what is stored needs no checkpoint
+    code, record = process.wait(), Path(folder, one.record)
+    text = record.read_text(encoding="utf-8") if record.exists() else ""
+    if code == 0 and one.digest:  # what is stored needs no checkpoint
         shutil.rmtree(folder / place.CHECKPOINTS / one.digest, ignore_errors=True)
-    return Outcome(one.name, code, socket.gethostname(), tuple(lines), provenance)
+    return Outcome(one.name, code, socket.gethostname(), tuple(lines), text)

@@ -1,8 +1,11 @@
-"""One task on a node: `python -m pfml.launch.engines.node <remote|shared> <stage>`, in the driver's tree.
+"""One task on a node, in the driver's tree:
 
-DVC takes the data from its remote or from the shared cache, once a node, and the run itself where another node has
+    python -m pfml.launch.engines.node <remote|shared> train <stage>
+    python -m pfml.launch.engines.node <remote|shared> trial <method> <settings> <file>
+
+DVC takes the data from its remote or from the shared cache, once a node, and a run itself where another node has
 finished it. What is trained here goes to the remote with its entry of the run cache, so that the driver need not train
-it.
+it. A trial leaves its scores in a file, which goes back to the driver by itself.
 """
 
 import os
@@ -19,16 +22,34 @@ from pfml.launch.dvc import DATA, WATCHED, stage_group
 from pfml.launch.locks import LOCK, await_stage
 
 DVC = (*WATCHED, "--wait-for-lock")
-PLAN = Path("data/plan/study.json")
+BROUGHT = Path(".brought")  # is there once the data are
 
 
-def main(way: str, stage: str) -> int:
+def main(way: str, what: str, *arguments: str) -> int:
     end_with_parent()
-    remote = way == "remote"
+    return {"train": train, "trial": trial}[what](way == "remote", *arguments)
+
+
+def bring_data(remote: bool) -> int:
+    """Take the data once, whichever task comes first; returns DVC's exit code."""
+    from filelock import FileLock
+
+    with FileLock(f"{BROUGHT}.lock"):
+        if BROUGHT.exists():
+            return 0
+        code = subprocess.call([*DVC, *(["pull"] if remote else ["checkout"]), "--quiet", *data_stages()])
+        if not code:
+            BROUGHT.touch()
+    return code
+
+
+def trial(remote: bool, method: str, settings: str, file: str) -> int:
+    return bring_data(remote) or subprocess.call([sys.executable, "stages/tune.py", method, settings, file])
+
+
+def train(remote: bool, stage: str) -> int:
     await_stage(stage)
-    bring = ["pull"] if remote else ["checkout"]
-    code = 0 if PLAN.is_file() else subprocess.call([*DVC, *bring, "--quiet", *data_stages()])
-    code = code or subprocess.call([*DVC, "repro", *["--pull"] * remote, "--single-item", stage])
+    code = bring_data(remote) or subprocess.call([*DVC, "repro", *["--pull"] * remote, "--single-item", stage])
     if remote and not code:
         code = subprocess.call([*DVC, "push", "--quiet", "--run-cache", stage])
     return code

@@ -7,20 +7,22 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Task:
-    """A training.
+    """A training, or a trial of a search.
 
     Attributes:
-        name: of the run.
-        stage: of dvc.yaml.
-        digest: of the run.
+        name: of the run or trial.
+        arguments: of the process on the node (pfml.launch.engines.node): what to do, and its own.
+        record: the file below the node's tree whose text comes back.
+        digest: of the run, whose checkpoint is dropped once it is stored; "" of a trial.
         gpus: share of a GPU; 0 on a cluster without GPUs.
         cores: of the processor.
         memory: bytes.
     """
 
     name: str
-    stage: str
-    digest: str
+    arguments: tuple[str, ...]
+    record: str
+    digest: str = ""
     gpus: float = 0.0
     cores: int = 1
     memory: int = 0
@@ -34,14 +36,14 @@ class Outcome:
         code: exit status of its process on the node; 0 is success.
         node: name of the machine.
         lines: the last lines that it printed.
-        provenance: .provenance/<digest>.json of the run, "" where it was not trained there but taken from a cache.
+        record: the text of the task's record; "" where there is none, as of a run that was taken from a cache.
     """
 
     name: str
     code: int
     node: str = ""
     lines: tuple[str, ...] = ()
-    provenance: str = ""
+    record: str = ""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,9 @@ def points_of(text: str, axes: Mapping[str, list]) -> list[Point]:
             sweep that reaches no run of the grid.
     """
     base = yaml.load(text, Loader)
+    params_from(base, "params.yaml")
+    base["ablation"]["points"] = base["mlrc"]["field"] = base["mlrc"]["baseline"] = []
+    base["tune"]["method"] = base["map"]["draw"] = []
     combinations = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
     if len(combinations) > MOST:
         raise ConfigError(f"pfml sweep: expected at most {MOST} points, found {len(combinations)}")
@@ -115,8 +118,6 @@ def _point(text: str, values: Mapping, settings: dict, moved: set[str]) -> Point
     grid = settings["grid"]
     for kind in ("field", "baseline"):
         grid[kind] = [method for method in grid[kind] if method in moved]
-    settings["ablation"]["points"] = settings["mlrc"]["field"] = settings["mlrc"]["baseline"] = []
-    settings["tune"]["method"] = settings["map"]["draw"] = []
     name = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in values.items())
     params = params_from(settings, f"params.yaml with {_said(values)}")
     return Point(re.sub(r"[^\w.-]+", "-", name).strip("-."), values, rewritten(text, settings), params)

@@ -102,11 +102,9 @@ def run_point(file: Path, pipeline: Callable[[Params], bool]) -> bool:
     name = os.environ["DVC_EXP_NAME"]
     with copy_with(file.stem, file.read_text(encoding="utf-8"), f"{file.stem}: another `pfml sweep`") as project:
         ran = pipeline(load_params())
-        _said(
-            subprocess.run(
-                [*WATCHED, "exp", "save", "--quiet", "--force", "--name", name], capture_output=True, text=True
-            )
-        )
+        # Of one stage that is up to date: without a name DVC would take every stage's outputs for what it has made.
+        save = [*WATCHED, "exp", "save", "--force", "--name", name, "--include-untracked", "reports", "report"]
+        _said(subprocess.run(save, capture_output=True, text=True, encoding="utf-8"))
         head = git(Path.cwd(), "rev-parse", "HEAD").stdout.strip()
         experiment = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
         fetch = (
