@@ -44,8 +44,8 @@ test-fast: .venv/ready   ## a minute and a half: settings, labels, formulas of l
 test-long: .venv/ready   ## what takes minutes, or needs LaTeX or a browser
 	@$(in_processes) -m long $(TESTS)
 
-engines: .venv/ready     ## Ray and submitit into .venv, for `pfml grid` and its tests (docs/scaling.md)
-	$(UV) pip install -q --python .venv/bin/python -c requirements.lock --no-build-isolation --editable '.[ray,slurm]'
+engines: .venv/ready     ## Ray, submitit, S3 and PostgreSQL into .venv, for `pfml grid` and its tests (docs/scaling.md)
+	$(UV) pip install -q --python .venv/bin/python -c requirements.lock --no-build-isolation --editable '.[ray,slurm,storage,servers]'
 
 ui: .venv/ready          ## browse the runs at http://127.0.0.1:5000
 	@pfml ui

@@ -55,6 +55,10 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "make engines": CLUSTER,
     "dvc remote add --default --local store s3://bucket/pfml": CLUSTER,
     "dvc cache dir --local /shared/pfml": CLUSTER,
+    "dvc remote modify --local store endpointurl https://s3.example.org": CLUSTER,
+    "mlflow server --backend-store-uri postgresql://user:password@db.example.org/mlflow "
+    "--artifacts-destination s3://bucket/mlflow": CLUSTER,
+    "export MLFLOW_TRACKING_URI=http://mlflow.example.org:5000": CLUSTER,
     "pfml grid --on ray --address 10.0.0.5:6379 --preset cub200-resnet50": CLUSTER,
     f"{GRID} --preset cub200-resnet50": CLUSTER,
     "pfml grid --on ray --address 10.0.0.5:6379 --preset glyphs-tune": CLUSTER,

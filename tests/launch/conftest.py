@@ -3,7 +3,9 @@ import shutil
 
 import pytest
 
+from tests.launch.clusters import OURS
 from tests.launch.small_pipeline import build
+from tests.pipeline.clones import REPRO, clone, sh
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,36 @@ def project(finished, tmp_path, monkeypatch):
     shutil.copytree(finished, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory):
+    """The study of one machine."""
+    folder = tmp_path_factory.mktemp("alone")
+    clone(folder, **OURS)
+    sh(folder, *REPRO)
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A cluster of two nodes with one core each, and a folder of its own for each."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [
+        found.add_node(num_cpus=1, memory=8 * 2**30, env_vars={"PFML_NODE_DIR": str(tmp_path / name)}) for name in "ab"
+    ]
+    yield found, nodes
+    found.shutdown()
+
+
+@pytest.fixture
+def driver(alone, tmp_path):
+    """A clone of the same study that has run nothing, with a DVC remote."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    clone(folder, **OURS)
+    sh(folder, "dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    return folder

@@ -1,8 +1,6 @@
 """`pfml grid --on ray`: a real Ray cluster of two node processes on this machine, one of which is killed."""
 
 import csv
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,65 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, sh
+from tests.launch.clusters import GRID, WHERE, results, trained_in
+from tests.pipeline.clones import ENVIRONMENT, REPRO, sh
 
-ray = pytest.importorskip("ray", reason="the package ray is not installed")
+pytest.importorskip("ray", reason="the package ray is not installed (make engines)")
 pytestmark = [pytest.mark.long, pytest.mark.pipeline]
-
-GRID = (sys.executable, "-m", "pfml.launch", "--on", "ray", "--address")
-OURS = {
-    "tracking": {"enabled": False},
-    "train": {"epochs": 12},
-    "ablation": {"points": []},
-    "complexity": {"baseline": []},
-}
-WHERE = os.pathsep.join(["src", str(Path(ray.__file__).parents[1])])
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The study of one machine."""
-    folder = tmp_path_factory.mktemp("alone")
-    clone(folder, **OURS)
-    sh(folder, *REPRO)
-    return folder
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    """A cluster of two nodes with one core each, and a folder of its own for each."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [
-        found.add_node(num_cpus=1, memory=8 * 2**30, env_vars={"PFML_NODE_DIR": str(tmp_path / name)}) for name in "ab"
-    ]
-    yield found, nodes
-    found.shutdown()
-
-
-@pytest.fixture
-def driver(alone, tmp_path):
-    """A clone of the same study that has run nothing, with a DVC remote."""
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    clone(folder, **OURS)
-    sh(folder, "dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
-    return folder
-
-
-def results(folder: Path) -> dict:
-    """Everything that a study leaves behind but where it ran: results, tables and DVC's record, whose order is that in
-    which stages ran.
-    """
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / "reports/runs").rglob("*.json")}
-    tables = {name: (folder / name).read_bytes() for name in ("reports/tables.md", "reports/results.csv")}
-    return found | tables | yaml.load((folder / "dvc.lock").read_text(), yaml.BaseLoader)["stages"]
-
-
-def trained_in(folder: Path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in (folder / ".provenance").glob("*.json")}
 
 
 def test_a_killed_node_loses_nothing_and_the_tables_are_those_of_one_machine(alone, driver, cluster, tmp_path):
@@ -97,6 +41,23 @@ def test_a_killed_node_loses_nothing_and_the_tables_are_those_of_one_machine(alo
         assert len(homes) == 1, name
     sh(driver, *REPRO)
     assert results(driver) == results(alone), "a plain run afterwards finds everything up to date"
+
+
+def test_a_driver_that_is_killed_goes_on_where_its_nodes_were(alone, driver, cluster, tmp_path):
+    found, _ = cluster
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, stdout=out,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        while process.poll() is None and not list(tmp_path.glob("[ab]/.checkpoints/*/state.pt")):
+            time.sleep(0.2)
+        process.kill()
+        process.wait()
+    sh_grid(driver, found.address)
+    assert results(driver) == results(alone)
+    assert trained_in(driver).keys() == trained_in(alone).keys()
 
 
 def test_a_failing_run_is_named_and_does_not_stop_the_others(driver, cluster, tmp_path):

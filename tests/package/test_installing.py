@@ -121,7 +121,16 @@ def test_the_wheel_requires_torch_numpy_and_scipy_alone(empty):
     always = [requirement for requirement in needed if "extra" not in str(requirement.marker)]
     assert {requirement.name for requirement in always} == CORE
     assert all(requirement.marker is None and len(requirement.specifier) == 1 for requirement in always)
-    assert set(package.metadata.get_all("Provides-Extra")) == {"baselines", "pipeline", "ray", "slurm", "export", "dev"}
+    assert set(package.metadata.get_all("Provides-Extra")) == {
+        "baselines",
+        "pipeline",
+        "ray",
+        "slurm",
+        "storage",
+        "servers",
+        "export",
+        "dev",
+    }
     assert "arxiv.org/abs/2405.18560" in package.metadata["Project-URL"]
     assert package.metadata["License-Expression"] == "MIT"
     assert "MIT License" in package.read_text("licenses/LICENSE")

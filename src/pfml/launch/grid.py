@@ -68,7 +68,7 @@ def grid(
         for outcome in finished:
             keep_row(outcome.record)
         if failed := [outcome for outcome in outcomes if outcome.code] + lost:
-            names = {task.name: task.arguments[-1] for task in tasks}
+            names = {task.name: task.arguments[1] for task in tasks}
             take([names[outcome.name] for outcome in finished], remote)
             raise GridError(failed)
     return repro(params, jobs, missing, trained=bool(tasks), pull=remote, only=only) or bool(tasks)
@@ -101,7 +101,11 @@ def tasks_of(params: Params, stale: set[str], gpus: float) -> Iterator[Task]:
         training, _ = stages_of(one, fields)
         if training in stale:
             yield Task(
-                one.name, ("train", training), f".provenance/{one.digest}.json", one.digest, *resources(one, gpus)
+                one.name,
+                ("train", training, one.digest),
+                f".provenance/{one.digest}.json",
+                one.digest,
+                *resources(one, gpus),
             )
 
 

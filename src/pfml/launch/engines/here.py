@@ -20,7 +20,11 @@ def run_task(one: Task, order: Order, say: Callable[[str], None]) -> Outcome:
     Args:
         say: is given every line that it prints.
     """
-    folder, lines = place.unpack(order.tree, order.name, place.node_folder()), []
+    lines = []
+    try:
+        folder = place.unpack(order.tree, order.name, place.node_folder())
+    except OSError as error:  # a full disk, a folder that may not be written
+        return Outcome(one.name, 1, socket.gethostname(), (str(error),))
     command = [sys.executable, "-m", "pfml.launch.engines.node", ("shared", "remote")[order.remote], *one.arguments]
     environment = os.environ | order.environment | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """One task on a node, in the driver's tree:
 
-    python -m pfml.launch.engines.node <remote|shared> train <stage>
+    python -m pfml.launch.engines.node <remote|shared> train <stage> <digest>
     python -m pfml.launch.engines.node <remote|shared> trial <method> <settings> <file>
 
 DVC takes the data from its remote or from the shared cache, once a node, and a run itself where another node has
@@ -22,6 +22,7 @@ from pfml.launch.dvc import DATA, WATCHED, stage_group
 from pfml.launch.locks import LOCK, await_stage
 
 DVC = (*WATCHED, "--wait-for-lock")
+RECORDS = "provenance"  # folder of the remote or cache
 BROUGHT = Path(".brought")  # is there once the data are
 
 
@@ -47,12 +48,36 @@ def trial(remote: bool, method: str, settings: str, file: str) -> int:
     return bring_data(remote) or subprocess.call([sys.executable, "stages/tune.py", method, settings, file])
 
 
-def train(remote: bool, stage: str) -> int:
+def train(remote: bool, stage: str, digest: str) -> int:
     await_stage(stage)
     code = bring_data(remote) or subprocess.call([*DVC, "repro", *["--pull"] * remote, "--single-item", stage])
+    if not code:
+        share_record(Path(".provenance", f"{digest}.json"), remote)
     if remote and not code:
         code = subprocess.call([*DVC, "push", "--quiet", "--run-cache", stage])
     return code
+
+
+def share_record(record: Path, remote: bool) -> None:
+    """Where a run was trained is no output of DVC: leave it beside the results, in the remote or the shared cache, or
+    take it from there if another node has trained the run. A failure costs the record, not the run.
+    """
+    from dvc.fs import LocalFileSystem
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            found = repo.cloud.get_remote() if remote else None
+            fs, path = (found.fs, found.path) if found else (LocalFileSystem(), repo.cache.local_cache_dir)
+            kept = fs.join(path, RECORDS, record.name)
+            if record.exists():
+                fs.makedirs(fs.parent(kept), exist_ok=True)
+                fs.put_file(str(record), kept)
+            elif fs.exists(kept):
+                record.parent.mkdir(exist_ok=True)
+                fs.get_file(kept, str(record))
+    except Exception as error:  # of whatever storage it is
+        print(f"{record.name}: where this run was trained is not shared: {error}", flush=True)
 
 
 def data_stages() -> list[str]:
