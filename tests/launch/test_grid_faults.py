@@ -147,9 +147,9 @@ def test_a_node_whose_disk_is_full_says_so_and_another_one_takes_the_run(alone, 
     with small_disk(tmp_path / "small", 1500) as room:
         outcome = Node(room / "node").run(first, order)
         assert outcome.code and any("No space left on device" in line for line in outcome.lines), outcome
-    with small_disk(tmp_path / "larger", 40_000) as room:  # the tree finds room, the data do not
+    with small_disk(tmp_path / "larger", 120_000) as room:  # the tree finds room, the data do not
         filler = room / "filler"
-        filler.write_bytes(bytes(30_000_000))
+        filler.write_bytes(bytes(100_000_000))
         node = Node(room / "node")
         outcome = node.run(first, order)
         assert outcome.code and "No space left" in node.said, node.said

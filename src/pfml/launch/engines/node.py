@@ -38,7 +38,9 @@ def bring_data(remote: bool) -> int:
     with FileLock(f"{BROUGHT}.lock"):
         if BROUGHT.exists():
             return 0
-        code = subprocess.call([*DVC, *(["pull"] if remote else ["checkout"]), "--quiet", *data_stages()])
+        # By force: half of a file, left by an attempt that found no room, is no work of anybody.
+        bring = "pull" if remote else "checkout"
+        code = subprocess.call([*DVC, bring, "--force", *data_stages()])
         if not code:
             BROUGHT.touch()
     return code
