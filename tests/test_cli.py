@@ -90,7 +90,7 @@ def test_outside_the_project_every_command_says_so(command, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     run = "glyphs-pfml-0.0-0"
     needs = {"where": [run], "rerun": [run], "register-model": ["--run", run, "--name", "mine"]}
-    needs |= {"grid": ["--on", "ray"]}
+    needs |= {"grid": ["--on", "ray"], "sweep": ["-S", "loss.alpha=1,2"]}
     assert cli.main([command, *needs.get(command, [])]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "params.yaml" in error and "project's root" in error and str(tmp_path) in error

@@ -63,6 +63,7 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     f"{GRID} --preset cub200-resnet50": CLUSTER,
     "pfml grid --on ray --address 10.0.0.5:6379 --preset glyphs-tune": CLUSTER,
     "pfml sweep -S loss.alpha=1..6 -S loss.delta_rep=0.3,0.6,1.2 -S 'grid.noise=[0.2]'": SWEEP,
+    "pfml sweep -S loss.alpha=1..6": SWEEP,
     "dvc exp apply alpha-4_delta_rep-0.6": SWEEP,
     "make repro PRESET=mine": "needs a folder of images; tests/pipeline runs it on one",
 }

@@ -69,7 +69,7 @@ def _run_all(copies: dict[str, Point], jobs: int, options: Sequence[str]) -> lis
                 file.parent.mkdir(exist_ok=True)
                 write_whole(file, copies[copy].text)
                 command = [sys.executable, "-m", "pfml.launch", "-j1", f"--point={file}", *options]
-                with file.with_suffix(".log").open("w") as log:
+                with file.with_suffix(".log").open("wb") as log:
                     running[copy] = subprocess.Popen(
                         command, env=os.environ | {"DVC_EXP_NAME": copies[copy].name}, stdout=log, stderr=log
                     )
