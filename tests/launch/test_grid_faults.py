@@ -47,7 +47,8 @@ class Node:
         variables = ENVIRONMENT | {"PFML_NODE_DIR": str(self.folder)} | self.variables
         return subprocess.Popen(
             [sys.executable, "-c", NODE, self.order.resolve(), self.answer.resolve()], env=variables,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            cwd=Path(__file__).parents[2],
         )  # fmt: skip
 
     def run(self, one: Task, order: Order) -> Outcome:
