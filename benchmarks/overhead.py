@@ -70,8 +70,8 @@ def main() -> None:
             print(rows[-1], flush=True)
     record(
         "Beyond the trainings",
-        f"The default study with two steps a run, cold, {cores} at a time; n 1 each. Core seconds beyond the trainings' "
-        "own are wall seconds times cores, less what trainings report, by run; theory, evaluation, figures and the "
+        f"The default study with two steps a run, cold, {cores} at a time; n 1 each. Core seconds beyond the trainings'"
+        " own are wall seconds times cores, less what trainings report, by run; theory, evaluation, figures and the "
         "report are among them.\n\n"
         "| command | runs | wall s | trainings' own s | core s beyond, a run |\n|---|---:|---:|---:|---:|\n"
         + "\n".join(rows),
