@@ -65,7 +65,7 @@ def first(project):
 def test_a_study_ends_with_its_table_and_changes_no_file_of_another(project, first):
     assert "done in" in first
     assert changed(project) == [
-        "photos/", "presets/mine.yaml", "reports/mine.md", "reports/provenance/", "reports/runs/",
+        "photos/", "presets/mine.yaml", "reports/mine.md", "reports/mine/", "reports/provenance/", "reports/runs/",
     ]  # fmt: skip
     found = [path.relative_to(project / "reports").as_posix() for path in (project / "reports").rglob("*.*")]
     assert sorted(name for name in found if name.endswith(".json")) == [
