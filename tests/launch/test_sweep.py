@@ -103,7 +103,7 @@ def test_a_sweep_leaves_experiments_a_table_and_a_figure_and_goes_on_after_a_fai
     ]
     table = (tmp_path / "reports/sweeps/alpha-lr.md").read_text()
     assert (
-        f"| {100 * float(rows[1]['recall@1']):.1f} |" in table and (tmp_path / "reports/sweeps/alpha-lr.png").is_file()
+        f" {100 * float(rows[1]['recall@1']):.1f} |" in table and (tmp_path / "reports/sweeps/alpha-lr.png").is_file()
     )
     shown = json.loads(sh(tmp_path, "dvc", "exp", "show", "--json").partition("[")[2].join(["[", ""]))
     found = {exp["revs"][0]["name"]: exp["revs"][0]["data"] for exp in shown[1]["experiments"]}

@@ -58,7 +58,7 @@ def test_the_committed_results_give_the_committed_report(project):
 
 def test_the_tables_are_short_enough_to_be_read():
     text = committed.committed("reports/tables.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 620 and text.index("**Claims.**") < text.index("## Table 1")
+    assert len(text.splitlines()) <= 700 and text.index("**Claims.**") < text.index("## Table 1")
 
 
 def test_what_differs_between_equal_runs_is_in_no_committed_document():
