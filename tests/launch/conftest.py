@@ -3,9 +3,8 @@ import shutil
 
 import pytest
 
-from tests.launch.clusters import OURS
+from tests.launch.clusters import OURS, driver_with_remote, study_of_one_machine
 from tests.launch.small_pipeline import build
-from tests.pipeline.clones import REPRO, clone, sh
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +26,7 @@ def project(finished, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory):
     """The study of one machine."""
-    folder = tmp_path_factory.mktemp("alone")
-    clone(folder, **OURS)
-    sh(folder, *REPRO)
-    return folder
+    return study_of_one_machine(tmp_path_factory.mktemp("alone"), **OURS)
 
 
 @pytest.fixture
@@ -48,10 +44,6 @@ def cluster(tmp_path):
 
 
 @pytest.fixture
-def driver(alone, tmp_path):
+def driver(tmp_path):
     """A clone of the same study that has run nothing, with a DVC remote."""
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    clone(folder, **OURS)
-    sh(folder, "dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
-    return folder
+    return driver_with_remote(tmp_path / "driver", str(tmp_path / "store"), **OURS)

@@ -6,12 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.launch.clusters import GRID, WHERE, results, trained_in
+from tests.launch.clusters import WHERE, log_of, results, run_grid, start_grid, trained_in
 from tests.pipeline.clones import ENVIRONMENT, REPRO, sh
 
 pytest.importorskip("ray", reason="the package ray is not installed (make engines)")
@@ -20,17 +19,12 @@ pytestmark = [pytest.mark.long, pytest.mark.pipeline]
 
 def test_a_killed_node_loses_nothing_and_the_tables_are_those_of_one_machine(alone, driver, cluster, tmp_path):
     found, nodes = cluster
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, stdout=out,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        while process.poll() is None and not list((tmp_path / "a").glob(".checkpoints/*/state.pt")):
-            time.sleep(0.2)
-        found.remove_node(nodes[0], allow_graceful=False)  # in mid-run: a first epoch is saved
-        assert process.wait(timeout=500) == 0, log.read_text()[-3000:]
-    said = log.read_text()
+    process = start_grid(driver, found.address)
+    while process.poll() is None and not list((tmp_path / "a").glob(".checkpoints/*/state.pt")):
+        time.sleep(0.2)
+    found.remove_node(nodes[0], allow_graceful=False)  # in mid-run: a first epoch is saved
+    assert process.wait(timeout=900) == 0, log_of(driver).read_text()[-3000:]
+    said = log_of(driver).read_text()
     assert results(driver) == results(alone)
     assert trained_in(driver).keys() == trained_in(alone).keys(), "every run's origin came back"
     places = [*(tmp_path / "b").glob("*/dvc.yaml")]
@@ -45,17 +39,12 @@ def test_a_killed_node_loses_nothing_and_the_tables_are_those_of_one_machine(alo
 
 def test_a_driver_that_is_killed_goes_on_where_its_nodes_were(alone, driver, cluster, tmp_path):
     found, _ = cluster
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, stdout=out,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        while process.poll() is None and not list(tmp_path.glob("[ab]/.checkpoints/*/state.pt")):
-            time.sleep(0.2)
-        process.kill()
-        process.wait()
-    sh_grid(driver, found.address)
+    process = start_grid(driver, found.address)
+    while process.poll() is None and not list(tmp_path.glob("[ab]/.checkpoints/*/state.pt")):
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+    run_grid(driver, found.address)
     assert results(driver) == results(alone)
     assert trained_in(driver).keys() == trained_in(alone).keys()
 
@@ -67,25 +56,14 @@ def test_a_failing_run_is_named_and_does_not_stop_the_others(driver, cluster, tm
     raw = yaml.safe_load(good)
     raw["baseline"]["contrastive"]["train"]["lr"] = 1e30
     params.write_text(yaml.safe_dump(raw, sort_keys=False))
-    done = subprocess.run(
-        [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "failed: 2 runs; the others are finished and kept" in done.stderr
-    assert re.search(r"glyphs-contrastive-0\.2-0: exit code \d+ on .*(\n .*)*became NaN or infinite", done.stderr)
+    said = run_grid(driver, found.address, code=1)
+    assert "failed: 2 runs; the others are finished and kept" in said
+    assert re.search(r"glyphs-contrastive-0\.2-0: exit code \d+ on .*(\n .*)*became NaN or infinite", said)
     names = {path.stem for path in (driver / "reports/runs/tiny").glob("*.json")}
     assert names == {"glyphs-pfml-0.0-0", "glyphs-pfml-0.2-0"}
     params.write_text(good)
-    sh_grid(driver, found.address)
+    run_grid(driver, found.address)
     assert {path.stem for path in (driver / "reports/runs/tiny").glob("*.json")} > names
-
-
-def sh_grid(folder: Path, address: str) -> str:
-    done = subprocess.run(
-        [*GRID, address], cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def test_a_search_on_nodes_has_the_random_trials_of_one_machine(driver, cluster):
@@ -96,7 +74,7 @@ def test_a_search_on_nodes_has_the_random_trials_of_one_machine(driver, cluster)
     raw["grid"] |= {"field": ["pfml"], "baseline": ["contrastive"], "noise": [0.2]}
     raw["train"]["epochs"] = 2
     params.write_text(yaml.safe_dump(raw, sort_keys=False))
-    said, file = sh_grid(driver, found.address), driver / "reports/tuning/glyphs/contrastive.csv"
+    said, file = run_grid(driver, found.address), driver / "reports/tuning/glyphs/contrastive.csv"
     on_nodes = file.read_text().splitlines()
     assert len(on_nodes) == 11 and "contrastive: 8 trials, best validation MAP@R" in said
     assert "trial 9 of 10" not in said, "the stage tune had nothing left to train"
@@ -150,8 +128,5 @@ def test_without_a_way_to_share_data_nothing_starts(driver, cluster):
     found, _ = cluster
     shutil.rmtree(driver / ".dvc/tmp", ignore_errors=True)
     (driver / ".dvc/config.local").unlink()
-    done = subprocess.run(
-        [*GRID, found.address], cwd=driver, env=ENVIRONMENT | {"PYTHONPATH": WHERE}, capture_output=True, text=True
-    )
-    assert done.returncode == 2 and "give DVC a default remote that all of them reach" in done.stderr
+    assert "give DVC a default remote that all of them reach" in run_grid(driver, found.address, code=2)
     assert yaml.safe_load((driver / "params.yaml").read_text())["study"] == "tiny"

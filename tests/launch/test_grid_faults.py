@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from pfml.launch.engines.task import Order, Outcome, Task
 from pfml.launch.grid import grid, order_of, tasks_of
 from pfml.launch.pipeline import prepare, run, stale_stages
 from pfml.settings.load import load_params
-from tests.pipeline.clones import ENVIRONMENT, REPRO, clone, sh
+from tests.launch.clusters import driver_with_remote, results, study_of_one_machine
+from tests.pipeline.clones import ENVIRONMENT
 from tests.small_disk import small_disk
 
 pytestmark = [pytest.mark.long, pytest.mark.pipeline]
@@ -76,19 +76,13 @@ class Engine(Node):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    clone(folder, **OURS)
-    sh(folder, *REPRO)
-    return folder
+    return study_of_one_machine(tmp_path_factory.mktemp("alone"), **OURS)
 
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
     """A clone that has run nothing but its data, with a DVC remote, as the working directory."""
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    clone(folder, **OURS)
-    sh(folder, "dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    folder = driver_with_remote(tmp_path / "driver", str(tmp_path / "store"), **OURS)
     monkeypatch.chdir(folder)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -102,12 +96,6 @@ def planned(driver: Path) -> tuple[list[Task], Order]:
     run([[sys.executable, "-m", "dvc", "repro", "plan", "fetch", "split", "noise", "features"]], 1)
     run([[sys.executable, "-m", "dvc", "push", "--quiet"]], 1)
     return list(tasks_of(params, set(stale_stages()), 0.0)), order_of(driver, True)
-
-
-def results(folder: Path) -> dict:
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in (folder / "reports/runs").rglob("*.json")}
-    tables = {name: (folder / name).read_bytes() for name in ("reports/tables.md", "reports/results.csv")}
-    return found | tables | yaml.load((folder / "dvc.lock").read_text(), yaml.BaseLoader)["stages"]
 
 
 def kill(process: subprocess.Popen) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.clusters import GRID, OURS, WHERE, results, trained_in
-from tests.pipeline.clones import ENVIRONMENT, clone, sh
+from tests.launch.clusters import OURS, driver_with_remote, log_of, results, start_grid, trained_in
+from tests.pipeline.clones import ENVIRONMENT, sh
 
 moto = pytest.importorskip("moto", reason="the package moto is not installed (make engines)")
 pgserver = pytest.importorskip("pgserver", reason="the package pgserver is not installed (make engines)")
@@ -101,23 +101,6 @@ def mlflow_server(postgres, s3, tmp_path):
     process.wait()
 
 
-def driver_of(folder: Path, s3: Storage, **changes) -> Path:
-    """A clone that has run nothing, with the remote s3://pfml/store."""
-    folder.mkdir()
-    clone(folder, **OURS | changes)
-    sh(folder, "dvc", "remote", "add", "--default", "--local", "store", "s3://pfml/store")
-    sh(folder, "dvc", "remote", "modify", "--local", "store", "endpointurl", s3.url)
-    return folder
-
-
-def start(folder: Path, address: str, **variables) -> subprocess.Popen:
-    with (folder.parent / f"{folder.name}.log").open("w") as out:
-        return subprocess.Popen(
-            [*GRID, address], cwd=folder, env=ENVIRONMENT | KEYS | {"PYTHONPATH": WHERE} | variables, stdout=out,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-
 def test_two_clones_share_a_study_through_s3_and_a_server_on_postgresql(
     alone,
     cluster,
@@ -127,13 +110,16 @@ def test_two_clones_share_a_study_through_s3_and_a_server_on_postgresql(
 ):
     found, _ = cluster
     tracked = {"tracking": {"enabled": True}}
-    drivers = [driver_of(tmp_path / name, s3, **tracked) for name in ("one", "two")]
+    drivers = [driver_with_remote(tmp_path / name, "s3://pfml/store", **OURS | tracked) for name in ("one", "two")]
+    for folder in drivers:
+        sh(folder, "dvc", "remote", "modify", "--local", "store", "endpointurl", s3.url)
     for path in drivers[1].rglob("*"):  # the clock of its machine is an hour ahead
         if path.is_file() and ".git" not in path.parts:
             os.utime(path, (time.time() + HOUR, time.time() + HOUR))
-    at_work = [start(folder, found.address, MLFLOW_TRACKING_URI=mlflow_server) for folder in drivers]
+    variables = KEYS | {"MLFLOW_TRACKING_URI": mlflow_server}
+    at_work = [start_grid(folder, found.address, **variables) for folder in drivers]
     for process, folder in zip(at_work, drivers):
-        assert process.wait(timeout=900) == 0, (tmp_path / f"{folder.name}.log").read_text()[-3000:]
+        assert process.wait(timeout=900) == 0, log_of(folder).read_text()[-3000:]
     same = [name for name in results(alone) if name.startswith("reports/runs")]
     assert same and all(results(folder)[name] == results(alone)[name] for folder in drivers for name in same)
     assert results(drivers[0]) == results(drivers[1])

@@ -20,7 +20,6 @@ from pfml.launch.locks import LOCK
 from pfml.launch.missing import stages_to_keep
 from pfml.launch.pipeline import prepare, repro, run, stale_stages
 from pfml.launch.progress import Progress
-from pfml.launch.searches import search_on
 from pfml.settings import ConfigError
 from pfml.settings.run import Run, project_root
 from pfml.settings.runs import planned_runs
@@ -46,6 +45,8 @@ def grid(
         ConfigError: nodes cannot share data with this machine, or as `repro`.
         GridError: runs failed; the others are finished and kept.
     """
+    from pfml.launch.searches import search_on
+
     prepare(params)
     remote = default_remote()
     if any(stage_group(name) in DATA for name in stale_stages()):
@@ -61,7 +62,7 @@ def grid(
         with Progress(len(tasks)) as progress:
             outcomes = engine.run(tasks, order, progress.line)
         needs = resources(planned_runs(params)[0], engine.gpus())
-        lost = search_on(engine, searched, order, needs)
+        lost = search_on(engine, searched, order, needs) if searched else []
         if remote:
             run([[*WATCHED, "fetch", "--quiet", "--run-cache", *data_stages()]], 1)
         finished = [outcome for outcome in outcomes if outcome.code == 0]

@@ -11,7 +11,6 @@ import yaml
 from pfml.settings import ConfigError
 from pfml.settings.load import params_from
 from pfml.settings.overlay import rewritten
-from pfml.settings.run import Run
 from pfml.settings.runs import grid_runs
 from pfml.settings.schema import Params
 from pfml.settings.validation import Loader
@@ -125,8 +124,3 @@ def _point(text: str, values: Mapping, settings: dict, moved: set[str]) -> Point
 
 def _said(values: Mapping) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def runs_of(point: Point) -> list[Run]:
-    """The runs of a point, in the order of its grid."""
-    return grid_runs(point.params)

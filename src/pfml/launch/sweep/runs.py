@@ -12,7 +12,6 @@ from pathlib import Path
 from pfml.launch.copies import at_root, copy_with, git
 from pfml.launch.dvc import DATA, WATCHED
 from pfml.launch.sweep.points import Point, axes_of, points_of
-from pfml.launch.sweep.shown import show
 from pfml.settings import ConfigError
 from pfml.settings.files import write_whole
 from pfml.settings.load import load_params
@@ -35,6 +34,8 @@ def sweep(settings: Sequence[str], name: str | None, jobs: int, options: Sequenc
     Raises:
         ConfigError: as `axes_of` and `points_of`.
     """
+    from pfml.launch.sweep.shown import show
+
     at_root("pfml sweep")
     axes = axes_of(settings)
     points = points_of(PARAMS.read_text(encoding="utf-8"), axes)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from pfml.figures.style import HUES, MARKERS, dataset_name, figure_style, heading, literal, new_figure, save_figure
-from pfml.launch.sweep.points import Point, runs_of
+from pfml.launch.sweep.points import Point
 from pfml.launch.table import aligned, result_of
 from pfml.report.groups import summary_of
 from pfml.report.names import method_name, share
 from pfml.report.table import Column, percent, seeds, table_of, words
 from pfml.settings.files import write_whole
+from pfml.settings.runs import grid_runs
 
 FOLDER = Path("reports/sweeps")
 GROUP = ["dataset", "method", "noise"]  # with the axes: one row of the table
@@ -49,7 +50,7 @@ def rows_of(points: Iterable[tuple[Point, Path]]) -> pd.DataFrame:
         if not copy.is_dir():
             continue
         with contextlib.chdir(copy):
-            for run in runs_of(point):
+            for run in grid_runs(point.params):
                 result = result_of(run)
                 rows.append(dict(point.values) | {
                     "dataset": run.dataset, "method": run.method, "noise": run.noise, "seed": run.seed,
