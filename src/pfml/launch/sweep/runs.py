@@ -108,15 +108,8 @@ def run_point(file: Path, pipeline: Callable[[Params], bool]) -> bool:
         _said(subprocess.run(save, capture_output=True, text=True, encoding="utf-8"))
         head = git(Path.cwd(), "rev-parse", "HEAD").stdout.strip()
         experiment = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-        fetch = (
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            str(Path.cwd()),
-            f"+{experiment}:{experiment}",
-        )
-        _said(git(project, *fetch))
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head")
+        _said(git(project, "fetch", *quiet, str(Path.cwd()), f"+{experiment}:{experiment}"))
     return ran
 
 
