@@ -1,6 +1,7 @@
 """From a number to its run and back: `pfml where` on the committed results."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 
 from pfml.cli import main
 from pfml.launch.cells import cells, is_cell
-from pfml.launch.where import describe, find_records, one_each, records
+from pfml.launch.where import describe, find_records, one_each, one_each_result, records
 from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.tracking.register import register
@@ -34,20 +35,22 @@ def current_rows() -> list[dict]:
         return [row for row in csv.DictReader(file) if row["status"] == "current"]
 
 
-def origins() -> dict[str, dict]:
+def origins() -> dict[tuple[str, str], dict]:
     found = {}
     for path in (committed.project() / "reports/provenance").glob("*.csv"):
         with path.open(newline="") as file:
-            found |= {row["digest"]: row for row in csv.DictReader(file)}
+            found |= {(path.stem, row["digest"]): row for row in csv.DictReader(file)}
     return found
 
 
 def test_every_name_of_a_run_leads_to_its_result(params):
     rows, known = current_rows(), origins()
     for row in rows[:: max(1, len(rows) // 5)]:
-        for text in (row["digest"], row["digest"][:8], known[row["digest"]]["mlflow_run"]):
-            [record, *others] = one_each(find_records(text, params))
-            assert not others and record.digest == row["digest"], text
+        own = known.get((row["study"], row["digest"]), {})  # a study has none of a run that another one trained
+        for text in filter(None, (row["digest"], row["digest"][:8], own.get("mlflow_run"))):
+            found = one_each_result(find_records(text, params))
+            assert {one.digest for one in found} == {row["digest"]}, text
+            [record] = [one for one in found if one.study == row["study"]] or found
             assert record.result["recall@1"] == pytest.approx(float(row["recall@1"]))
             told = describe(record)
             for fact in (str(record.path), record.origin["git_commit"], record.origin["mlflow_run"], record.row):
@@ -101,6 +104,21 @@ def test_a_study_that_shares_a_run_has_the_origin_of_its_own(params, tmp_path, m
         writer.writerow(other)
     by_study = {one.study: one.origin["git_commit"] for one in find_records(row["digest"], load_params())}
     assert by_study["glyphs"] == row["git_commit"] and by_study.get("quick", "f" * 40) == "f" * 40
+
+
+def test_a_run_that_two_studies_trained_with_other_results_is_told_twice(params, tmp_path, monkeypatch, capsys):
+    project = tmp_path / "project"
+    shutil.copytree(committed.project(), project, symlinks=True)
+    monkeypatch.chdir(project)
+    path = Path("reports/runs/glyphs/glyphs-pfml-0.0-0.json")
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"recall@1": 0.125}))
+    assert main(["where", result["digest"]]) == 0
+    told = capsys.readouterr().out
+    for study in ("glyphs", "glyphs-all"):
+        assert told.count(f"{study}/glyphs-pfml-0.0-0\n") == 2, told  # of the run, and of its rerun
+    assert "recall@1 12.50 %" in told and "none yet" not in told
+    assert [one.digest for one in one_each(find_records(result["digest"], params))] == [result["digest"]]
 
 
 def test_the_id_of_a_row_in_mlflow_leads_to_its_runs(params, tmp_path, monkeypatch):

@@ -115,13 +115,13 @@ def tune() -> None:
 def where(name: str) -> None:
     """say where a number comes from: settings, commit, labels, files and MLflow run of a run"""
     from pfml.launch.cells import cells, describe_cell, is_cell
-    from pfml.launch.where import describe, find_records, one_each, records
+    from pfml.launch.where import describe, find_records, one_each_result, records
     from pfml.settings import ConfigError
     from pfml.settings.load import load_params
 
     params = load_params()
     if not is_cell(name):
-        print("\n\n".join(map(describe, one_each(find_records(name, params)))))
+        print("\n\n".join(map(describe, one_each_result(find_records(name, params)))))
     elif found := cells(name, records(params)):
         print("\n".join(map(describe_cell, found)))
         print("`pfml where <digest>` says more of a run; published numbers and differences are not looked up")

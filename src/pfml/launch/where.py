@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def describe(record: Record) -> str:
             ("MLflow run", origin["mlflow_run"] or "none"),
         ]
     if run:
-        lines.append(("again", f"pfml rerun {record.digest}"))
+        lines.append(("again", f"pfml rerun {record.study}/{record.name}"))
     width = max(len(label) for label, _ in lines)
     return "\n".join(f"{label:<{width}}  {text}" for label, text in lines)
 
@@ -135,9 +135,25 @@ def place_of(record: Record) -> Path:
 
 def one_each(found: Iterable[Record]) -> list[Record]:
     """The first record of each digest: studies share runs."""
-    first: dict[str, Record] = {}
+    return _firsts(found, lambda record: record.digest)
+
+
+def one_each_result(found: list[Record]) -> list[Record]:
+    """The first record of each result, or of a digest without one.
+
+    Two studies have two results of one digest if processors of two kinds trained them.
+    """
+    made = [record for record in found if record.result]
+    known = {record.digest for record in made}
+    others = [record for record in found if record.digest not in known]
+    results = _firsts(made, lambda record: (record.digest, record.result.get("recall@1"), record.result.get("map@r")))
+    return results + one_each(others)
+
+
+def _firsts(found: Iterable[Record], key: Callable[[Record], Hashable]) -> list[Record]:
+    first: dict[Hashable, Record] = {}
     for record in found:
-        first.setdefault(record.digest, record)
+        first.setdefault(key(record), record)
     return list(first.values())
 
 
