@@ -10,6 +10,7 @@ import yaml
 
 from pfml.launch import locks as dvc_locks
 from pfml.launch import pipeline as launch
+from pfml.launch.dvc import WATCHED
 from pfml.settings.files import write_whole
 from tests.launch.small_pipeline import make_repro, ran, state
 
@@ -94,7 +95,7 @@ def test_the_lock_file_is_that_of_dvc_alone_byte_for_byte(project):
         text = (folder / "dvc.yaml").read_text()
         (folder / "dvc.yaml").write_text(text.replace("echo train_b", f"true {name} && echo train_b"))
         before = (folder / "dvc.lock").read_bytes()
-        command = launch.WATCHED if folder == project else launch.DVC
+        command = WATCHED if folder == project else launch.DVC
         subprocess.run([*command, "repro", "--quiet", "evaluate_b"], cwd=folder, check=True)
         assert (folder / "dvc.lock").read_bytes() != before
     assert (project / "dvc.lock").read_bytes() == (twin / "dvc.lock").read_bytes()

@@ -1,20 +1,17 @@
 """Faults of nodes, without a cluster: tasks run as an engine runs them, in folders that stand for nodes."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-from pfml.launch.engines.task import Order, Outcome, Task
-from pfml.launch.grid import grid, order_of, tasks_of
-from pfml.launch.pipeline import prepare, run, stale_stages
+from pfml.launch.engines.node import arguments
+from pfml.launch.engines.task import Task
+from pfml.launch.grid import grid
 from pfml.settings.load import load_params
 from tests.launch.clusters import driver_with_remote, results, study_of_one_machine
+from tests.launch.nodes import Engine, Node, kill, planned, pushing
 from tests.pipeline.clones import ENVIRONMENT
 from tests.small_disk import small_disk
 
@@ -23,55 +20,6 @@ OURS = {
     "grid": {"field": ["pfml"], "baseline": [], "noise": [0.0, 0.2]}, "ablation": {"points": []},
     "tune": {"method": []}, "complexity": {"baseline": []}, "tracking": {"enabled": False},
 }  # fmt: skip
-NODE = """
-import pickle, sys
-from pfml.launch.engines.here import run_task
-one, order = pickle.load(open(sys.argv[1], "rb"))
-outcome = run_task(one, order, lambda line: print(line, flush=True))
-pickle.dump(outcome, open(sys.argv[2], "wb"))
-"""
-
-
-class Node:
-    """A machine: a folder, and a process that runs one task as Ray's workers and Slurm's jobs do."""
-
-    def __init__(self, folder: Path, **variables):
-        self.folder, self.variables, self.said = folder, variables, ""
-
-    def start(self, one: Task, order: Order) -> subprocess.Popen:
-        import pickle
-
-        self.order, self.answer = Path("../order"), Path("../answer")  # not on the disk of the node
-        self.answer.unlink(missing_ok=True)
-        self.order.write_bytes(pickle.dumps((one, order)))
-        variables = ENVIRONMENT | {"PFML_NODE_DIR": str(self.folder)} | self.variables
-        return subprocess.Popen(
-            [sys.executable, "-c", NODE, self.order.resolve(), self.answer.resolve()], env=variables,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            cwd=Path(__file__).parents[2],
-        )  # fmt: skip
-
-    def run(self, one: Task, order: Order) -> Outcome:
-        import pickle
-
-        self.said, _ = self.start(one, order).communicate(timeout=500)
-        assert self.answer.exists(), self.said
-        return pickle.loads(self.answer.read_bytes())
-
-    def gpus(self) -> float:
-        return 0.0
-
-
-class Engine(Node):
-    """All tasks on one node, one after the other."""
-
-    def run(self, tasks, order, tell):
-        found = []
-        for one in tasks:
-            found.append(super().run(one, order))
-            for line in self.said.splitlines():
-                tell(one.name, "node", line)
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -87,32 +35,6 @@ def driver(tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     return folder
-
-
-def planned(driver: Path) -> tuple[list[Task], Order]:
-    """The tasks of the study and their order, once its data are in the remote."""
-    params = load_params()
-    prepare(params)
-    run([[sys.executable, "-m", "dvc", "repro", "plan", "fetch", "split", "noise", "features"]], 1)
-    run([[sys.executable, "-m", "dvc", "push", "--quiet"]], 1)
-    return list(tasks_of(params, set(stale_stages()), 0.0)), order_of(driver, True)
-
-
-def kill(process: subprocess.Popen) -> None:
-    """All processes of a node at once, as when its power fails."""
-    everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for one in everyone:
-        one.send_signal(signal.SIGKILL)
-    psutil.wait_procs(everyone, timeout=30)
-    process.communicate()
-
-
-def pushing(process: subprocess.Popen) -> bool:
-    try:
-        children = psutil.Process(process.pid).children(recursive=True)
-        return any("push" in child.cmdline() for child in children)
-    except psutil.Error:
-        return False
 
 
 def test_a_node_that_is_killed_at_the_push_of_its_result_has_not_lost_it(alone, driver, tmp_path):
@@ -159,7 +81,7 @@ def test_a_full_remote_costs_no_training(alone, driver, tmp_path, capfd):
         filler.unlink()
         assert grid(load_params(), engine, (1, 2))
         trained = capfd.readouterr().out
-        assert f"Running stage '{tasks[0].arguments[1]}'" not in trained
+        assert f"Running stage '{tasks[0].arguments[-2]}'" not in trained
         assert results(driver) == results(alone)
 
 
@@ -168,3 +90,26 @@ def test_a_node_with_other_instructions_and_threads_computes_the_same(alone, dri
     odd = {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "3", "MKL_CBWR": "AVX2", "NPY_ENABLE_CPU_FEATURES": "X"}
     assert grid(load_params(), Engine(tmp_path / "a", **odd), (1, 2))
     assert results(driver) == results(alone)
+
+
+def test_a_trial_ends_with_the_process_that_started_it(tmp_path, monkeypatch):
+    searched = {"method": ["contrastive"], "trials": 10, "noise": [0.2]}
+    long = OURS | {"grid": OURS["grid"] | {"baseline": ["contrastive"]}, "tune": searched, "train": {"epochs": 4000}}
+    driver = driver_with_remote(tmp_path / "driver", str(tmp_path / "store"), **long)
+    monkeypatch.chdir(driver)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    _, order = planned(driver)
+    one = Task("contrastive-trial-1", arguments(True, "trial", "contrastive", "{}", ".trials/1.json"), ".trials/1.json")
+    process = Node(tmp_path / "a").start(one, order)
+
+    def in_training(child: psutil.Process) -> bool:
+        return "trial" in child.cmdline() and any("libtorch" in one.path for one in child.memory_maps())
+
+    trial = None
+    while trial is None:
+        assert process.poll() is None, process.communicate()[0]
+        trial = next((one for one in psutil.Process(process.pid).children() if in_training(one)), None)
+        time.sleep(0.1)
+    process.kill()
+    assert trial.wait(timeout=60) is None, "a process that is no child of this one has no exit code here"

@@ -10,12 +10,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.launch import nodes
 from tests.launch.clusters import OURS, driver_with_remote, log_of, results, start_grid, trained_in
 from tests.pipeline.clones import ENVIRONMENT, sh
 
@@ -61,6 +64,30 @@ class Storage:
             aws_access_key_id="a", aws_secret_access_key="b",
         )  # fmt: skip
         self.client.create_bucket(Bucket="pfml")
+
+    def stop(self) -> None:
+        """Accept connections and answer none."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def slow(self):
+        """Answer a tenth of the time."""
+        ended = threading.Event()
+
+        def pulse():
+            while not ended.wait(0.05):
+                self.stop()
+                ended.wait(0.45)
+                self.go_on()
+
+        thread = threading.Thread(target=pulse)
+        thread.start()
+        yield
+        ended.set()
+        thread.join()
 
     def names(self, folder: str) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket="pfml", Prefix=folder)
@@ -140,3 +167,31 @@ def test_two_clones_share_a_study_through_s3_and_a_server_on_postgresql(
     kept = json.loads(done.stdout.split("RUNS")[1])
     assert {digest for status, digest, recall in kept if status == "FINISHED" and recall is not None} >= digests
     assert {status for status, _, _ in kept} == {"FINISHED"}
+
+
+def test_a_store_that_is_slow_or_never_answers_costs_time_and_no_training(s3, tmp_path, monkeypatch):
+    driver = driver_with_remote(tmp_path / "driver", "s3://pfml/store", **OURS | {"tune": {"method": []}})
+    sh(driver, "dvc", "remote", "modify", "--local", "store", "endpointurl", s3.url)
+    for timeout in ("connect_timeout", "read_timeout"):
+        sh(driver, "dvc", "remote", "modify", "--local", "store", timeout, "2")
+    monkeypatch.chdir(driver)
+    for name, value in (ENVIRONMENT | KEYS).items():
+        monkeypatch.setenv(name, value)
+    (first, *_), order = nodes.planned(driver)
+
+    node = nodes.Node(tmp_path / "a", **KEYS)
+    s3.stop()
+    outcome = node.run(first, order)
+    assert outcome.code and "Running stage" not in node.said and "time" in node.said.lower(), node.said
+    s3.go_on()
+    with s3.slow():
+        process = node.start(first, order)
+        while process.poll() is None and not nodes.pushing(process):
+            time.sleep(0.02)
+    s3.stop()  # at the push of the result
+    said, _ = process.communicate(timeout=500)
+    assert "Running stage" in said and node.outcome().code, said
+    s3.go_on()
+    with s3.slow():
+        assert node.run(first, order).code == 0 and "Running stage" not in node.said, "pushed, not trained again"
+    assert s3.names("store/runs")

@@ -28,7 +28,7 @@ def sweep(
     settings: list[str], name: str | None, jobs: int, on: str | None, address: str | None, slurm: str | None
 ) -> None:
     """run every combination of some settings as an experiment of DVC, and draw them (docs/scaling.md)"""
-    from pfml.launch.pipeline import at_a_time
+    from pfml.launch.engines.local import at_a_time
     from pfml.launch.sweep.runs import sweep as run_sweep
 
     given = {"on": on, "address": address, "slurm": slurm}

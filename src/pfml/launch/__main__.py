@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pfml.launch.copies import working_copy
+from pfml.launch.engines.local import at_a_time
 from pfml.launch.engines.task import Engine
 from pfml.launch.grid import GridError, grid
 from pfml.launch.locks import Busy
-from pfml.launch.pipeline import at_a_time, prepare, repro
+from pfml.launch.pipeline import prepare, repro
 from pfml.launch.results import bring_back, bring_results, page_of
 from pfml.launch.sweep.runs import GROUPS, run_point
 from pfml.launch.table import study_table
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument(
         "--point", type=Path, help="the params.yaml of a point of `pfml sweep`, which starts this itself"
     )
+    parser.add_argument("--name", help="of that point's experiment")
     arguments = parser.parse_args()
     jobs = at_a_time(arguments.jobs)
     # One thread a process: runs share the cores, and train.threads sets those of torch.
@@ -55,7 +57,7 @@ def main() -> int:
 
     try:
         if arguments.point:
-            ran = run_point(arguments.point, pipeline)
+            ran = run_point(arguments.point, arguments.name, pipeline)
         else:
             ran = run_preset(arguments.preset, pipeline) if arguments.preset else run_project(pipeline)
     except KeyboardInterrupt:
@@ -65,8 +67,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except subprocess.CalledProcessError as error:
-        command = " ".join(error.cmd[2:]).removeprefix("pfml.launch.")
-        print(f"failed: {command}; what is finished is kept", file=sys.stderr)
+        print(f"failed: {' '.join(error.cmd)}; what is finished is kept", file=sys.stderr)
         return error.returncode
     except GridError as error:
         print(f"failed: {error}", file=sys.stderr)

@@ -8,17 +8,15 @@ are those of one machine.
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from pfml.launch.copies import copy_file, files_of, follow_commit, git, share_cache
-from pfml.launch.dvc import DATA, WATCHED, stage_group
-from pfml.launch.engines import place
-from pfml.launch.engines.node import data_stages
+from pfml.launch.dvc import DATA, stage_group
+from pfml.launch.engines import node, place
 from pfml.launch.engines.task import Engine, Order, Outcome, Task
 from pfml.launch.locks import LOCK
 from pfml.launch.missing import stages_to_keep
-from pfml.launch.pipeline import prepare, repro, run, stale_stages
+from pfml.launch.pipeline import dvc, prepare, repro, stale_stages
 from pfml.launch.progress import Progress
 from pfml.settings import ConfigError
 from pfml.settings.run import Run, project_root
@@ -50,27 +48,27 @@ def grid(
     prepare(params)
     remote = default_remote()
     if any(stage_group(name) in DATA for name in stale_stages()):
-        run([[*WATCHED, "repro", *DATA]], 1)
+        dvc("repro", *DATA)
     stale = stale_stages()
     kept = stages_to_keep(params, stale) if missing else set()
-    tasks = list(tasks_of(params, set(stale) - kept, engine.gpus()))
+    trainings = trainings_of(params, set(stale) - kept)
+    tasks = tasks_of(params, trainings, remote, engine.gpus())
     searched = [method for method in params.tune.method if f"tune@{method}" in stale]
     if tasks or searched:
         if remote:
-            run([[*WATCHED, "push", "--quiet", "--run-cache", *data_stages()]], 1)
+            dvc("push", "--quiet", "--run-cache", *node.data_stages())
         order = order_of(Path.cwd(), remote)
         with Progress(len(tasks)) as progress:
-            outcomes = engine.run(tasks, order, progress.line)
+            outcomes = list(engine.run(tasks, order, progress.line))
         needs = resources(planned_runs(params)[0], engine.gpus())
-        lost = search_on(engine, searched, order, needs) if searched else []
+        lost = search_on(engine, searched, order, remote, needs) if searched else []
         if remote:
-            run([[*WATCHED, "fetch", "--quiet", "--run-cache", *data_stages()]], 1)
+            dvc("fetch", "--quiet", "--run-cache", *node.data_stages())
         finished = [outcome for outcome in outcomes if outcome.code == 0]
         for outcome in finished:
             keep_row(outcome.record)
         if failed := [outcome for outcome in outcomes if outcome.code] + lost:
-            names = {task.name: task.arguments[1] for task in tasks}
-            take([names[outcome.name] for outcome in finished], remote)
+            take([trainings[outcome.name] for outcome in finished], remote)
             raise GridError(failed)
     return repro(params, jobs, missing, trained=bool(tasks), pull=remote, only=only) or bool(tasks)
 
@@ -92,22 +90,33 @@ class GridError(RuntimeError):
 def take(trainings: list[str], remote: bool) -> None:
     """Bring the finished runs of an unfinished grid here, from the run cache, and measure them."""
     if names := [*trainings, *filter(None, map(measured_by, trainings))]:
-        run([[*WATCHED, "repro", "--quiet", *["--pull"] * remote, "--single-item", *names]], 1)
+        dvc("repro", "--quiet", *["--pull"] * remote, "--single-item", *names)
 
 
-def tasks_of(params: Params, stale: set[str], gpus: float) -> Iterator[Task]:
-    """The tasks of the stale trainings. All are measured here: DVC's run cache has no result files, which Git keeps."""
+def trainings_of(params: Params, stale: set[str]) -> dict[str, str]:
+    """Name of a run -> its stage of training, of those that are stale."""
     fields = params.grid.field + params.mlrc.field
-    for one in planned_runs(params):
-        training, _ = stages_of(one, fields)
-        if training in stale:
-            yield Task(
-                one.name,
-                ("train", training, one.digest),
-                f".provenance/{one.digest}.json",
-                one.digest,
-                *resources(one, gpus),
-            )
+    stages = {one.name: stages_of(one, fields)[0] for one in planned_runs(params)}
+    return {name: stage for name, stage in stages.items() if stage in stale}
+
+
+def tasks_of(params: Params, trainings: dict[str, str], remote: bool, gpus: float) -> list[Task]:
+    """The tasks of trainings. All are measured here: DVC's run cache has no result files, which Git keeps.
+
+    Args:
+        gpus: of the engine.
+    """
+    return [
+        Task(
+            one.name,
+            node.arguments(remote, "train", trainings[one.name], one.digest),
+            f".provenance/{one.digest}.json",
+            one.digest,
+            *resources(one, gpus),
+        )
+        for one in planned_runs(params)
+        if one.name in trainings
+    ]
 
 
 def resources(one: Run, gpus: float) -> tuple[float, int, int]:
@@ -153,4 +162,4 @@ def order_of(project: Path, remote: bool) -> Order:
         if remote:
             git(tree, "config", "--file", ".dvc/config.local", "--remove-section", "cache")
         environment = {name: os.environ[name] for name in CARRIED if name in os.environ}
-        return Order(place.pack(tree), state.hexdigest()[:16], remote, environment)
+        return Order(place.pack(tree), state.hexdigest()[:16], environment)

@@ -11,11 +11,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from pfml.launch.cache import mend_cache
-from pfml.launch.dvc import DATA, DVC, WATCHED, stage_group
+from pfml.launch.dvc import DATA, DVC, stage_group
+from pfml.launch.engines.local import LocalEngine, devices
+from pfml.launch.engines.task import Task
 from pfml.launch.locks import await_predecessors, copy_lock, mend_lock
 from pfml.launch.missing import stages_to_keep, told
 from pfml.settings import ConfigError
@@ -89,7 +90,7 @@ def repro(
         finish(params, page=not only)
         return False
     if any(stage_group(name) in DATA for name in stale):
-        run([[*WATCHED, "repro", *DATA]], 1)
+        dvc("repro", *DATA)
         stale = stale_stages(only)
     for number, (at_once, groups) in enumerate(WAVES):
         names = wave([name for name in stale if name not in kept], groups)
@@ -98,18 +99,19 @@ def repro(
             where = f"{len(devices()) or 'no'} GPU{'s' * (len(devices()) != 1)}, {os.cpu_count()} cores"
             stages = f"{len(names)} stage{'s' * (len(names) != 1)}"
             print(f"{stages} to run ({kinds}), {jobs[number]} at a time on {where}", flush=True)
-            single = [*WATCHED, "--wait-for-lock", "repro", "--quiet", *["--pull"] * pull, "--single-item"]
+            single = ("--wait-for-lock", "repro", "--quiet", *["--pull"] * pull, "--single-item")
             together = AT_ONCE_TRAINED if trained else AT_ONCE_SHORT if short_runs(params) else 1
             parts = divided(names, jobs[number], max(at_once, together))
-            run([[*single, *filter(None, [*some, *map(measured_by, some)])] for some in parts], jobs[number])
+            tasks = [dvc_task(*single, *filter(None, [*some, *map(measured_by, some)])) for some in parts]
+            run(LocalEngine(jobs[number]), tasks)
             copy_lock()
             if number + 1 < len(WAVES):
                 stale = stale_stages(only)
     restore(params.study, planned_runs(params))  # the report reads it
     if not kept and not only:
-        run([[*WATCHED, "repro"]], 1)
+        dvc("repro")
     elif rest := [name for name in stale_stages(only) if name not in kept]:  # a plain `repro` would train what is kept
-        run([[*WATCHED, "repro", "--single-item", *rest]], 1)
+        dvc("repro", "--single-item", *rest)
     copy_lock()
     finish(params, page=not only)
     return True
@@ -124,7 +126,7 @@ def finish(params: Params, page: bool = True) -> None:
     for one in runs:
         drop_checkpoint(one)
     if page and not PAGE.is_file():
-        run([[*WATCHED, "repro", "--quiet", "--force", "--single-item", "page"]], 1)
+        dvc("repro", "--quiet", "--force", "--single-item", "page")
 
 
 def check_place() -> None:
@@ -143,15 +145,6 @@ def check_place() -> None:
             f"{Path.cwd()}: expected a clone, a repository of Git; Git says: {done.stderr.strip()}; without one "
             "`make tables`, `make presets` and the losses work"
         )
-
-
-def at_a_time(asked: int) -> tuple[int, int]:
-    """How many stages of each wave run at a time if not `asked`: one training per GPU, since several may not find the
-    memory on one (or one in all, if a training takes several processes), else one per core, at most 8.
-    """
-    cores = min(8, os.cpu_count() or 1)
-    trainings = 1 if several_processes() else len(devices()) or cores
-    return asked or trainings, asked or cores
 
 
 def wave(stale: list[str], groups: tuple[str, ...]) -> list[str]:
@@ -190,55 +183,27 @@ def stale_stages(only: tuple[str, ...] = ()) -> list[str]:
     found = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, encoding="utf-8")
     if found.returncode:
         sys.stderr.write(found.stderr)
-        raise subprocess.CalledProcessError(found.returncode, [*DVC, "status"])
+        raise subprocess.CalledProcessError(found.returncode, ["dvc", "status"])
     names = list(json.loads(found.stdout.splitlines()[-1]))
     return [name for name in names if name.startswith(only)] if only else names
 
 
-def devices() -> list[str]:
-    """The NVIDIA GPUs that runs may share, as CUDA_VISIBLE_DEVICES names them; none where there is no such GPU."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None:
-        return [one for one in allowed.split(",") if one.strip() and one.strip() != "-1"]
-    try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, encoding="utf-8", timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    lines = found.stdout.splitlines() if found.returncode == 0 else []
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in lines))]
+def dvc_task(*arguments: str) -> Task:
+    """DVC with these arguments, as a process of its own that fails where DVC logs an error."""
+    return Task(" ".join(arguments), ("-m", "pfml.launch.dvc", *arguments))
 
 
-def several_processes() -> bool:
-    """Whether a run is to start several processes itself (pfml.training.run), each with a GPU where there are GPUs."""
-    return int(os.environ.get("PFML_PROCESSES", "1")) > 1
-
-
-def run(commands: list[list[str]], jobs: int) -> None:
-    """Run commands, `jobs` at a time. After a failure those under way are finished and no further one is started.
-
-    Where there are several GPUs each command sees one of them, that with the fewest commands at work; all of them where
-    one command runs at a time, or a run takes several processes.
+def dvc(*arguments: str) -> None:
+    """Run DVC here.
 
     Raises:
-        subprocess.CalledProcessError: a command failed.
+        subprocess.CalledProcessError: it failed.
     """
-    waiting, running, failed = list(commands), {}, None
-    gpus = devices() if jobs > 1 and len(commands) > 1 and not several_processes() else []
-    try:
-        while running or (waiting and not failed):
-            while waiting and not failed and len(running) < jobs:
-                gpu = min(gpus, key=list(running.values()).count) if len(gpus) > 1 else None
-                seen = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-                running[subprocess.Popen(waiting.pop(0), env=os.environ | seen)] = gpu
-            for process in [p for p in running if p.poll() is not None]:
-                del running[process]
-                if process.returncode:
-                    failed = failed or subprocess.CalledProcessError(process.returncode, process.args)
-            time.sleep(0.05)
-    finally:
-        for process in running:  # only after an interrupt: the trainers notice that their DVC is gone
-            process.terminate()
-        for process in running:
-            process.wait()
-    if failed:
-        raise failed
+    run(LocalEngine(1), [dvc_task(*arguments)])
+
+
+def run(engine: LocalEngine, tasks: list[Task]) -> None:
+    """Run tasks; raises subprocess.CalledProcessError for the first that failed, once those under way have ended."""
+    failed = [outcome for outcome in engine.run(tasks) if outcome.code]
+    for outcome in failed[:1]:
+        raise subprocess.CalledProcessError(outcome.code, ["dvc", *outcome.name.split()])

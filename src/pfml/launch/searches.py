@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from pfml.evaluation.trials import best, write_trials
+from pfml.launch.engines import node
 from pfml.launch.engines.task import Engine, Order, Outcome, Task
 from pfml.settings.plan import read_plan
 from pfml.tuning import Search, batch, finished, kept_trials
@@ -16,11 +17,14 @@ from pfml.tuning import Search, batch, finished, kept_trials
 AT_ONCE = 4  # trials of a method that run side by side, once the random ones have ended
 
 
-def search_on(engine: Engine, methods: list[str], order: Order, resources: tuple[float, int, int]) -> list[Outcome]:
+def search_on(
+    engine: Engine, methods: list[str], order: Order, remote: bool, resources: tuple[float, int, int]
+) -> list[Outcome]:
     """Run what is left of some searches, round by round; returns the outcomes of trials that failed. A method whose
     trial failed keeps those before it and stops.
 
     Args:
+        remote: as of pfml.launch.engines.node.arguments.
         resources: of a trial: GPU share, cores, bytes of memory.
     """
     searches = {method: Search.from_json(read_plan(f"tune/{method}")) for method in methods}
@@ -29,7 +33,7 @@ def search_on(engine: Engine, methods: list[str], order: Order, resources: tuple
     failed: list[Outcome] = []
     while rounds := {method: batch(one, known[method][0], AT_ONCE) for method, one in searches.items()}:
         tasks = [
-            _trial(method, len(known[method][0]) + i, settings, order, resources)
+            _trial(method, len(known[method][0]) + i, settings, remote, resources)
             for method, some in rounds.items()
             for i, settings in enumerate(some)
         ]
@@ -55,6 +59,7 @@ def _name(method: str, number: int) -> str:
     return f"{method}-trial-{number + 1}"
 
 
-def _trial(method: str, number: int, settings: dict, order: Order, resources: tuple[float, int, int]) -> Task:
+def _trial(method: str, number: int, settings: dict, remote: bool, resources: tuple[float, int, int]) -> Task:
     record = f".trials/{_name(method, number)}.json"
-    return Task(_name(method, number), ("trial", method, json.dumps(settings), record), record, "", *resources)
+    arguments = node.arguments(remote, "trial", method, json.dumps(settings), record)
+    return Task(_name(method, number), arguments, record, "", *resources)

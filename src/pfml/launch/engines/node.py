@@ -9,6 +9,7 @@ it. A trial leaves its scores in a file, which goes back to the driver by itself
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -24,6 +25,15 @@ from pfml.launch.locks import LOCK, await_stage
 DVC = (*WATCHED, "--wait-for-lock")
 RECORDS = "provenance"  # folder of the remote or cache
 BROUGHT = Path(".brought")  # is there once the data are
+
+
+def arguments(remote: bool, what: str, *others: str) -> tuple[str, ...]:
+    """Of a Python process that does this on a node.
+
+    Args:
+        remote: data and results go through a DVC remote; otherwise all nodes see the driver's cache.
+    """
+    return "-m", "pfml.launch.engines.node", "remote" if remote else "shared", what, *others
 
 
 def main(way: str, what: str, *arguments: str) -> int:
@@ -47,7 +57,11 @@ def bring_data(remote: bool) -> int:
 
 
 def trial(remote: bool, method: str, settings: str, file: str) -> int:
-    return bring_data(remote) or subprocess.call([sys.executable, "stages/tune.py", method, settings, file])
+    if code := bring_data(remote):
+        return code
+    sys.argv = ["stages/tune.py", method, settings, file]
+    runpy.run_path(sys.argv[0], run_name="__main__")  # in this process, which ends with its parent
+    return 0
 
 
 def train(remote: bool, stage: str, digest: str) -> int:

@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pfml.launch.engines import here, place, task
 from pfml.launch.engines.task import Order, Outcome, Task, Tell
@@ -36,7 +36,7 @@ class RayEngine:
 
         return ray.cluster_resources().get("GPU", 0.0)
 
-    def run(self, tasks: Iterable[Task], order: Order, tell: Tell) -> list[Outcome]:
+    def run(self, tasks: Iterable[Task], order: Order, tell: Tell) -> Iterator[Outcome]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -50,7 +50,6 @@ class RayEngine:
             ): one
             for one in tasks
         }
-        outcomes = []
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=1.0)
             for line in ray.get(said.take.remote()):
@@ -58,10 +57,10 @@ class RayEngine:
             for handle in done:
                 one = waiting.pop(handle)
                 try:
-                    outcomes.append(ray.get(handle))
+                    outcome = ray.get(handle)
                 except ray.exceptions.RayError as error:
-                    outcomes.append(Outcome(one.name, 1, lines=(f"{type(error).__name__}: {error}",)))
-        return outcomes
+                    outcome = Outcome(one.name, 1, lines=(f"{type(error).__name__}: {error}",))
+                yield outcome
 
 
 class Lines:

@@ -9,7 +9,7 @@ import pickle
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pfml.launch.engines import here, place, task
@@ -64,7 +64,7 @@ class SlurmEngine:
         """Slurm gives GPUs on request; whether a cluster has any is a setting: `gres` or `gpus_per_node`."""
         return float(any("gpu" in key or "gres" in key for key in self.settings))
 
-    def run(self, tasks: Iterable[Task], order: Order, tell: Tell) -> list[Outcome]:
+    def run(self, tasks: Iterable[Task], order: Order, tell: Tell) -> Iterator[Outcome]:
         file = FOLDER.absolute() / f"{order.name}.order"
         write_whole(file, pickle.dumps(order))
         groups = defaultdict(list)
@@ -78,7 +78,7 @@ class SlurmEngine:
             with self.executor.batch():
                 jobs = [self.executor.submit(Attempt(one, file)) for one in some]
             waiting |= dict(zip(jobs, some))
-        outcomes, read = [], defaultdict(int)
+        read = defaultdict(int)
         while waiting:
             time.sleep(EVERY)
             for job, one in list(waiting.items()):
@@ -89,8 +89,7 @@ class SlurmEngine:
                 read[job] = max(read[job], len(lines) - 1)
                 if done:
                     del waiting[job]
-                    outcomes.append(_outcome(job, one))
-        return outcomes
+                    yield _outcome(job, one)
 
 
 def _outcome(job, one: Task) -> Outcome:

@@ -5,12 +5,13 @@ the project. Trainings that points share, and those of earlier sweeps, come from
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pfml.launch.copies import at_root, copy_with, git
 from pfml.launch.dvc import DATA, WATCHED
+from pfml.launch.engines.local import LocalEngine
+from pfml.launch.engines.task import Task
 from pfml.launch.sweep.points import Point, axes_of, points_of
 from pfml.settings import ConfigError
 from pfml.settings.files import write_whole
@@ -61,46 +62,37 @@ def _run_all(copies: dict[str, Point], jobs: int, options: Sequence[str]) -> lis
     """Run points, `jobs` at a time, each with one run at a time; the names of those that failed, whose last lines are
     printed. Points that are at work at an interrupt stop as `make repro` does.
     """
-    waiting, running, failed = list(copies), {}, []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                copy = waiting.pop(0)
-                file = Path(COPIES, f"{copy}.yaml")
-                file.parent.mkdir(exist_ok=True)
-                write_whole(file, copies[copy].text)
-                command = [sys.executable, "-m", "pfml.launch", "-j1", f"--point={file}", *options]
-                with file.with_suffix(".log").open("wb") as log:
-                    running[copy] = subprocess.Popen(
-                        command, env=os.environ | {"DVC_EXP_NAME": copies[copy].name}, stdout=log, stderr=log
-                    )
-            for copy in [copy for copy, process in running.items() if process.poll() is not None]:
-                code, point = running.pop(copy).returncode, copies[copy].name
-                log = Path(COPIES, f"{copy}.log")
-                done = len(copies) - len(waiting) - len(running)
-                print(f"{done} of {len(copies)}: {point}{f' failed, exit code {code}' * bool(code)}", flush=True)
-                if code:
-                    failed.append(point)
-                    print("    " + "\n    ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]))
-            time.sleep(0.1)
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
+    Path(COPIES).mkdir(exist_ok=True)
+    tasks, failed = [], []
+    for copy, point in copies.items():
+        file = Path(COPIES, f"{copy}.yaml")
+        write_whole(file, point.text)
+        tasks.append(Task(copy, ("-m", "pfml.launch", "-j1", f"--point={file}", f"--name={point.name}", *options)))
+
+    def log(copy: str) -> Path:
+        return Path(COPIES, f"{copy}.log")
+
+    for done, outcome in enumerate(LocalEngine(jobs, keep_going=True, log=log).run(tasks), start=1):
+        point, code = copies[outcome.name].name, outcome.code
+        print(f"{done} of {len(copies)}: {point}{f' failed, exit code {code}' * bool(code)}", flush=True)
+        if code:
+            failed.append(point)
+            lines = log(outcome.name).read_text(encoding="utf-8", errors="replace").splitlines()
+            print("    " + "\n    ".join(lines[-5:]))
     return failed
 
 
-def run_point(file: Path, pipeline: Callable[[Params], bool]) -> bool:
-    """Run a point in its working copy and keep it as an experiment of the project, DVC_EXP_NAME.
+def run_point(file: Path, name: str, pipeline: Callable[[Params], bool]) -> bool:
+    """Run a point in its working copy and keep it as an experiment of the project.
 
     Args:
         file: its params.yaml, .studies/<copy>.yaml.
+        name: of the experiment.
 
     Raises:
         ConfigError: the experiment cannot be kept; says what DVC or Git said.
     """
-    name = os.environ["DVC_EXP_NAME"]
+    os.environ["DVC_EXP_NAME"] = name  # the name of its experiment in MLflow too
     with copy_with(file.stem, file.read_text(encoding="utf-8"), f"{file.stem}: another `pfml sweep`") as project:
         ran = pipeline(load_params())
         # Of one stage that is up to date: without a name DVC would take every stage's outputs for what it has made.
