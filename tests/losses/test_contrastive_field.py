@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pfml.losses.field.contrastive_field import ContrastiveFieldLoss, Repulsion
-from tests.losses.oracle import assert_agrees, quadratic_law
+from tests.oracles.field import assert_agrees, quadratic_law
 from tests.losses.scenes import on_circle
 
 

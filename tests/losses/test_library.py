@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.losses import library_oracles as oracles
+from tests.oracles import pairs as oracles
 from tests.losses.baseline_cases import CLASSES, assert_agrees, call, make, random_batch
 
 # Two classes: east and north-east, west and south-west.

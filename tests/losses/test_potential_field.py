@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pfml.losses.field import repulsion
 from pfml.losses.field.potential_field import PotentialFieldLoss, inverse_powers
-from tests.losses.oracle import assert_agrees, power_law, random_batch, zero_law
+from tests.oracles.field import assert_agrees, power_law, random_batch, zero_law
 from tests.losses.scenes import on_circle
 
 # --- by hand, in the plane

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.losses import library_oracles as oracles
+from tests.oracles import pairs as oracles
 from tests.losses.baseline_cases import assert_agrees, call, make, random_batch
 from tests.losses.scenes import on_circle
 
