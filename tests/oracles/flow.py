@@ -7,7 +7,7 @@ from tests.oracles.proxies import proxy_anchor
 from tests.oracles.vectors import unit
 
 
-def pa_niv(embeddings, labels, proxies, flow, weight, margin, scale):
+def pa_niv(embeddings, labels, proxies, flow, weight, margin, scale, clamp):
     """Roth et al., CVPR 2022: mean of exp(|z|^2 / 2 - log |det dz/dx|) + weight * Proxy Anchor, whose first
     mean is over images; z is the unit embedding x through the flow under the condition of its class's unit proxy.
 
@@ -15,27 +15,27 @@ def pa_niv(embeddings, labels, proxies, flow, weight, margin, scale):
     """
     density = 0
     for x, y in zip(unit(embeddings), labels.tolist()):
-        z, log_det = through(flow, x, unit(proxies[y]))
+        z, log_det = through(flow, x, unit(proxies[y]), clamp)
         density = density + torch.exp(0.5 * (z**2).sum() - log_det)
     return density / len(labels) + weight * proxy_anchor(embeddings, labels, proxies, margin, scale, first="images")
 
 
-def through(flow, x, condition):
+def through(flow, x, condition, clamp):
     """GLOW coupling blocks (Kingma and Dhariwal, 2018) as FrEIA composes them: x (D,) under a condition (C,) -> z (D,)
     and log |det dz/dx|.
 
     A block permutes the axes (numpy's permutation of seed 0, 1, ...) and halves them; each half in turn is multiplied
     by e^s and moved by t, s = clamp * 0.636 atan(.), both from a perceptron of the other half and the condition.
 
-    flow: with `clamp`, and lists `to_first` and `to_second` of a perceptron for each block.
+    flow: with lists `to_first` and `to_second` of a perceptron for each block.
     """
     log_det, half = 0, round(len(x) / 2)
     for block, (to_first, to_second) in enumerate(zip(flow.to_first, flow.to_second)):
         x = x[torch.from_numpy(np.random.RandomState(block).permutation(len(x)))]
         a, b = x[:half], x[half:]
-        s, t = scale_and_shift(to_first, b, condition, flow.clamp)
+        s, t = scale_and_shift(to_first, b, condition, clamp)
         a, log_det = torch.exp(s) * a + t, log_det + s.sum()
-        s, t = scale_and_shift(to_second, a, condition, flow.clamp)
+        s, t = scale_and_shift(to_second, a, condition, clamp)
         b, log_det = torch.exp(s) * b + t, log_det + s.sum()
         x = torch.cat([a, b])
     return x, log_det

@@ -155,15 +155,15 @@ def bent(loss):
 
 
 def stream(embeddings):
-    """Three batches from one, so that the second and the third find a memory."""
-    return [embeddings, embeddings + 0.3 * embeddings.roll(1, 0), embeddings - 0.2 * embeddings.roll(2, 0)]
+    """Five batches from one, so that all but the first find a memory, and the last two a threshold."""
+    return [embeddings + 0.2 * step * embeddings.roll(step, 0) for step in range(5)]
 
 
-def three_steps(loss, embeddings, labels):
+def five_steps(loss, embeddings, labels):
     return sum(loss(batch, labels) for batch in stream(embeddings))
 
 
-PRISM = {"noise_rate": 0.3, "memory": 50, "window": 3}
+PRISM = {"noise_rate": 0.3, "memory": 50, "window": 2, "margin": 0.1}
 
 
 def prism(loss, x, y, drawn):
@@ -214,10 +214,10 @@ METHODS = [
     same("histogram", histograms.histogram, bins=150),
     Method("proxy_nca_pp", of_proxies(proxies.proxy_nca, scale=9.0)),
     same("esphn", triplets.easy_positive, temperature=0.1, mining="semihard"),
-    Method("prism", prism, PRISM, run=three_steps),
+    Method("prism", prism, PRISM, run=five_steps),
     Method("ms_das", ms_das, DAS | {"produced": 2}, record=uniform_numbers),
     same("proxy_gml", proxies.proxy_gml, of_centres, ratio=0.2, weight=0.3),
     same("clustering", clustering.clustering, gamma=20.0, rounds=5),
-    Method("pa_niv", lambda *a: pa_niv(*a, weight=0.01, margin=0.1, scale=32.0),
+    Method("pa_niv", lambda *a: pa_niv(*a, weight=0.01, margin=0.1, scale=32.0, clamp=2.0),
            {"blocks": 2, "depth": 3, "width": 16}, bent),
 ]  # fmt: skip
