@@ -41,9 +41,9 @@ def all_distances(x, y, c):
 
 
 def hyp(embeddings, labels, c, temperature, clip):
-    """Ermolov et al., CVPR 2022: for every ordered pair (a, b) of numbers of images inside a class, the
-    mean over the classes that have both of -log of the share of exp(-d / temperature) of the a-th image and the b-th of
-    its class among the b-th images of all these classes and the a-th of the others."""
+    """Ermolov et al., CVPR 2022: for every ordered pair (a, b) of numbers of images inside a class, the mean over the
+    classes that have both of -log of the share of exp(-d / temperature) of the a-th image and the b-th of its class
+    among the b-th images of all these classes and the a-th of the others."""
     z = into_ball(embeddings, c, clip)
     logits = -all_distances(z, z, c) / temperature
     groups, total = classes_of(labels), 0

@@ -10,7 +10,7 @@ from tests.oracles.vectors import cross_entropy, distances, unit
 
 
 def proxy_nca(embeddings, labels, proxies, scale):
-    """Movshovitz-Attias et al., ICCV 2017 in softmax form (the own class in the denominator too):
+    """Movshovitz-Attias et al., ICCV 2017, in softmax form (the own class in the denominator too):
 
     cross entropy of -scale |x - p|^2. ProxyNCA++ (Teh et al., ECCV 2020) is this at scale 1 / T.
     """
@@ -37,10 +37,9 @@ def proxy_anchor(embeddings, labels, proxies, margin, scale, first="classes"):
 def class_weights(embeddings, labels, weights, kind, margin, scale):
     """Cross entropy of scale * cosine of an image and a class's nearest weight, the own class's made smaller.
 
-    kind: "plain": Zhai and Wu, BMVC 2019 (scale 1 / temperature). "cosface": Wang et al., CVPR 2018,
-        cosine - margin. "arcface": Deng et al., CVPR 2019, cos(angle + margin), margin in degrees; beyond 180
-        degrees - margin it is cosine - margin * sin(margin), as in the authors' code. Several weights of a class: Deng
-        et al., ECCV 2020.
+    kind: "plain": Zhai and Wu, BMVC 2019 (scale 1 / temperature). "cosface": Wang et al., CVPR 2018, cosine - margin.
+        "arcface": Deng et al., CVPR 2019, cos(angle + margin), margin in degrees; beyond 180 degrees - margin it is
+        cosine - margin * sin(margin), as in the authors' code. Several weights of a class: Deng et al., ECCV 2020.
     """
     rows = []
     for x, y in zip(unit(embeddings), labels.tolist()):
@@ -56,8 +55,8 @@ def class_weights(embeddings, labels, weights, kind, margin, scale):
 
 
 def soft_triple(embeddings, labels, centres, scale, gamma, margin, tau):
-    """Qian et al., ICCV 2019: cross entropy of scale * (S - margin for the own class), S_c the mean of an
-    image's cosines with the class's centres, weighed by their softmax at temperature gamma; plus tau * `centre_spread`.
+    """Qian et al., ICCV 2019: cross entropy of scale * (S - margin for the own class), S_c the mean of an image's
+    cosines with the class's centres, weighed by their softmax at temperature gamma; plus tau * `centre_spread`.
     """
     rows = []
     for x, y in zip(unit(embeddings), labels.tolist()):
