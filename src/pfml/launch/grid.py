@@ -25,8 +25,10 @@ from pfml.settings.schema import Params
 from pfml.settings.stages import measured_by, stages_of
 from pfml.tracking.provenance import keep_row
 
-CARRIED = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DO_NOT_TRACK",
-           "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "PFML_CACHE")  # fmt: skip
+CARRIED = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DO_NOT_TRACK", "PFML_CACHE",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_MAX_ATTEMPTS",
+)  # fmt: skip
 GIB = 2**30
 
 
