@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pfml.losses import BASELINES, LOSSES
-from tests.losses.baseline_cases import DIM, call, make, random_batch
+from tests.losses.baseline_cases import DIM, call, make, random_batch, rows
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -19,7 +19,7 @@ def with_parameters() -> list[str]:
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_embeddings_count_as_the_same_numbers_in_float32(name, dtype):
     loss, (embeddings, labels) = make(name), random_batch(0)
-    embeddings = embeddings.to(dtype)
+    embeddings = rows(loss, embeddings).to(dtype)
     value, grad, parameters = call(copy.deepcopy(loss), embeddings.float(), labels)
     found, found_grad, found_parameters = call(loss, embeddings, labels)
     assert found.dtype == torch.float32 and torch.equal(found, value)
@@ -39,7 +39,7 @@ def test_autocast_around_a_loss_changes_no_bit(name, dtype, given):
     embeddings = embeddings.clone().requires_grad_()
     loss.zero_grad()
     with torch.autocast("cpu", dtype):
-        value = loss(embeddings, labels)
+        value = loss(rows(loss, embeddings), labels)
     value.backward()
     assert value.dtype == torch.float32 and torch.equal(value, expected[0])
     assert torch.equal(embeddings.grad, expected[1])
@@ -59,7 +59,7 @@ def test_a_training_under_autocast_keeps_and_moves_float32_parameters(name, dtyp
     moved = set()
     for _ in range(3):
         with torch.autocast("cpu", dtype):
-            energy = loss(network(images), labels)
+            energy = loss(rows(loss, network(images)), labels)
         assert energy.dtype == torch.float32
         optimizer.zero_grad()
         energy.backward()

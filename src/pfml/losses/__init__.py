@@ -53,6 +53,10 @@ PLACES = {
     "clustering": "baselines.clustering.Clustering",
     "pa_niv": "baselines.pa_niv.NonIsotropic",
     "zero_shot": "baselines.zero_shot.ZeroShot",
+    "diva": "baselines.diva.DiVA",
+    "drml_pa": "baselines.drml_pa.DRML",
+    "dcml_mdw": "baselines.dcml_mdw.DCML",
+    "htl": "baselines.htl.HTL",
 }
 FIELDS = tuple(name for name, place in PLACES.items() if place.startswith("field."))
 BASELINES = tuple(name for name in PLACES if name not in FIELDS)
