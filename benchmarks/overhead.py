@@ -38,18 +38,17 @@ def prepared(folder: Path, commit: str, seeds: int) -> Path:
     return folder
 
 
-def measured(folder: Path, command: list[str], **variables: str) -> tuple[int, float, float, float]:
-    """Runs, wall seconds of the command, CPU seconds, and seconds that the trainings themselves took, summed."""
-    before, started = cpu(), time.perf_counter()
+def measured(folder: Path, command: list[str], **variables: str) -> tuple[int, float, float]:
+    """Runs, CPU seconds of the command, and seconds that the trainings themselves took, summed."""
+    before = cpu()
     with (folder.with_suffix(".log")).open("w") as log:
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MAKEFLAGS")}
         subprocess.run(command, cwd=folder, env=clean | variables, stdout=log, stderr=log, check=True)
-    wall = time.perf_counter() - started
     reap()
     spent = cpu() - before
     # Where a run was trained is beside its model in earlier commits.
     runs = list(folder.glob(".provenance/*.json")) or list(folder.glob("models/**/run.json"))
-    return len(runs), wall, spent, sum(float(json.loads(path.read_text())["seconds"]) for path in runs)
+    return len(runs), spent, sum(float(json.loads(path.read_text())["seconds"]) for path in runs)
 
 
 def adopt_orphans() -> None:
@@ -97,8 +96,8 @@ def main() -> None:
                 subprocess.run(["make", "engines"], cwd=folder, check=True, capture_output=True)
                 dvc = [".venv/bin/dvc", "remote", "add", "--default", "--local", "store", str(place / f"store-{seeds}")]
                 subprocess.run(dvc, cwd=folder, check=True)
-            runs, wall, spent, own = measured(folder, command, PFML_NODE_DIR=str(place / f"node-{seeds}"))
-            rows.append(f"| {name} | {runs} | {wall:.0f} | {spent:.0f} | {own:.0f} | {(spent - own) / runs:.1f} |")
+            runs, spent, own = measured(folder, command, PFML_NODE_DIR=str(place / f"node-{seeds}"))
+            rows.append(f"| {name} | {runs} | {spent:.0f} | {own:.0f} | {(spent - own) / runs:.1f} |")
             print(rows[-1], flush=True)
             keep(rows)
 
@@ -109,8 +108,8 @@ def keep(rows: list[str]) -> None:
         f"The default study with two steps a run, cold, {os.cpu_count()} at a time; n 1 each. CPU seconds are those of "
         "all processes. What trainings themselves take is taken off: their seconds from the first step to the last "
         "measurement. Imports, DVC, evaluation, theory, figures and the report remain.\n\n"
-        "| command | runs | wall s | CPU s | trainings' own s | CPU s beyond, a run |\n"
-        "|---|---:|---:|---:|---:|---:|\n" + "\n".join(rows),
+        "| command | runs | CPU s | trainings' own s | CPU s beyond, a run |\n"
+        "|---|---:|---:|---:|---:|\n" + "\n".join(rows),
     )
 
 

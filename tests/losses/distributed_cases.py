@@ -3,7 +3,7 @@
 import torch
 
 from pfml.losses import build_loss
-from tests.losses.oracle import random_batch
+from tests.oracles.field import random_batch
 
 N, D = 5, 8
 

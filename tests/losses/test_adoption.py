@@ -13,7 +13,7 @@ from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import nn
 
 from pfml.losses import ContrastiveFieldLoss, PotentialFieldLoss
-from tests.losses.oracle import random_batch
+from tests.oracles.field import random_batch
 
 BOTH = pytest.mark.parametrize("build", [PotentialFieldLoss, ContrastiveFieldLoss])
 # (classes, proxies per class): a handful, and enough that pairs of proxies are remembered from step to step.

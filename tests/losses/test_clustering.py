@@ -12,6 +12,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from pfml.losses.baselines.clustering import Agreement, assign, greedy, refine, swaps
 from tests.losses.baseline_cases import assert_agrees, call, make, random_batch
 from tests.losses.scenes import on_circle
+from tests.oracles.clustering import clustering
 
 WRONG = (math.log(3) - 4 / 3 * math.log(2)) / (math.log(3) - 2 / 3 * math.log(2))  # NMI of 0 0 1 and 0 1 1
 
@@ -20,56 +21,13 @@ def nmi(labels, clusters):
     return normalized_mutual_info_score(labels, clusters, average_method="geometric")
 
 
-def nearest(distances, medoids):
-    """Number of each image's nearest medoid, of equals the first; a medoid is its own."""
-    found = []
-    for j in range(len(distances)):
-        gaps = [distances[m][j] for m in medoids]
-        found.append(medoids.index(j) if j in medoids else gaps.index(min(gaps)))
-    return found
-
-
-def authors(embeddings, labels, gamma, rounds):
-    units, labels = [e / e.norm() for e in embeddings], labels.tolist()
-    count = len(units)
-    distances = [[(units[i] - units[j]).norm() if i != j else 0.0 for j in range(count)] for i in range(count)]
-    numbers, medoids = [[float(d.detach()) if d else 0.0 for d in row] for row in distances], []
-    for _ in set(labels):
-        scores = {}
-        for new in (i for i in range(count) if i not in medoids):
-            tried = [*medoids, new]
-            energy = -sum(min(numbers[m][j] for m in tried) for j in range(count))
-            scores[new] = energy + gamma * (1 - nmi(labels, nearest(numbers, tried)))
-        medoids.append(max(scores, key=scores.get))
-    for _ in range(rounds):
-        clusters = nearest(numbers, medoids)
-        for number in range(len(medoids)):
-            members, scores = [j for j in range(count) if clusters[j] == number], {}
-            for new in members:
-                tried = [*medoids[:number], new, *medoids[number + 1 :]]
-                energy = -sum(numbers[new][j] for j in members)
-                scores[new] = energy + gamma * (1 - nmi(labels, nearest(numbers, tried)))
-            medoids[number] = max(scores, key=scores.get)
-    found = 0.0
-    for j in range(count):
-        gaps = [numbers[m][j] for m in medoids]
-        found = found - distances[medoids[gaps.index(min(gaps))]][j]
-    own = 0.0
-    for label in set(labels):
-        members = [j for j in range(count) if labels[j] == label]
-        best = min(members, key=lambda i: sum(numbers[i][j] for j in members))
-        own = own - sum(distances[best][j] for j in members)
-    value = found + gamma * (1 - nmi(labels, nearest(numbers, medoids))) - own
-    return value if value > 0 else 0 * embeddings.sum()
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("gamma, rounds", [(0.0, 0), (0.0, 5), (3.0, 1), (3.0, 5), (30.0, 5)])
 @pytest.mark.parametrize("classes, spread", [(4, 1.0), (6, 2.0)])
 def test_value_and_gradients_equal_the_originals(seed, gamma, rounds, classes, spread):
     loss = make("clustering", gamma=gamma, rounds=rounds)
     batch = random_batch(seed, count=15, classes=classes, spread=spread)
-    assert_agrees(loss, lambda _, x, y: authors(x, y, gamma, rounds), *batch)
+    assert_agrees(loss, lambda _, x, y: clustering(x, y, gamma, rounds), *batch)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -81,7 +39,7 @@ def test_copies_count_as_in_the_original(seed, gamma, rounds):
     for copy, original in drawn.tolist():
         points[copy] = points[original]
     value, _, _ = call(make("clustering", gamma=gamma, rounds=rounds), points, labels)
-    assert float(value) == pytest.approx(float(authors(points.double(), labels, gamma, rounds)), rel=1e-5, abs=1e-5)
+    assert float(value) == pytest.approx(float(clustering(points.double(), labels, gamma, rounds)), rel=1e-5, abs=1e-5)
 
 
 def test_most_of_these_batches_have_a_loss():

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pfml.losses.field.contrastive_field import ContrastiveFieldLoss, Repulsion
-from tests.losses.oracle import assert_agrees, quadratic_law
 from tests.losses.scenes import on_circle
+from tests.oracles.field import assert_agrees, quadratic_law
 
 
 @pytest.mark.parametrize("form, repulsion", [("squared_hinge", (1.2 - 1) ** 2), ("mirror", 1.2**2 - 1)])

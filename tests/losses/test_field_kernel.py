@@ -11,8 +11,8 @@ from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
 from pfml.losses.field.energy import field_energy
 from pfml.losses.field.pair_law import squared_radius
 from pfml.losses.field.potential_field import PotentialFieldLoss, PowerLaw
-from tests.losses.oracle import assert_agrees, double_loop, power_law, quadratic_law
 from tests.losses.scenes import scene
+from tests.oracles.field import assert_agrees, double_loop, power_law, quadratic_law
 
 
 @pytest.fixture

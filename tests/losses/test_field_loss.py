@@ -10,7 +10,7 @@ from pytorch_metric_learning import losses as pml
 
 from pfml.losses.field.potential_field import PotentialFieldLoss
 from pfml.losses.field.proxies import ProxyInit
-from tests.losses.oracle import double_loop, power_law, random_batch
+from tests.oracles.field import double_loop, power_law, random_batch
 
 # --- precision and conventions
 

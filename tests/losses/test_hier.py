@@ -9,97 +9,23 @@ from scipy.stats import kstest
 
 from pfml.losses.baselines.hier import TripletLoss, choose, exponentials, soft_choice, uniform
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
-from tests.losses.test_hyp import moebius_distance
-
-
-def ball(vectors, c, clip):
-    """Points of the ball, with the gradient scaled on entry."""
-    points = []
-    for u in vectors:
-        u = u / (u.norm() + 1e-5) * clip if u.norm() + 1e-5 > clip else u
-        z = torch.tanh(c**0.5 * u.norm()) * u / (c**0.5 * u.norm())
-        factor = (1 - c * (z @ z).detach()) ** 2 / 4
-        points.append((z - z.detach()) * factor + z.detach())
-    return points
-
-
-def proxy_anchor(points, proxies, labels, margin, scale):
-    present, classes, positive, negative = set(labels.tolist()), len(proxies), 0, 0
-    for c in range(classes):
-        pull, push = 1, 1
-        for z, y in zip(points, labels):
-            s = z @ proxies[c, 0] / z.norm() / proxies[c, 0].norm()
-            if y == c:
-                pull = pull + torch.exp(-scale * (s - margin))
-            else:
-                push = push + torch.exp(scale * (s + margin))
-        if c in present:
-            positive = positive + torch.log(pull)
-        negative = negative + torch.log(push)
-    return positive / len(present) + negative / classes
+from tests.oracles.hyperbolic import tree
+from tests.oracles.methods import HIER, hier, hierarchies, joined
 
 
 def slices(count, rows):
     return [slice(start, start + rows) for start in range(0, count, rows)]
 
 
-def tree(judge, distances, near, generator, rows):
-    """Gumbel-max triplet by triplet. The Gumbel noise is what the drawn choices and exponential numbers stand for."""
-    nodes, columns = judge.draw_triplets(near, generator), range(distances.shape[1])
-    logits = []  # of i and j, of all three
-    for i, j, k in zip(*nodes):
-        pair = torch.stack([torch.maximum(distances[i, m], distances[j, m]) for m in columns])
-        three = torch.stack([torch.maximum(pair[m], distances[k, m]) for m in columns])
-        logits.append([-pair / judge.tau, -three / judge.tau])
-    shares = [torch.stack([two[which].softmax(0) for two in logits]).detach() for which in (0, 1)]
-    drawn = [[choose(p[some], generator) for p in shares] for some in slices(len(logits), rows)]
-    low, high = (torch.cat(parts) for parts in zip(*drawn))
-
-    def gaps(r, at_low, at_high):
-        i, j, k = ((distances[node[r]] * (at_low - at_high)).sum() + judge.margin * sign
-                   for node, sign in zip(nodes, (1, 1, -1)))  # fmt: skip
-        return torch.stack([i, j, -k])
-
-    hard = torch.eye(len(columns), dtype=distances.dtype)
-    active = [r for r in range(len(logits)) if low[r] != high[r] and (gaps(r, hard[low[r]], hard[high[r]]) > 0).any()]
-    total = 0
-    for some in slices(len(active), rows):
-        es = exponentials((2, len(active[some]), len(columns)), distances, generator)
-        for n, r in enumerate(active[some]):
-            weights = []
-            for which, chosen in enumerate((low[r], high[r])):
-                e, p = es[which, n], shares[which][r]
-                noise = torch.stack([-torch.log(e[chosen] * p[m] + (e[m] if m != chosen else 0)) for m in columns])
-                soft = torch.softmax(logits[r][which] + noise, 0)
-                assert soft.argmax() == chosen
-                weights.append(hard[chosen] - soft.detach() + soft)
-            total = total + gaps(r, *weights).relu().sum()
-    return total / len(logits)
-
-
-def formula(judge, embeddings, labels, rows):
-    generator = judge.draws.generator(torch.device("cpu"))
-    z, ancestors = (ball(u, judge.c, judge.clip) for u in (embeddings, judge.hierarchy.points))
-
-    def distances(left, right):
-        return torch.stack([
-            torch.stack([moebius_distance(a, b, judge.c) if a is not b else a.sum() * 0 for b in right]) for a in left
-        ])  # fmt: skip
-
-    near = torch.exp(-distances(z, z)).detach() + (labels[:, None] == labels)
-    total = tree(judge, distances(z, ancestors), near, generator, rows)
-    among = distances(ancestors, ancestors)
-    total = total + tree(judge, among, torch.exp(-among).detach(), generator, rows)
-    anchor = proxy_anchor(z, judge.proxies, labels, judge.anchor_margin, judge.anchor_scale)
-    return judge.lambda1 * anchor + judge.lambda2 * total
-
-
 @pytest.mark.parametrize("seed, hierarchy, topk, rows", [(0, 7, 6, 1000), (1, 7, 6, 4), (2, 12, 4, 5), (3, 8, 5, 1)])
 def test_value_and_gradients_equal_the_authors_on_the_same_draws(seed, hierarchy, topk, rows, monkeypatch):
     monkeypatch.setattr("pfml.losses.baselines.hier.row_chunks", lambda x: slices(len(x), rows))
-    settings = {"hierarchy": hierarchy, "topk": topk, "triplets": 3, "hierarchy_rate": 0.5}
-    loss = make("hier", seed=seed, c=0.2, lambda2=0.7, anchor_scale=8.0, **settings)
-    assert_agrees(loss, partial(formula, rows=rows), *random_batch(seed, count=15), rtol=1e-7)
+    settings = HIER | {"c": 0.2, "lambda2": 0.7, "anchor_scale": 8.0}
+    drawing = {"hierarchy": hierarchy, "topk": topk, "triplets": 3, "hierarchy_rate": 0.5}
+    loss = make("hier", seed=seed, **settings, **drawing).double()
+    with hierarchies(loss) as drawn:
+        formula = partial(hier, drawn=drawn, settings=settings)
+        assert_agrees(loss, formula, *random_batch(seed, count=15), rtol=1e-7)
 
 
 def test_proxy_anchor_by_hand_in_the_plane():
@@ -185,11 +111,13 @@ def test_any_triplets_equal_the_loop_with_equal_distances_too(nodes, columns, tr
     loss = make("hier", 2, 2, tau=0.4, margin=0.3)
     drawn = torch.randint(nodes, (3, triplets), generator=generator)
     loss.draw_triplets = lambda near, generator: tuple(drawn)
-    value = loss._tree(None, distances, torch.Generator().manual_seed(0))
-    expected = tree(loss, distances, None, torch.Generator().manual_seed(0), rows=1000)
+    with hierarchies(loss) as seen:
+        value = loss._tree(None, distances, torch.Generator().manual_seed(0))
+    wide = distances.detach().double().requires_grad_()
+    expected = tree(wide, joined(seen[0]), loss.margin, loss.tau)
     assert value > 0
-    torch.testing.assert_close(value, expected, rtol=rtol, atol=0)
-    grads = [torch.autograd.grad(each, distances)[0] for each in (value, expected)]
+    torch.testing.assert_close(value.double(), expected, rtol=rtol, atol=0)
+    grads = torch.autograd.grad(value, distances)[0].double(), torch.autograd.grad(expected, wide)[0]
     torch.testing.assert_close(*grads, rtol=rtol, atol=rtol * grads[1].abs().max().item())
 
 

@@ -9,46 +9,19 @@ from torch import nn
 from pfml.losses.baselines.hist import propagation
 from pfml.losses.common.relative_rate import learn_at
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, make, random_batch
+from tests.oracles.methods import hist
 
-SETTINGS = {"tau": 4.0, "alpha": 0.9, "hidden": 5, "lambda_s": 0.7}
-
-
-def authors(judge, embeddings, labels, tau, alpha, hidden, lambda_s):
-    classes = len(judge.means)
-    distances, share = {}, 0
-    for i, x in enumerate(embeddings):
-        for c in range(classes):
-            variance = torch.exp(judge.log_vars[c].clamp(0, 6))
-            gap = x / x.norm() - judge.means[c] / judge.means[c].norm()
-            distances[i, c] = (gap**2 / variance).sum()
-        weights = [torch.exp(-tau * distances[i, c]) for c in range(classes)]
-        share = share - torch.log(weights[labels[i]] / sum(weights))
-    present = sorted(set(labels.tolist()))
-    incidence = torch.stack([
-        torch.stack([
-            torch.ones_like(distances[i, c]) if labels[i] == c else torch.exp(-alpha * distances[i, c]) for c in present
-        ])
-        for i in range(len(labels))
-    ])  # fmt: skip
-    node, edge = torch.diag(incidence.sum(1) ** -0.5), torch.diag(1 / incidence.sum(0))
-    g = node @ incidence @ edge @ incidence.T @ node
-    first = g @ (embeddings @ judge.hgnn["theta1"].weight.T + judge.hgnn["theta1"].bias)
-    norm = judge.hgnn["norm"]
-    first = (first - first.mean(0)) / (first.var(0, unbiased=False) + norm.eps).sqrt() * norm.weight + norm.bias
-    first = torch.where(first > 0, first, 0.1 * first)
-    logits = g @ (first @ judge.hgnn["theta2"].weight.T + judge.hgnn["theta2"].bias)
-    entropy = sum(torch.logsumexp(row, 0) - row[y] for row, y in zip(logits, labels))
-    return (share + lambda_s * entropy) / len(labels)
+SETTINGS = {"tau": 4.0, "alpha": 0.9, "lambda_s": 0.7}
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("classes", [CLASSES, 3])
 def test_value_and_gradients_equal_the_authors(seed, classes):
-    loss = make("hist", hgnn_rate=0.1, **SETTINGS)
+    loss = make("hist", hidden=5, hgnn_rate=0.1, **SETTINGS)
     with torch.no_grad():
         loss.log_vars.mul_(8)  # some above 6, some below 0: both ends of relu6
     batch = random_batch(seed, count=13, classes=classes)
-    assert_agrees(loss, lambda judge, x, y: authors(judge, x, y, **SETTINGS), *batch, rtol=1e-7)
+    assert_agrees(loss, lambda judge, x, y: hist(judge, x, y, [], **SETTINGS), *batch, rtol=1e-7)
 
 
 def test_distances_by_hand():

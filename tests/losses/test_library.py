@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.losses import library_oracles as oracles
 from tests.losses.baseline_cases import CLASSES, assert_agrees, call, make, random_batch
+from tests.oracles import histograms, pairs, proxies, triplets
+from tests.oracles.methods import margin, mined
 
 # Two classes: east and north-east, west and south-west.
 PLANE = torch.tensor([[1.0, 0.0], [1.0, 1.0], [-1.0, 0.0], [-1.0, -1.0]]), torch.tensor([0, 0, 1, 1])
@@ -21,7 +22,7 @@ def plane(name, **settings):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_n_pair_equals_its_formula(seed, normalize):
     loss = make("n_pair", normalize=normalize, l2=0.02)
-    assert_agrees(loss, lambda _, x, y: oracles.n_pair(x, y, 0.02, normalize), *random_batch(seed, count=17))
+    assert_agrees(loss, lambda _, x, y: pairs.n_pair(x, y, 0.02, normalize), *random_batch(seed, count=17))
 
 
 def test_n_pair_by_hand():
@@ -35,16 +36,8 @@ def test_n_pair_by_hand():
 def test_margin_equals_its_formula_on_the_triplets_that_were_drawn(name, seed):
     loss = make(name, nu=0.1, margin=0.3).double()
     embeddings, labels = random_batch(seed, count=14)
-    drawn = []
-    loss.miner.register_forward_hook(lambda module, args, out: drawn.append(out))
-
-    def formula(judge, x, y):
-        beta, triplets = judge.loss.beta, list(zip(*(t.tolist() for t in drawn[0])))
-        betas = [beta[y[a]] if name == "margin_per_class" else beta[0] for a, _, _ in triplets]
-        value, count = oracles.margin_loss(x, triplets, betas, 0.3, 0.1)
-        return value + 0.1 * (sum(betas) / count if name == "margin_per_class" else beta[0])
-
-    assert_agrees(loss, formula, embeddings, labels)
+    with mined(loss) as drawn:
+        assert_agrees(loss, lambda judge, x, y: margin(judge, x, y, drawn, 0.3, 0.1), embeddings, labels)
     anchors, positives, negatives = drawn[0]
     assert (labels[anchors] == labels[positives]).all() and (anchors != positives).all()
     assert (labels[anchors] != labels[negatives]).all()
@@ -97,7 +90,7 @@ def test_margin_draws_with_the_inverse_density_of_distances():
 def test_tensorflow_s_semi_hard_triplets_equal_their_formula(seed):
     loss = make("triplet", margin=1.0, mining="tensorflow")
     embeddings, labels = random_batch(seed, count=15)
-    assert_agrees(loss, lambda _, x, y: oracles.triplet(x, y, 1.0, "tensorflow"), embeddings, labels)
+    assert_agrees(loss, lambda _, x, y: triplets.triplet(x, y, 1.0, "tensorflow"), embeddings, labels)
 
 
 def test_tensorflow_s_semi_hard_triplet_by_hand():
@@ -138,7 +131,7 @@ def test_class_weights_equal_their_formula(name, seed):
     }[name]  # fmt: skip
     loss = make(name) if name == "normalized_softmax" else make(name, margin=settings[1], scale=settings[2])
     assert_agrees(
-        loss, lambda judge, x, y: oracles.angular(x, judge.proxies, y, *settings), *random_batch(seed, count=9)
+        loss, lambda judge, x, y: proxies.class_weights(x, y, judge.proxies, *settings), *random_batch(seed, count=9)
     )
 
 
@@ -174,7 +167,8 @@ def test_the_angular_losses_survive_an_image_at_its_weight():
     ("histogram", {"bins": 10}), ("histogram", {"bins": 33}),
 ])  # fmt: skip
 def test_pair_losses_equal_their_formula(name, settings, seed):
-    loss, formula = make(name, **settings), getattr(oracles, name)
+    home = histograms if name in ("fast_ap", "histogram") else pairs
+    loss, formula = make(name, **settings), getattr(home, name)
     assert_agrees(loss, lambda _, x, y: formula(x, y, **settings), *random_batch(seed, count=13, classes=5), rtol=1e-7)
 
 

@@ -1,76 +1,14 @@
 """Multi-Similarity with densely-anchored sampling: counts, rings and made embeddings by hand and in loops."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
-
-
-def multi_similarity(embeddings, labels, alpha, beta, base, epsilon):
-    """DAS's own criterion, anchor by anchor; embeddings of length 1."""
-    terms = []
-    for i in range(len(labels)):
-        likeness = [embeddings[i] @ other for other in embeddings]
-        positive = [s for j, s in enumerate(likeness) if j != i and labels[j] == labels[i]]
-        negative = [s for j, s in enumerate(likeness) if labels[j] != labels[i]]
-        if not positive or not negative:
-            continue
-        least, most = min(s.item() for s in positive), max(s.item() for s in negative)
-        positive = [s for s in positive if s - epsilon < most]
-        negative = [s for s in negative if s + epsilon > least]
-        if positive and negative:
-            pull = torch.log(1 + sum(torch.exp(-alpha * (s - base)) for s in positive)) / alpha
-            terms.append(pull + torch.log(1 + sum(torch.exp(beta * (s - base)) for s in negative)) / beta)
-    return sum(terms) / len(terms) if terms else 0 * embeddings.sum()
-
-
-class Ring:
-    """Their queue of a class's differences."""
-
-    def __init__(self, size, dim):
-        self.size, self.rows, self.at = size, [torch.zeros(dim).double()] * size, 0
-
-    def add(self, rows):
-        if len(rows) > self.size:
-            self.rows = list(rows[-self.size :])
-        elif self.at + len(rows) > self.size:
-            end = self.size - self.at
-            self.rows[self.at :] = rows[:end]
-            self.rows[: len(rows) - end] = rows[end:]
-            self.at = len(rows) - end
-        else:
-            self.rows[self.at : self.at + len(rows)] = rows
-            self.at += len(rows)
-
-
-def formula(judge, embeddings, labels):
-    """One step from an empty state, with the numbers that the loss draws."""
-    units = [e / e.norm() for e in embeddings]
-    counts = [[0] * DIM for _ in range(CLASSES)]
-    for x, y in zip(units, labels):
-        for channel in sorted(range(DIM), key=lambda c, x=x: -x[c].item())[: judge.scaled]:
-            counts[y][channel] += 1
-    rings = [Ring(judge.bank, DIM) for _ in range(CLASSES)]
-    for label in set(labels.tolist()):
-        mine = [x.detach() for x, y in zip(units, labels) if y == label]
-        rings[label].add([a - b for a in mine for b in mine if (a - b).abs().sum() > 0])
-    generator, made = judge.draws.generator(torch.device("cpu")), []
-    for _ in range(judge.produced):
-        draw = torch.rand(len(labels), judge.scaled + 1, generator=generator, dtype=torch.float64)
-        for x, y, numbers in zip(units, labels, draw):
-            x = (x.detach() if judge.detach else x).clone()
-            best = sorted(range(DIM), key=lambda c, y=y: -counts[y][c])[: judge.scaled]
-            for channel, number in zip(best, numbers[1:]):
-                x[channel] = x[channel] * (judge.scale_low + (judge.scale_high - judge.scale_low) * number)
-            rows = [row for row in rings[y].rows if row.abs().sum() > 0]
-            if rows:
-                x = x + judge.shift_scale * rows[int(numbers[0] * len(rows))]
-            made.append(x / x.norm())
-    everything = torch.stack(units + made)
-    every_label = labels.repeat(1 + judge.produced)
-    return multi_similarity(everything, every_label, judge.alpha, judge.beta, judge.base, judge.epsilon)
+from tests.oracles.memory import Ring, first_das_step
+from tests.oracles.methods import uniform_numbers
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -79,7 +17,12 @@ def formula(judge, embeddings, labels):
     {"produced": 1, "bank": 3, "scaled": 2}, {"bank": 100, "epsilon": 0.5},
 ], ids=str)  # fmt: skip
 def test_value_and_gradients_equal_the_authors_on_the_same_draws(settings, seed):
-    assert_agrees(make("ms_das", **settings), formula, *random_batch(seed, count=13, classes=5), rtol=1e-7)
+    loss = make("ms_das", **settings).double()
+    names = [one.name for one in inspect.signature(first_das_step).parameters.values() if one.kind == one.KEYWORD_ONLY]
+    known = {key: getattr(loss, key) for key in names}
+    batch = random_batch(seed, count=13, classes=5)
+    with uniform_numbers(loss) as drawn:
+        assert_agrees(loss, lambda _, x, y: first_das_step(x, y, drawn, **known), *batch, rtol=1e-7)
 
 
 def test_multi_similarity_by_hand():

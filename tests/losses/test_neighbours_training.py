@@ -8,7 +8,7 @@ import torch
 
 from pfml.losses.field.neighbours import Neighbours
 from pfml.losses.field.potential_field import PotentialFieldLoss
-from tests.losses.oracle import assert_agrees, power_law
+from tests.oracles.field import assert_agrees, power_law
 
 pytestmark = pytest.mark.usefixtures("small_lists")
 

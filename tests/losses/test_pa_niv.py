@@ -9,53 +9,8 @@ import torch
 from pfml.losses.baselines.pa_niv import CouplingFlow
 from tests.losses.baseline_cases import CLASSES, DIM, assert_agrees, call, make, random_batch
 from tests.losses.scenes import on_circle
-
-
-def perceptron(layers, x):
-    linear = [layer for layer in layers if hasattr(layer, "weight")]
-    for number, layer in enumerate(linear):
-        x = layer.weight @ x + layer.bias
-        x = torch.stack([v if v > 0 else 0 * v for v in x]) if number + 1 < len(linear) else x
-    return x
-
-
-def flow_by_loops(flow, x, condition):
-    """One vector through the blocks, axis by axis."""
-    log_det, half = 0, round(len(x) / 2)
-    for k in range(len(flow.orders)):
-        order = np.random.RandomState(k).permutation(len(x))
-        x = [x[i] for i in order]
-        for passive, active, net in ((slice(half, None), slice(0, half), flow.to_first[k]),
-                                     (slice(0, half), slice(half, None), flow.to_second[k])):  # fmt: skip
-            out = perceptron(net, torch.cat([torch.stack(x[passive]), condition]))
-            count = len(x[active])
-            scales = [flow.clamp * 0.636 * torch.atan(v) for v in out[:count]]
-            x[active] = [torch.exp(s) * v + t for s, v, t in zip(scales, x[active], out[count:])]
-            log_det = log_det + sum(scales)
-    return torch.stack(x) if isinstance(x, list) else x, log_det
-
-
-def authors(judge, embeddings, labels):
-    classes, count = len(judge.proxies), len(labels)
-    x, p = [e / e.norm() for e in embeddings], [q[0] / q[0].norm() for q in judge.proxies]
-    density = 0
-    for e, y in zip(x, labels):
-        z, log_det = flow_by_loops(judge.flow, e, p[y])
-        density = density + torch.exp(0.5 * (z**2).sum() - log_det)
-    positive, negative = 0, 0
-    for j in range(count):  # a column for each image, of its class
-        pull = 1
-        for i in range(count):
-            if labels[i] == labels[j]:
-                pull = pull + torch.exp(-judge.scale * (x[i] @ p[labels[j]] - judge.margin))
-        positive = positive + torch.log(pull)
-    for c in range(classes):
-        push = 1
-        for i in range(count):
-            if labels[i] != c:
-                push = push + torch.exp(judge.scale * (x[i] @ p[c] + judge.margin))
-        negative = negative + torch.log(push)
-    return density / count + judge.weight * (positive / count + negative / classes)
+from tests.oracles.flow import through
+from tests.oracles.methods import pa_niv
 
 
 def spread_out(module, factor=3.0):
@@ -79,7 +34,9 @@ def test_value_and_gradients_equal_the_authors(seed, classes, dim):
     spread_out(loss.flow, 1.5)
     batch = random_batch(seed, count=11, dim=dim, classes=classes)
     assert 0.5 < call(loss, *batch)[0] < 100
-    assert_agrees(loss, authors, *batch, rtol=1e-7)
+    assert_agrees(
+        loss, lambda j, x, y: pa_niv(j, x, y, [], weight=0.3, margin=0.1, scale=5.0, clamp=2.0), *batch, rtol=1e-7
+    )
 
 
 @pytest.mark.parametrize("dim", [2, 3, 8])
@@ -90,7 +47,7 @@ def test_the_determinant_is_that_of_the_jacobian(dim):
     for row in range(4):
         one = torch.autograd.functional.jacobian(lambda v, c=condition[row]: flow(v[None], c[None])[0][0], x[row])
         assert torch.linalg.slogdet(one)[1].item() == pytest.approx(log_det[row].item(), abs=1e-9)
-        by_loops = flow_by_loops(flow, x[row], condition[row])
+        by_loops = through(flow, x[row], condition[row], 2.0)
         torch.testing.assert_close(z[row], by_loops[0])
         torch.testing.assert_close(log_det[row], by_loops[1])
 

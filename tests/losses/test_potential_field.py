@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pfml.losses.field import repulsion
 from pfml.losses.field.potential_field import PotentialFieldLoss, inverse_powers
-from tests.losses.oracle import assert_agrees, power_law, random_batch, zero_law
 from tests.losses.scenes import on_circle
+from tests.oracles.field import assert_agrees, power_law, random_batch, zero_law
 
 # --- by hand, in the plane
 

@@ -4,76 +4,7 @@ import pytest
 import torch
 
 from tests.losses.baseline_cases import CLASSES, DIM, call, make, random_batch
-
-
-class Authors:
-    """Their memory, filter and contrastive loss, image by image."""
-
-    def __init__(self, classes, dim, noise_rate, memory, window, margin=0.5, weight=1.0, warmup=0):
-        self.rate, self.size, self.window, self.margin, self.weight = noise_rate, memory, window, margin, weight
-        self.warmup, self.steps, self.bounds, self.last, self.means = warmup, 0, [], None, {}
-        self.rows, self.labels, self.next = [None] * memory, [-1] * memory, 0
-        self.classes, self.dim = classes, dim
-
-    def held(self):
-        count = self.size if self.labels[-1] != -1 else self.next
-        return [(r, y) for r, y in zip(self.rows[:count], self.labels[:count])]
-
-    def contrast(self, anchors, others, count):
-        total = 0
-        for a, y in anchors:
-            for b, z in others:
-                if b is None:
-                    continue
-                s = a @ b
-                if y == z and s < 1 - 1e-5:
-                    total = total + 1 - s
-                elif y != z and s > self.margin:
-                    total = total + s
-        return total / count
-
-    def keep(self, batch):
-        held = self.held()
-        for c in set(self.last or []):
-            self.means[c] = torch.stack([r for r, y in held if y == c]).mean(0)
-        probabilities = []
-        for x, y in batch:
-            if y not in self.means:
-                probabilities.append(1.0)
-                continue
-            zero = torch.zeros(self.dim, dtype=torch.float64)
-            shares = [torch.exp(self.means.get(c, zero) @ x) for c in range(self.classes)]
-            probabilities.append((shares[y] / sum(shares)).item())
-        remove = int(self.rate * len(batch))
-        if not remove:
-            return [True] * len(batch)
-        worst = sorted(range(len(batch)), key=lambda i: probabilities[i])[:remove]
-        if probabilities[worst[-1]] != 1.0:
-            self.bounds = [*self.bounds, probabilities[worst[-1]]][-self.window :]
-        if self.bounds:
-            bound = sum(self.bounds) / len(self.bounds)
-            if any(p > bound for p in probabilities):
-                return [p > bound for p in probabilities]
-            self.bounds = self.bounds[-1:]
-        return [i not in worst for i in range(len(batch))]
-
-    def step(self, embeddings, labels):
-        batch = [(e / e.norm(), int(y)) for e, y in zip(embeddings, labels)]
-        loss, kept, held = 0, [True] * len(batch), self.held()
-        if held:
-            if self.steps >= self.warmup:
-                kept = self.keep([(x.detach(), y) for x, y in batch])
-            chosen = [item for item, k in zip(batch, kept) if k]
-            loss = self.weight * self.contrast(chosen, held, len(batch))
-            self.last = [y for _, y in chosen]
-        chosen = [item for item, k in zip(batch, kept) if k]
-        loss = loss + self.contrast(chosen, chosen, len(chosen))
-        first = self.next if self.next + len(chosen) <= self.size else self.size - len(chosen)
-        for place, (x, y) in enumerate(chosen, first):
-            self.rows[place], self.labels[place] = x.detach(), y
-        self.next = first + len(chosen) if first == self.next else 0
-        self.steps += 1
-        return loss
+from tests.oracles.memory import Prism
 
 
 def noisy_batches(count=12, size=16, dtype=torch.float64):
@@ -92,7 +23,7 @@ def noisy_batches(count=12, size=16, dtype=torch.float64):
     {"noise_rate": 0.0, "memory": 33, "window": 2}, {"noise_rate": 0.9, "memory": 60, "window": 30},
 ], ids=str)  # fmt: skip
 def test_a_run_equals_the_authors_step_by_step(settings):
-    loss, authors, filtered = make("prism", **settings).double(), Authors(CLASSES, DIM, **settings), 0
+    loss, authors, filtered = make("prism", **settings).double(), Prism(CLASSES, DIM, **settings), 0
     for embeddings, labels in noisy_batches():
         value, grad, _ = call(loss, embeddings, labels)
         leaf = embeddings.clone().requires_grad_()

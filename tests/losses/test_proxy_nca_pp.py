@@ -6,25 +6,16 @@ import pytest
 import torch
 
 from tests.losses.baseline_cases import CLASSES, assert_agrees, make, random_batch
-
-
-def authors(judge, embeddings, labels, temperature):
-    """Both scaled to length sqrt(1 / T); squared distances; log of the share of the own class's exp(-d)."""
-    scale = temperature**-0.5
-    x = [scale * e / e.norm() for e in embeddings]
-    p = [scale * q[0] / q[0].norm() for q in judge.proxies]
-    total = 0
-    for image, label in zip(x, labels):
-        shares = [torch.exp(-((image - proxy) ** 2).sum()) for proxy in p]
-        total = total - torch.log(shares[label] / sum(shares))
-    return total / len(x)
+from tests.oracles.methods import of_proxies
+from tests.oracles.proxies import proxy_nca
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("temperature", [1 / 9, 1.0])
 def test_value_and_gradients_equal_the_authors(seed, temperature):
     loss = make("proxy_nca_pp", temperature=temperature)
-    assert_agrees(loss, lambda judge, x, y: authors(judge, x, y, temperature), *random_batch(seed, classes=4))
+    formula = of_proxies(proxy_nca, scale=1 / temperature)
+    assert_agrees(loss, lambda judge, x, y: formula(judge, x, y, []), *random_batch(seed, classes=4))
 
 
 def test_by_hand():

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from tests.losses import library_oracles as oracles
 from tests.losses.baseline_cases import assert_agrees, call, make, random_batch
 from tests.losses.scenes import on_circle
+from tests.oracles import pairs, proxies, triplets
 
 ROOT2, ROOT3 = 2**0.5, 3**0.5
 # Lengths do not count. Chords: sqrt 3 in the class of two, to the other class 2 from the first and 1 from the second.
@@ -51,7 +51,8 @@ def plane(name, proxies=None, **settings):
 @pytest.mark.parametrize("count, dim, classes, present", SHAPES)
 @pytest.mark.parametrize("name, settings", cases(PAIR_LOSSES))
 def test_pair_losses_equal_their_formula(name, settings, count, dim, classes, present):
-    loss, formula = make(name, classes, dim, **settings), getattr(oracles, name)
+    home = triplets if name == "triplet" else pairs
+    loss, formula = make(name, classes, dim, **settings), getattr(home, name)
     for seed in range(3):
         batch = random_batch(seed, count, dim, present, spread=2.0)
         assert call(loss, *batch)[0] > 0
@@ -61,7 +62,7 @@ def test_pair_losses_equal_their_formula(name, settings, count, dim, classes, pr
 @pytest.mark.parametrize("count, dim, classes, present", SHAPES)
 @pytest.mark.parametrize("name, settings", cases(PROXY_LOSSES))
 def test_proxy_losses_equal_their_formula(name, settings, count, dim, classes, present):
-    loss, formula = make(name, classes, dim, **settings), getattr(oracles, name)
+    loss, formula = make(name, classes, dim, **settings), getattr(proxies, name)
     batch = random_batch(count, count, dim, present)
     assert_agrees(loss, lambda judge, x, y: formula(x, y, judge.proxies[:, 0], **settings), *batch)
 
@@ -72,7 +73,7 @@ def test_soft_triple_equals_its_formula(centers, scale, gamma, margin, tau, coun
     settings = {"scale": scale, "gamma": gamma, "margin": margin, "tau": tau}
     loss = make("soft_triple", classes, dim, centers_per_class=centers, **settings)
     batch = random_batch(count, count, dim, present)
-    assert_agrees(loss, lambda judge, x, y: oracles.soft_triple(x, y, judge.proxies, **settings), *batch)
+    assert_agrees(loss, lambda judge, x, y: proxies.soft_triple(x, y, judge.proxies, **settings), *batch)
 
 
 @pytest.mark.parametrize("mining, expected", [

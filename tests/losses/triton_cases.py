@@ -10,8 +10,8 @@ import torch
 from pfml.losses.field import field_triton
 from pfml.losses.field.contrastive_field import ContrastiveFieldLoss
 from pfml.losses.field.potential_field import PotentialFieldLoss
-from tests.losses.oracle import assert_agrees, power_law, quadratic_law, random_batch, zero_law
 from tests.losses.scenes import scene
+from tests.oracles.field import assert_agrees, power_law, quadratic_law, random_batch, zero_law
 
 DELTA, DELTA_REP = 0.2, 0.5
 METHODS = {

@@ -12,7 +12,8 @@ RETRIES = 3  # of a task whose node died
 
 
 class RayEngine:
-    """Args: address of a running cluster, such as "auto" or "10.0.0.5:6379"; None starts one on this machine.
+    """Args: address of a running cluster, such as "auto" or "10.0.0.5:6379"; None starts one on this machine,
+    also where another one runs here.
 
     Raises:
         ConfigError: Ray is not installed, or no cluster answers.
@@ -24,7 +25,7 @@ class RayEngine:
         except ImportError:
             raise ConfigError("--on ray: the package ray is not installed; `make engines`, on every node") from None
         try:
-            ray.init(address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
+            ray.init(address or "local", log_to_driver=False, logging_level="error", ignore_reinit_error=True)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"--address {address}: no Ray cluster answers there: {error}") from None
         # Nodes need no pfml: what a task does before it is in the driver's tree travels with it.
