@@ -44,7 +44,9 @@ def test_the_others_pull_without_pairs_of_one_class(name):
         assert learns and value.isfinite(), name
 
 
-NO_PENALTY = {"dcml_mdw": {"reinforce": 0.0}, "n_pair": {"l2": 0.0}, "lifted_structure": {"l2": 0.0}, "snr": {"zero_mean": 0.0}}
+NO_PENALTY = {
+    "dcml_mdw": {"reinforce": 0.0}, "n_pair": {"l2": 0.0}, "lifted_structure": {"l2": 0.0}, "snr": {"zero_mean": 0.0},
+}  # fmt: skip
 
 
 def test_a_pair_loss_is_refused_where_no_batch_holds_a_pair():

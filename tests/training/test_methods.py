@@ -57,6 +57,16 @@ def test_a_method_trains_and_goes_on_to_the_bit_from_inside_an_epoch(run, data, 
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_of_a_method_and_of_its_head_trains(run, data, method):
+    trained, start = train(run(method, steps_per_epoch=4, epochs=3), data), []
+    train(run(method, steps_per_epoch=4, epochs=1), data, save=start.append)
+    for part, holder in (("model", trained.model), ("loss", trained.loss)):
+        trains = {name for name, p in holder.named_parameters() if p.requires_grad}
+        moved = {name for name in trains if not torch.equal(holder.get_parameter(name), start[0][part][name])}
+        assert moved == trains
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_what_passed_are_embeddings_of_its_own_head(run, data, method):
     settings = run(method, epochs=1)
     trained = train(settings, data)

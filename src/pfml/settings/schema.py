@@ -169,6 +169,7 @@ class Train(Section):
     adam_eps: Positive
     momentum: Fraction
     lr: Positive
+    head_lr: Positive | None = None
     proxy_lr: Positive
     weight_decay: NonNegative
     decay_norms: bool
@@ -178,6 +179,7 @@ class Train(Section):
     schedule: Literal["cosine", "step", "none"]
     step_epochs: Count
     step_factor: Annotated[float, Field(gt=0, le=1)]
+    step_times: Count | None = None
     clip_norm: NonNegative
     clip_value: NonNegative
     clip_proxies: bool

@@ -154,7 +154,7 @@ def train(
                 raise Interrupted(f"{run.name}: stopped in epoch {epoch + 1}")
             factor = learning_rate(
                 epoch * steps + step, recipe["epochs"] * steps, recipe["warmup"], recipe["schedule"],
-                recipe["step_epochs"] * steps, recipe["step_factor"],
+                recipe["step_epochs"] * steps, recipe["step_factor"], recipe["step_times"],
             )  # fmt: skip
             set_rates(optimizer, factor)
             with autocast(device, recipe["precision"]):

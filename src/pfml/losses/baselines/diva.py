@@ -163,7 +163,7 @@ class DiVA(Method):
             return distances
         log = log_inverse_density(distances, dim)
         raw = (log - (log.amax(1, keepdim=True) if self.per_query else log.max())).exp()
-        raw = raw.masked_fill(distances > self.upper_cutoff, 0.0).clamp_min(torch.finfo(raw.dtype).tiny)
+        raw = raw.masked_fill(distances > self.upper_cutoff, 0.0).clamp_min(torch.finfo(torch.float32).tiny)
         return raw / raw.sum(1 if self.per_query else 0, keepdim=True)
 
     def separate(self, parts: list[Tensor]) -> Tensor:
