@@ -67,7 +67,7 @@ def diva(loss, rows, labels, keys, drawn, *, weights, separation, margin, **of_d
     discriminative, own, shared, intra = parts
     energies = [
         margin_loss(x, labels, torch.stack(list(triplets)).T.tolist(), betas, margin)
-        for x, triplets, betas in zip((discriminative, shared, intra), drawn, loss.boundaries)
+        for x, triplets, betas in zip((discriminative, shared, intra), drawn, loss.boundaries.beta)
     ]
     turned = [unit(Turned.apply(part)) for part in parts]
     pulled = sum(
@@ -85,7 +85,7 @@ def dcml(loss, rows, labels, drawn, *, reading, margin):
     composites, parts = rows[:, :dim], rows[:, dim : 2 * dim]
     embeddings = [composites] if reading == "composites" else [parts, *composites.chunk(4, 1)]
     total = rows[:, -1].mean()
-    for x, triplets, betas in zip(embeddings, drawn, loss.boundaries):
+    for x, triplets, betas in zip(embeddings, drawn, loss.boundaries.beta):
         total = total + margin_loss(unit(x), labels, torch.stack(list(triplets)).T.tolist(), betas, margin)
     return total
 

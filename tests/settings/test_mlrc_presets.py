@@ -95,7 +95,7 @@ def test_a_preset_resolves_to_the_protocol(name, raw):
             "images_per_class": 1 if run.method in SINGLE else 4, "clip_norm": 1.0 if run.method == "pfml" else 0.0,
             "clip_proxies": run.method == "pfml",
         }  # fmt: skip
-        left = {"proxy_lr", "step_epochs", "step_factor", "crop_padding", "threads"}
+        left = {"proxy_lr", "step_epochs", "step_factor", "step_times", "crop_padding", "threads"}
         assert {key: run.train[key] for key in run.train if key not in left} == shared, run.method
         assert run.method not in SINGLE or run.method not in NEEDS_POSITIVES
         known = {"lr": run.train["proxy_lr"], **run.loss}

@@ -18,7 +18,7 @@ from pfml.losses.common.describe import baseline
 from pfml.losses.common.draws import Draws
 from pfml.losses.common.method import Method
 from pfml.losses.common.ranges import Count, NonNegative, Positive
-from pfml.losses.common.triplets import distance_weighted, margin_energy
+from pfml.losses.common.triplets import Boundaries, distance_weighted, margin_energy
 
 PARTS = 4  # the code works with no other number
 
@@ -78,6 +78,7 @@ class DCML(Method):
         margin, beta: of the margin loss, and where boundaries start.
         cutoff: distances below count as at it.
         reinforce: weight of the last term.
+        boundary_rate: learning rate of the boundaries as a multiple of proxy_lr; authors 50 times the network's.
 
     Raises:
         ValueError: an argument or a batch of the wrong kind.
@@ -86,6 +87,7 @@ class DCML(Method):
     def __init__(
         self, num_classes: Count, embedding_dim: Count, reading: Literal["composites", "ensemble"] = "composites",
         margin: NonNegative = 0.2, beta: Positive = 1.2, cutoff: Positive = 0.5, reinforce: NonNegative = 1.0,
+        boundary_rate: Positive = 1.0,
     ):  # fmt: skip
         super().__init__()
         if embedding_dim % PARTS:
@@ -93,7 +95,7 @@ class DCML(Method):
         self.sizes, self.reading = (num_classes, Composites.width(embedding_dim)), reading
         self.margin, self.cutoff, self.reinforce = margin, cutoff, reinforce
         losses = 1 if reading == "composites" else 1 + PARTS
-        self.boundaries = nn.Parameter(torch.full((losses, num_classes), float(beta)))
+        self.boundaries = Boundaries(losses, num_classes, beta, boundary_rate)
         self.draws = Draws()
 
     def forward(self, rows: Tensor, labels: Tensor) -> Tensor:
@@ -103,7 +105,7 @@ class DCML(Method):
         if self.reading == "ensemble":
             embeddings += composites.chunk(PARTS, 1)
         total = self.reinforce * rows[:, -1].mean()
-        for embedding, beta in zip(embeddings, self.boundaries):
+        for embedding, beta in zip(embeddings, self.boundaries.beta):
             units = F.normalize(embedding, dim=1)
             triplets = distance_weighted(units, labels, generator, self.cutoff)
             total = total + margin_energy(units, triplets, beta[labels], self.margin)

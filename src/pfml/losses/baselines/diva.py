@@ -16,7 +16,13 @@ from pfml.losses.common.draws import Draws
 from pfml.losses.common.method import Method
 from pfml.losses.common.ranges import Count, Fraction, NonNegative, Positive
 from pfml.losses.common.relative_rate import learn_at
-from pfml.losses.common.triplets import distance_weighted, log_inverse_density, margin_energy, within_classes
+from pfml.losses.common.triplets import (
+    Boundaries,
+    distance_weighted,
+    log_inverse_density,
+    margin_energy,
+    within_classes,
+)
 
 PARTS = ("discriminative", "self", "shared", "intra")  # a quarter of the embedding each
 SELF = PARTS.index("self")
@@ -89,7 +95,8 @@ class DiVA(Method):
         average: share that the second network keeps in a step.
         average_buffers: copy the running statistics of batch normalization to it too, which the code never does.
         per_query: see above.
-        regressor_rate: learning rate of R as a multiple of proxy_lr, that of the boundaries (authors 1e-5 and 5e-4).
+        boundary_rate, regressor_rate: learning rates of the boundaries and of R as multiples of proxy_lr; authors 50
+            times the network's, and the network's.
         test_weight: of the discriminative part beside the others' 1; authors CUB 0.5, Cars 0.25, SOP 1.
 
     Raises:
@@ -103,7 +110,8 @@ class DiVA(Method):
         shared_weight: NonNegative = 0.3, intra_weight: NonNegative = 0.3, separation: NonNegative = 1500.0,
         margin: NonNegative = 0.2, beta: Positive = 1.2, cutoff: Positive = 0.5, upper_cutoff: Positive = 1.4,
         temperature: Positive = 0.01, memory: Count = 3360, average: Fraction = 0.9, average_buffers: bool = False,
-        per_query: bool = False, regressor_rate: Positive = 0.02, test_weight: NonNegative = 1.0,
+        per_query: bool = False, boundary_rate: Positive = 1.0, regressor_rate: Positive = 0.02,
+        test_weight: NonNegative = 1.0,
     ):  # fmt: skip
         super().__init__()
         part = embedding_dim // len(PARTS)
@@ -113,7 +121,7 @@ class DiVA(Method):
         self.separation, self.margin, self.cutoff, self.upper_cutoff = separation, margin, cutoff, upper_cutoff
         self.temperature, self.average, self.average_buffers = temperature, average, average_buffers
         self.per_query, self.test_weight, self.remembered = per_query, test_weight, memory
-        self.boundaries = nn.Parameter(torch.full((3, num_classes), float(beta)))
+        self.boundaries = Boundaries(3, num_classes, beta, boundary_rate)
         self.adversaries = nn.ModuleList(
             nn.Sequential(nn.Linear(part, 512), nn.ReLU(), nn.Linear(512, part)) for _ in SEPARATED
         )
@@ -138,7 +146,7 @@ class DiVA(Method):
         )
         energies = [
             margin_energy(units, drawn, beta[labels], self.margin)
-            for units, drawn, beta in zip((discriminative, shared, intra), triplets, self.boundaries)
+            for units, drawn, beta in zip((discriminative, shared, intra), triplets, self.boundaries.beta)
         ]
         total = energies[0] + of_shared * energies[1] + of_intra * energies[2] + self.separate(parts)
         if keys is None:

@@ -59,7 +59,7 @@ class HTL(Method):
         self.sizes, self.margin, self.levels = (num_classes, embedding_dim), margin, levels
         self.neighbours, self.warmup = neighbours, warmup
         self.register_buffer("margins", torch.full((num_classes, num_classes), float(first_margin)))
-        self.register_buffer("nearest", torch.empty(0, dtype=torch.int64))  # (N, N), each class's own first
+        self.register_buffer("nearest", torch.empty(0, dtype=torch.int64))  # (N, neighbours), its own first
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
@@ -83,7 +83,7 @@ class HTL(Method):
         between, within = class_distances(embeddings, labels, self.sizes[0])
         heights = merging_heights(between, self.levels, min(float(within.mean()), FARTHEST - 1e-6))
         self.margins.copy_(self.margin + heights - within[:, None])
-        self.nearest = between.fill_diagonal_(-1.0).argsort(dim=1, stable=True)
+        self.nearest = between.fill_diagonal_(-1.0).argsort(dim=1, stable=True)[:, : self.neighbours]
 
     def batches(
         self, labels: Tensor, batch: int, images_per_class: int, steps: int, seed: int, epoch: int, start: int

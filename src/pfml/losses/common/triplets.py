@@ -6,7 +6,9 @@ Shapes: B images, T triplets. Embeddings are of unit length.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from pfml.losses.common.relative_rate import learn_at
 
 Triplets = tuple[Tensor, Tensor, Tensor]  # indices (T,) of anchors, positives, negatives
 
@@ -47,6 +49,19 @@ def within_classes(labels: Tensor, generator: torch.Generator) -> Triplets:
     drawn = torch.randint(len(classes), (len(labels),), generator=generator, device=labels.device)
     members = (classes[drawn][:, None] == labels).float()
     return torch.multinomial(members, 3, replacement=True, generator=generator).unbind(1)
+
+
+class Boundaries(nn.Module):
+    """Learned boundaries beta (losses, N) between near and far, one of each class for each of several margin losses.
+
+    Args:
+        rate: their learning rate as a multiple of proxy_lr.
+    """
+
+    def __init__(self, losses: int, num_classes: int, beta: float, rate: float):
+        super().__init__()
+        self.beta = nn.Parameter(torch.full((losses, num_classes), float(beta)))
+        learn_at(self, rate, "boundary_rate")
 
 
 def margin_energy(units: Tensor, triplets: Triplets, boundaries: Tensor, margin: float = 0.2) -> Tensor:
