@@ -162,7 +162,7 @@ def test_the_second_network_of_diva_follows_the_first(run, data):
     for name, first in start.named_parameters():
         now, followed = trained.model.get_parameter(name), trained.loss.network.get_parameter(name)
         torch.testing.assert_close(followed, 0.5 * first + 0.5 * now)
-    assert int(trained.loss.filled) == 50 and not trained.loss.network.training
+    assert int(trained.loss.filled) == 50 and not trained.loss.network.backbone.training
     assert trained.loss.memory.norm(dim=1).allclose(torch.ones(50))
 
 

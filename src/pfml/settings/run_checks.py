@@ -38,10 +38,10 @@ def check_trunk(
         raise ConfigError(
             f"{path}: recipe.{name}.model.head: {model.head} goes with train.trunk frozen, found {train.trunk}"
         )
-    if own_head and model.head != "linear":
+    if own_head and model.head not in ("linear", "standardize+linear"):
         raise ConfigError(
-            f"{path}: recipe.{name}.model.head: expected linear with a method that has a head of its own, in its "
-            f"place; found {model.head}"
+            f"{path}: recipe.{name}.model.head: expected linear or standardize+linear with a method that has a head of "
+            f"its own, in the place of the linear layer; found {model.head}"
         )
 
 

@@ -48,11 +48,8 @@ class Heads(nn.Module):
     def width(embedding_dim: int) -> int:
         return embedding_dim
 
-    def rows(self, features: Tensor) -> Tensor:
-        return torch.cat([part(features) for part in self.parts], 1)
-
     def forward(self, features: Tensor) -> Tensor:
-        rows = self.rows(features)
+        rows = torch.cat([part(features) for part in self.parts], 1)
         return rows if self.training else joined(rows, self.test_weight)
 
 
@@ -186,18 +183,19 @@ class DiVA(Method):
     # --- its part in a training
 
     def attach(self, model: nn.Module) -> None:
-        self.network = copy.deepcopy(model).requires_grad_(False).eval()
+        self.network = copy.deepcopy(model).requires_grad_(False)
+        self.train()
 
     def train(self, mode: bool = True) -> DiVA:
         super().train(mode)
         if self.network is not None:
-            self.network.eval()
+            self.network.eval().head.train()  # whose rows it is asked for
         return self
 
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
         """Keys (n, D / 4) of images (n, 3, h, w)."""
-        rows = self.network.head.rows(self.network.features(images.contiguous(memory_format=torch.channels_last)))
+        rows = self.network(images.contiguous(memory_format=torch.channels_last))
         return rows.chunk(len(PARTS), 1)[SELF]
 
     @torch.no_grad()
