@@ -203,7 +203,7 @@ def test_encrypted_and_unknown_archives_are_refused(tmp_path, opened):
     with pytest.raises(ValueError, match="compressed in an unknown way"):
         opened(path)
     content = bytearray(make_zip(tmp_path / "b.zip").read_bytes())
-    content[content.index(b"PK\1\2") + 8] |= 1  # the flag of an encrypted member
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # the flag of an encrypted member
     (tmp_path / "b.zip").write_bytes(content)
     with pytest.raises(ValueError, match="encrypted; unpack it with its password"):
         opened(tmp_path / "b.zip")
