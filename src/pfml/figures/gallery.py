@@ -59,9 +59,9 @@ def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
     }
     shown = [first, *sorted(recalls.keys() - {first}, key=lambda method: -recalls[method])[:1]]
     trained = networks[first]
-    chosen = evenly_spaced(trained.test_labels, QUERIES)
     queries = trained.sides.get("queries")
     queries = np.arange(len(trained.test)) if queries is None else queries
+    chosen = evenly_spaced(trained.test_labels[queries], QUERIES)
     asked = np.array([int(queries[trained.test_labels[queries] == c][0]) for c in chosen])
     labels = np.full(trained.test_items.max() + 1, -1)
     labels[trained.test_items] = trained.test_labels
