@@ -18,7 +18,7 @@ from pfml.settings.tune import Tune
 from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 
 # Name -> number of training classes, as in pfml.datasets.catalogue; other names are datasets of your own.
-DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
+DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964, "in_shop": 3997}
 
 # Presets of pfml.training.batches.transforms -> side of the network's input in pixels; None: the image's own.
 TRANSFORMS = {"shift": None, "small": 64, "small_characters": 64, **dict.fromkeys(
