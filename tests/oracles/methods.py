@@ -265,6 +265,7 @@ METHODS = [
     same("proxy_nca", proxies.proxy_nca, of_proxies, scale=3.0),
     same("soft_triple", proxies.soft_triple, of_centres, scale=20.0, gamma=0.1, margin=0.01, tau=0.2),
     same("multi_similarity", pairs.multi_similarity, alpha=2.0, beta=50.0, base=0.5, epsilon=0.1),
+    Method("multi_similarity_unmined", of_pairs(pairs.multi_similarity, alpha=2.0, beta=50.0, base=0.5, epsilon=None)),
     same("triplet", triplets.triplet, label="semihard", margin=0.2, mining="semihard"),
     same("triplet", triplets.triplet, label="tensorflow", margin=1.0, mining="tensorflow"),
     same("contrastive", pairs.contrastive, pos_margin=0.0, neg_margin=0.5),

@@ -57,6 +57,7 @@ PLACES = {
     "drml_pa": "baselines.drml_pa.DRML",
     "dcml_mdw": "baselines.dcml_mdw.DCML",
     "htl": "baselines.htl.HTL",
+    "multi_similarity_unmined": "baselines.multi_similarity_unmined.multi_similarity_unmined",
 }
 FIELDS = tuple(name for name, place in PLACES.items() if place.startswith("field."))
 BASELINES = tuple(name for name in PLACES if name not in FIELDS)

@@ -8,12 +8,11 @@ from pfml.losses.common.ranges import Count, NonNegative, Positive
 @baseline("Multi-Similarity", acts="pair", pairs=True)
 def multi_similarity(
     num_classes: Count, embedding_dim: Count, alpha: Positive = 2.0, beta: Positive = 50.0, base: float = 0.5,
-    epsilon: NonNegative | None = 0.1,
+    epsilon: NonNegative = 0.1,
 ) -> LibraryLoss:  # fmt: skip
-    """Wang et al., CVPR 2019, with its pair miner of margin `epsilon`; None: on all pairs, without a miner."""
+    """Wang et al., CVPR 2019, with its pair miner of margin `epsilon`."""
     from pytorch_metric_learning.losses import MultiSimilarityLoss
     from pytorch_metric_learning.miners import MultiSimilarityMiner
 
-    loss = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
-    miner = None if epsilon is None else MultiSimilarityMiner(epsilon=epsilon)
+    loss, miner = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base), MultiSimilarityMiner(epsilon=epsilon)
     return LibraryLoss(loss, miner, sizes=(num_classes, embedding_dim))
