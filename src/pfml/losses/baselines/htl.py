@@ -105,16 +105,17 @@ class HTL(Method):
         for step in range(start, steps):
             rng = np.random.Generator(np.random.Philox([*seed, step, 0]))
             firsts = rng.choice(known, groups, replace=len(known) < groups)
-            classes = np.concatenate([[c for c in nearest[f] if int(c) in members][: self.neighbours] for f in firsts])
-            drawn, left = [], {}
-            for c in classes:
-                if len(left.get(c, ())) < images:  # first or again: other images as long as there are any
-                    left[c] = np.concatenate([left.get(c, members[c][:0]), rng.permutation(members[c])])
-                while len(left[c]) < images:
-                    left[c] = np.concatenate([left[c], rng.permutation(members[c])])
-                drawn.append(left[c][:images])
-                left[c] = left[c][images:]
-            yield torch.from_numpy(np.concatenate(drawn))
+            queues: dict[int, list[int]] = {}  # images of a class that the batch does not have yet
+            drawn = []
+            for first in firsts:
+                near = [int(c) for c in nearest[first] if int(c) in members]
+                for c in np.resize(near, self.neighbours).tolist():
+                    queue = queues.setdefault(c, [])
+                    while len(queue) < images:
+                        queue.extend(rng.permutation(members[c]))
+                    drawn += queue[:images]
+                    del queue[:images]
+            yield torch.tensor(drawn)
 
     def _load_from_state_dict(self, state_dict, prefix, *arguments) -> None:
         if (saved := state_dict.get(f"{prefix}nearest")) is not None:
