@@ -165,7 +165,7 @@ def test_classes_merge_at_the_first_threshold_above_their_mean_distance():
 
 
 def test_the_margin_of_htl_is_that_of_the_tree():
-    loss = htl.HTL(3, 2, margin=0.1, levels=6, neighbours=3)
+    loss = htl.HTL(3, 2, margin=0.1, levels=6, together=3)
     angles = torch.tensor([0.0, 0.2, 1.0, 1.2, 3.0, 3.2])
     embeddings, labels = torch.stack([angles.cos(), angles.sin()], 1), torch.arange(6) // 2
     loss.look(1, embeddings, labels)

@@ -59,7 +59,7 @@ SETTINGS = {
         "reading": "composites", "margin": 0.2, "beta": 1.2, "cutoff": 0.5, "reinforce": 1.0, "boundary_rate": 0.5,
     },
     "drml_pa": {"margin": 0.2, "scale": 64.0, "whole": 10.0, "rebuild": 1.0, "paper": False},
-    "htl": {"margin": 0.1, "levels": 16, "neighbours": 5, "first_margin": 0.2, "warmup": 1},
+    "htl": {"margin": 0.1, "levels": 16, "together": 5, "first_margin": 0.2, "warmup": 1},
 }  # fmt: skip
 # What differs by dataset, and the rates in units of the network's (hypergraph network, proxies without class, flow).
 FINE = {"scale_low": 0.99, "scale_high": 1.01, "shift_scale": 0.01, "detach": True}

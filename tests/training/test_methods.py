@@ -18,7 +18,7 @@ from pfml.training.networks.trunk import build_trained_part
 from tests.training.scenes import bits, half, same
 
 METHODS = ("diva", "drml_pa", "dcml_mdw", "htl")
-SMALL = {"diva": {"memory": 50, "separation": 20.0}, "htl": {"neighbours": 2, "levels": 4}}
+SMALL = {"diva": {"memory": 50, "separation": 20.0}, "htl": {"together": 2, "levels": 4}}
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_batches_of_htl_have_the_nearest_classes(run, data):
     labels = data.train.labels
     drawn = list(loss.batches(labels, 20, 2, 3, 0, 5, 0))
     for batch in drawn:
-        classes = labels[batch].view(5, 2, 2)  # groups, neighbours, images of a class
+        classes = labels[batch].view(5, 2, 2)  # groups, classes together, images of a class
         assert torch.equal(classes[..., 0], classes[..., 1])
         for first, second in classes[..., 0].tolist():
             assert second == loss.nearest[first, 1]

@@ -78,7 +78,7 @@ class Relations(nn.Module):
         return (apart.square().sum(1) + 1e-12).sqrt() if self.paper else apart.square().mean(1)
 
 
-@baseline("DRML-PA", acts="proxy", head=Relations)
+@baseline("DRML-PA", head=Relations)
 class DRML(Method):
     """L = sum over k of PA(nodes v_k of the images of node k; Q_k) + whole * PA(z; Q) + rebuild * mean error.
 

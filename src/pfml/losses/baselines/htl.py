@@ -31,8 +31,8 @@ class HTL(Method):
     built from embeddings of all training images. Until then the margin is `first_margin` for all, and batches are those
     of train.sampler.
 
-    With the tree a batch has batch / (neighbours * images_per_class) classes at random, for each of them the
-    neighbours - 1 nearest classes, and images_per_class images of each. A class that comes twice has other images.
+    With the tree a batch has batch / (together * images_per_class) classes at random, for each of them the
+    together - 1 nearest classes, and images_per_class images of each. A class that comes twice has other images.
 
     Open, and chosen here: distances in L are squared, as those of the margin are; nodes merge by the mean over their
     pairs of classes (average linkage). The sizes are from memory, since no source gives them: the default of 16 levels
@@ -43,7 +43,7 @@ class HTL(Method):
         embedding_dim: D.
         margin: beta of the paper.
         levels: L.
-        neighbours: m, classes that a batch has together, from 2.
+        together: m, classes that a batch has together, from 2.
         first_margin: of the epochs without a tree.
         warmup: their number.
 
@@ -53,13 +53,13 @@ class HTL(Method):
 
     def __init__(
         self, num_classes: Count, embedding_dim: Count, margin: NonNegative = 0.1, levels: Count = 16,
-        neighbours: Annotated[int, Range(at_least=2)] = 5, first_margin: NonNegative = 0.2, warmup: Count = 1,
+        together: Annotated[int, Range(at_least=2)] = 5, first_margin: NonNegative = 0.2, warmup: Count = 1,
     ):  # fmt: skip
         super().__init__()
         self.sizes, self.margin, self.levels = (num_classes, embedding_dim), margin, levels
-        self.neighbours, self.warmup = neighbours, warmup
+        self.together, self.warmup = together, warmup
         self.register_buffer("margins", torch.full((num_classes, num_classes), float(first_margin)))
-        self.register_buffer("nearest", torch.empty(0, dtype=torch.int64))  # (N, neighbours), its own first
+        self.register_buffer("nearest", torch.empty(0, dtype=torch.int64))  # (N, together), its own first
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings (B, D) of any length, labels (B,) in [0, N) -> scalar."""
@@ -83,19 +83,19 @@ class HTL(Method):
         between, within = class_distances(embeddings, labels, self.sizes[0])
         heights = merging_heights(between, self.levels, min(float(within.mean()), FARTHEST - 1e-6))
         self.margins.copy_(self.margin + heights - within[:, None])
-        self.nearest = between.fill_diagonal_(-1.0).argsort(dim=1, stable=True)[:, : self.neighbours]
+        self.nearest = between.fill_diagonal_(-1.0).argsort(dim=1, stable=True)[:, : self.together]
 
     def batches(
         self, labels: Tensor, batch: int, images_per_class: int, steps: int, seed: int, epoch: int, start: int
     ) -> Iterator[Tensor] | None:
-        together = self.neighbours * images_per_class
-        if batch % together:
+        group = self.together * images_per_class
+        if batch % group:
             raise ValueError(
-                f"train.batch: expected a multiple of {together} (neighbours x train.images_per_class), found {batch}"
+                f"train.batch: expected a multiple of {group} (together x train.images_per_class), found {batch}"
             )
         if not len(self.nearest):
             return None
-        return self._batches(labels.numpy(), batch // together, images_per_class, steps, [seed, epoch], start)
+        return self._batches(labels.numpy(), batch // group, images_per_class, steps, [seed, epoch], start)
 
     def _batches(
         self, labels: np.ndarray, groups: int, images: int, steps: int, seed: list[int], start: int
@@ -109,7 +109,7 @@ class HTL(Method):
             drawn = []
             for first in firsts:
                 near = [int(c) for c in nearest[first] if int(c) in members]
-                for c in np.resize(near, self.neighbours).tolist():
+                for c in np.resize(near, self.together).tolist():
                     queue = queues.setdefault(c, [])
                     while len(queue) < images:
                         queue.extend(rng.permutation(members[c]))
