@@ -121,6 +121,35 @@ def omniglot_files(root: str, characters: dict[str, int], per_class: int = 2, fi
     return files
 
 
+def in_shop_rows(items: int = 6, each: int = 4) -> list[tuple[str, str, str]]:
+    """(image_name, item_id, evaluation_status): every second item trains, and a third of a test item's images, rounded
+    up, are queries.
+    """
+    rows = []
+    for item in range(1, items + 1):
+        for k in range(each):
+            path = (
+                f"img/{('WOMEN/Dresses', 'MEN/Denim')[item % 3 == 0]}/id_{item:08d}/{k + 1:02d}_{k % 4 + 1}_front.jpg"
+            )
+            status = "train" if item % 2 == 0 else "query" if k % 3 == 0 else "gallery"
+            rows.append((path, f"id_{item:08d}", status))
+    return rows
+
+
+def in_shop_list(rows: list[tuple[str, str, str]]) -> bytes:
+    """list_eval_partition.txt, padded with blanks as the official one."""
+    lines = [str(len(rows)), "image_name item_id evaluation_status"]
+    lines += [f"{path:<70} {item} {status:<8}" for path, item, status in rows]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def in_shop_images(rows: list[tuple[str, str, str]]) -> dict[str, bytes]:
+    """The files of img.zip. A picture has the colour of its class id: training items first, in the order of names."""
+    items = sorted({(status != "train", item) for _, item, status in rows})
+    class_of = {item: class_id for class_id, (_, item) in enumerate(items)}
+    return {path: picture(class_of[item], number) for number, (path, item, _) in enumerate(rows)}
+
+
 def write_parquet(path: Path, columns: dict[str, list], label_names=(), row_group: int = 3) -> Path:
     """As the Hugging Face library writes images: a struct of bytes and path, class names in the schema."""
     import pyarrow as pa

@@ -200,8 +200,13 @@ def test_a_truncated_archive_is_named(tmp_path, opened, name):
 
 def test_encrypted_and_unknown_archives_are_refused(tmp_path, opened):
     path = make_zip(tmp_path / "a.zip", method=zipfile.ZIP_LZMA)
-    with pytest.raises(ValueError, match="encrypted or compressed in an unknown way"):
+    with pytest.raises(ValueError, match="compressed in an unknown way"):
         opened(path)
+    content = bytearray(make_zip(tmp_path / "b.zip").read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # the flag of an encrypted member
+    (tmp_path / "b.zip").write_bytes(content)
+    with pytest.raises(ValueError, match="encrypted; unpack it with its password"):
+        opened(tmp_path / "b.zip")
     with pytest.raises(ValueError, match=r"expected a \.zip"):
         opened(tmp_path / "a.rar")
 

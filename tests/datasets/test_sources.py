@@ -150,7 +150,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
 
 
 COUNTS = {"cub200": (5864, 5924, 100, 200), "cars196": (8054, 8131, 98, 196), "sop": (59551, 60502, 11318, 22634),
-          "omniglot": (19280, 13180, 964, 1623)}  # fmt: skip
+          "omniglot": (19280, 13180, 964, 1623), "in_shop": (25882, 26830, 3997, 7982)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -165,7 +165,10 @@ def test_the_table_of_real_datasets(name):
         for source in mirrors:
             assert source.url.startswith(("https://", "http://")) and "/" not in source.file
             assert re.fullmatch(r"([0-9a-f]{32})?", source.md5) and re.fullmatch(r"([0-9a-f]{64})?", source.sha256)
-    assert all(source.md5 for mirrors in found.forms[0].files for source in mirrors)  # the official form is verified
+    by_hand = name == "in_shop"  # no checksum of its files is public
+    official_form = [source for mirrors in found.forms[0].files for source in mirrors]
+    assert all(bool(source.by_hand) if by_hand else bool(source.md5) for source in official_form)  # it is verified
+    assert (found.query_images == 14218) if by_hand else (found.query_images is None)
 
 
 def test_the_parsers_of_the_table_read_their_forms(tmp_path, served, monkeypatch):
@@ -180,6 +183,9 @@ def test_the_parsers_of_the_table_read_their_forms(tmp_path, served, monkeypatch
         ).read_bytes(),
         "Stanford_Online_Products.zip": official.write_zip(tmp_path / "a", official.sop_files()).read_bytes(),
     }
+    rows = official.in_shop_rows()
+    made["list_eval_partition.txt"] = official.in_shop_list(rows)
+    made["img.zip"] = official.write_zip(tmp_path / "a", official.in_shop_images(rows)).read_bytes()
     for half, root in (("background", "images_background"), ("evaluation", "images_evaluation")):
         content = official.omniglot_files(root, {"Greek": 2})
         made[f"images_{half}.zip"] = official.write_zip(tmp_path / "a", content).read_bytes()
@@ -191,7 +197,7 @@ def test_the_parsers_of_the_table_read_their_forms(tmp_path, served, monkeypatch
                        "item_id": [str(i)] * 4, "image_path": [f"{half}/{i}_{k}.JPG" for k in range(4)]}  # fmt: skip
             made[source.file] = official.write_parquet(tmp_path / "a", columns).read_bytes()
     monkeypatch.setattr("pfml.datasets.sources.check_counts", lambda *_: None)
-    expected = {"cub200": [12], "cars196": [12, 16, 24], "sop": [10, 32], "omniglot": [8, 8]}
+    expected = {"cub200": [12], "cars196": [12, 16, 24], "sop": [10, 32], "omniglot": [8, 8], "in_shop": [24]}
     for name, dataset in DATASETS.items():
         for form, images in zip(dataset.forms, expected[name], strict=True):
             own = tuple(served(mirrors[0].file, made[mirrors[0].file]) for mirrors in form.files)

@@ -119,3 +119,19 @@ def test_what_an_image_contains_comes_from_the_items_or_from_the_pixels(items, t
 def test_without_halves_of_the_source_a_number_of_classes_is_needed(items, digests):
     with pytest.raises(ValueError, match="train_classes: expected 1 to 9, found None"):
         zero_shot_split(items, digests, None, 0)
+
+
+def test_roles_of_the_source_are_kept_and_must_fit_the_halves(items, digests):
+    """Queries and gallery of a test half, as In-shop Clothes has them."""
+    items = items.assign(split=np.where(items["class_id"] < 5, "train", "test"))
+    roles = pd.Series(np.where(items["split"] == "train", "train", np.where(items["item"] % 3, "gallery", "query")))
+    table = zero_shot_split(items.assign(role=roles), digests, None, 1)
+    assert list(table) == ["item", "class_id", "class_name", "split", "role", "validation", "sha256"]
+    assert (table["role"] == roles).all() and "role" not in zero_shot_split(items, digests, None, 1)
+    for wrong, message in (
+        (roles.where(items["item"] > 0, "query"), "column role: expected train in the train half, found query, train"),
+        (roles.replace("query", "gallery"), "expected gallery, query in the test half, found gallery"),
+        (roles.replace("gallery", "test"), "expected gallery, query in the test half, found query, test"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            zero_shot_split(items.assign(role=wrong), digests, None, 1)

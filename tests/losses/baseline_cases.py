@@ -10,7 +10,7 @@ from pfml.losses.common.draws import Draws
 CLASSES, DIM = 6, 8
 FITTING = {  # their own sizes take longer, and some of these batches meet a margin of 1
     "prism": {"memory": 64}, "hier": {"hierarchy": 24, "triplets": 5},
-    "pa_niv": {"blocks": 2, "depth": 3, "width": 16}, "clustering": {"gamma": 20.0},
+    "diva": {"memory": 64}, "pa_niv": {"blocks": 2, "depth": 3, "width": 16}, "clustering": {"gamma": 20.0},
 }  # fmt: skip
 
 
@@ -34,11 +34,22 @@ def random_batch(seed, count=24, dim=DIM, classes=CLASSES, spread=0.7, dtype=tor
     return embeddings.to(dtype), labels
 
 
+def rows(loss, embeddings):
+    """What the loss takes of embeddings (B, D): these, or for a loss with wider rows from a head of its own, rows made
+    of them, (B, W): twice the embeddings, a positive number, and a number from 0 to 3.
+    """
+    width = loss.sizes[1] if hasattr(loss, "sizes") else embeddings.shape[1]
+    if width == embeddings.shape[1]:
+        return embeddings
+    turn = embeddings[:, :4].argmax(1, keepdim=True)
+    return torch.cat([embeddings, embeddings, embeddings[:, :1].abs(), turn], 1)[:, :width]
+
+
 def call(loss, embeddings, labels):
     """Value, gradient of the embeddings and gradients of the parameters, of a loss that keeps its state."""
     embeddings = embeddings.clone().requires_grad_()
     loss.zero_grad()
-    value = loss(embeddings, labels)
+    value = loss(rows(loss, embeddings), labels)
     value.backward()
     return value.detach(), embeddings.grad, {key: p.grad for key, p in loss.named_parameters() if p.grad is not None}
 

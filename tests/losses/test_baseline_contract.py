@@ -9,9 +9,9 @@ import torch
 from pfml.losses import BASELINES, LOSSES, build_loss
 from pfml.losses.common.ranges import arguments
 from tests.losses.bad_values import bad_values
-from tests.losses.baseline_cases import CLASSES, DIM, awkward_batches, call, draws, make, random_batch
+from tests.losses.baseline_cases import CLASSES, DIM, awkward_batches, call, draws, make, random_batch, rows
 
-DRAWING = {"margin", "margin_per_class", "hier", "ms_das"}  # and others, which tell by their Draws
+DRAWING = {"margin", "margin_per_class", "hier", "ms_das", "diva", "dcml_mdw"}  # and others, which tell by their Draws
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm, which training does not read
 
 
@@ -85,6 +85,7 @@ def test_draws_differ_between_seeds_and_steps(name):
 @pytest.mark.parametrize("name", BASELINES)
 def test_bad_batches_are_refused_in_words(name):
     loss, (embeddings, labels) = make(name), random_batch(0)
+    embeddings = rows(loss, embeddings)
     for bad, words in [
         ((embeddings[:, :3], labels), "embeddings have shape"),
         ((embeddings, labels[:5]), "labels have shape"),

@@ -6,12 +6,13 @@ import torch.nn.functional as F
 
 from pfml.losses import LOSSES, build_loss
 from pfml.training.loop import build_optimizer
+from tests.losses.baseline_cases import rows
 
 CLASSES, DIM = 6, 8
 PROXIES = {
     "pfml": 15, "cpml": 15, "proxy_anchor": 1, "proxy_nca": 1, "soft_triple": 10, "normalized_softmax": 1, "cosface": 1,
     "arcface": 1, "sub_center_arcface": 3, "proxy_nca_pp": 1, "hist": 1, "hier": 1, "proxy_gml": 12,
-    "pa_niv": 1,
+    "pa_niv": 1, "drml_pa": 1,
 }  # fmt: skip
 RECIPE = {
     "lr": 1.0, "proxy_lr": 2.0, "weight_decay": 0.1, "optimizer": "adamw", "decay_norms": True, "adam_eps": 1e-8
@@ -28,7 +29,7 @@ def batch():
 def test_value_gradient_and_optimizer_groups(name, batch):
     torch.manual_seed(0)
     loss, (embeddings, labels) = build_loss(name, CLASSES, DIM), batch
-    value = loss(embeddings, labels)
+    value = loss(rows(loss, embeddings), labels)
     assert value.ndim == 0 and value.isfinite()
     value.backward()
     assert embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pfml.losses import LOSSES
-from tests.losses.baseline_cases import call, make, random_batch
+from tests.losses.baseline_cases import call, make, random_batch, rows
 
 KINDS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -17,6 +17,7 @@ KINDS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_integer_type_gives_the_same_bits(name, kind):
     loss, (embeddings, labels) = make(name), random_batch(0)
+    embeddings = rows(loss, embeddings)
     expected = call(copy.deepcopy(loss), embeddings, labels)
     array = labels.numpy().astype(kind)
     for given in (array, torch.from_numpy(array), array.astype(array.dtype.newbyteorder())):
@@ -28,6 +29,7 @@ def test_every_integer_type_gives_the_same_bits(name, kind):
 @pytest.mark.parametrize("name", LOSSES)
 def test_labels_that_are_no_integers_are_refused(name):
     loss, (embeddings, labels) = make(name), random_batch(1)
+    embeddings = rows(loss, embeddings)
     array = labels.numpy()
     for bad, found in [
         (array.astype(str), "ndarray of <U"), (array.astype(float), "ndarray of float64"),
@@ -44,6 +46,7 @@ def test_labels_that_are_no_integers_are_refused(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_embeddings_that_are_no_tensor_are_refused(name):
     loss, (embeddings, labels) = make(name), random_batch(2)
+    embeddings = rows(loss, embeddings)
     for bad, found in [
         (embeddings.numpy(), "ndarray"), (list(embeddings), "list"), (pd.DataFrame(embeddings.numpy()), "DataFrame"),
         (embeddings.long(), "torch.int64"), (embeddings + 1j, "torch.complex64"), (None, "NoneType"),
@@ -56,6 +59,7 @@ def test_embeddings_that_are_no_tensor_are_refused(name):
 @pytest.mark.parametrize("label", [-1, 6, 2**63 - 1, 2**40])
 def test_labels_out_of_range_are_refused(name, label):
     loss, (embeddings, labels) = make(name), random_batch(3)
+    embeddings = rows(loss, embeddings)
     labels[4] = label
     for bad in (labels, labels.numpy(), *([labels.numpy().astype(np.uint64)] if label > 0 else [])):
         with pytest.raises(ValueError, match=r"labels lie in \[-?\d+, \d+\]; expected \[0, 5\]"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pfml.losses import BASELINES, LOSSES
-from tests.losses.baseline_cases import DIM, call, make, random_batch
+from tests.losses.baseline_cases import DIM, call, make, random_batch, rows
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -19,7 +19,7 @@ def with_parameters() -> list[str]:
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_embeddings_count_as_the_same_numbers_in_float32(name, dtype):
     loss, (embeddings, labels) = make(name), random_batch(0)
-    embeddings = embeddings.to(dtype)
+    embeddings = rows(loss, embeddings).to(dtype)
     value, grad, parameters = call(copy.deepcopy(loss), embeddings.float(), labels)
     found, found_grad, found_parameters = call(loss, embeddings, labels)
     assert found.dtype == torch.float32 and torch.equal(found, value)
@@ -34,6 +34,7 @@ def test_half_embeddings_count_as_the_same_numbers_in_float32(name, dtype):
 def test_autocast_around_a_loss_changes_no_bit(name, dtype, given):
     """Of value, gradient and state."""
     loss, (embeddings, labels) = make(name), random_batch(1)
+    embeddings = rows(loss, embeddings)
     embeddings, alone = embeddings.to(given), copy.deepcopy(loss)
     expected = call(alone, embeddings, labels)
     embeddings = embeddings.clone().requires_grad_()
@@ -59,7 +60,7 @@ def test_a_training_under_autocast_keeps_and_moves_float32_parameters(name, dtyp
     moved = set()
     for _ in range(3):
         with torch.autocast("cpu", dtype):
-            energy = loss(network(images), labels)
+            energy = loss(rows(loss, network(images)), labels)
         assert energy.dtype == torch.float32
         optimizer.zero_grad()
         energy.backward()
@@ -78,6 +79,7 @@ def test_a_training_under_autocast_keeps_and_moves_float32_parameters(name, dtyp
 def test_no_embeddings_change_the_type_of_a_parameter(name):
     """Float64 embeddings ask for a loss in float64, except of the field, which computes in float64 anyway."""
     loss, (embeddings, labels) = make(name), random_batch(3)
+    embeddings = rows(loss, embeddings)
     if name in BASELINES:
         with pytest.raises(ValueError, match=r"embeddings are torch.float64, and .*torch.float32; .*loss.double\(\)"):
             loss(embeddings.double(), labels)
@@ -94,6 +96,7 @@ def test_no_embeddings_change_the_type_of_a_parameter(name):
 @pytest.mark.parametrize("name", [name for name in with_parameters() if name in BASELINES] + ["prism", "ms_das"])
 def test_a_loss_in_half_precision_is_refused(name, dtype):
     loss, (embeddings, labels) = make(name).to(dtype), random_batch(4)
+    embeddings = rows(loss, embeddings)
     for given in (embeddings, embeddings.to(dtype)):
         with pytest.raises(ValueError, match=rf"the loss's own numbers {dtype}; expected .* loss.float\(\)"):
             loss(given, labels)
@@ -102,6 +105,7 @@ def test_a_loss_in_half_precision_is_refused(name, dtype):
 @pytest.mark.parametrize("name", LOSSES)
 def test_infinite_half_precision_is_refused_as_elsewhere(name):
     loss, (embeddings, labels) = make(name), random_batch(5)
+    embeddings = rows(loss, embeddings)
     embeddings[3, 2] = 1e6
     with pytest.raises(ValueError, match=r"embeddings: 1 values are NaN or infinite, the first at \(3, 2\)"):
         loss(embeddings.half(), labels)

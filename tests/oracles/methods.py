@@ -11,8 +11,11 @@ from unittest.mock import patch
 
 import torch
 
+from pfml.losses.baselines import dcml_mdw, diva
+from tests.losses.baseline_cases import rows
 from tests.oracles import clustering, flow, histograms, hyperbolic, hypergraph, memory, pairs, proxies, triplets
 from tests.oracles import field as fields
+from tests.oracles import several_heads as heads
 
 
 def plain(loss, embeddings, labels):
@@ -88,6 +91,32 @@ def hierarchies(loss):
         patch.object(hier, "exponentials", clocks),
     ):  # fmt: skip
         yield seen
+
+
+def triplets_of(module):
+    """Those that the functions of a module draw."""
+
+    @contextmanager
+    def record(loss):
+        seen, patches = [], []
+        for name in ("distance_weighted", "within_classes"):
+            if hasattr(module, name):
+                patches.append(patch.object(module, name, noted(getattr(module, name), seen)))
+        for one in patches:
+            one.start()
+        yield seen
+        for one in patches:
+            one.stop()
+
+    return record
+
+
+def noted(function, seen):
+    def call(*args):
+        seen.append(function(*args))
+        return seen[-1]
+
+    return call
 
 
 # --- Formulas
@@ -181,6 +210,48 @@ def ms_das(loss, x, y, drawn):
     return memory.first_das_step(x, y, drawn, **DAS)
 
 
+def of_rows(loss, embeddings, labels):
+    """A step of a loss with rows from a head of its own."""
+    return loss(rows(loss, embeddings), labels)
+
+
+DIVA = {"margin": 0.2, "temperature": 0.05, "cutoff": 0.5, "upper_cutoff": 1.4, "separation": 30.0}
+DIVA_WEIGHTS = {"self_weight": 0.3, "shared_weight": 0.4, "intra_weight": 0.5}
+
+
+def keys_of(embeddings):
+    """Keys of another view."""
+    quarter = embeddings.detach().chunk(4, 1)[1]
+    return quarter + 0.3 * quarter.roll(1, 1)
+
+
+def remembering(loss):
+    loss.remember(torch.randn(loss.memory.shape, generator=torch.Generator().manual_seed(1)))
+
+
+def with_keys(loss, embeddings, labels):
+    return loss(embeddings, labels, keys_of(embeddings))
+
+
+def diva_formula(loss, x, y, drawn):
+    return heads.diva(loss, x, y, keys_of(x), drawn, weights=list(DIVA_WEIGHTS.values()), **DIVA)
+
+
+DRML = {"margin": 0.2, "scale": 20.0, "whole": 3.0, "rebuild": 0.5}
+
+
+def of_reading(reading):
+    settings = {"reading": reading, "margin": 0.2}
+    return Method(
+        "dcml_mdw", lambda loss, x, y, drawn: heads.dcml(loss, rows(loss, x), y, drawn, **settings), settings,
+        run=of_rows, record=triplets_of(dcml_mdw), label=reading,
+    )  # fmt: skip
+
+
+def margins_of_a_tree(loss):
+    loss.margins.copy_(torch.rand(loss.margins.shape, generator=torch.Generator().manual_seed(2)))
+
+
 def same(name, formula, bind=of_pairs, label="", **settings):
     """A loss whose oracle takes the settings by the same names."""
     return Method(name, bind(formula, **settings), settings, label=label)
@@ -194,6 +265,7 @@ METHODS = [
     same("proxy_nca", proxies.proxy_nca, of_proxies, scale=3.0),
     same("soft_triple", proxies.soft_triple, of_centres, scale=20.0, gamma=0.1, margin=0.01, tau=0.2),
     same("multi_similarity", pairs.multi_similarity, alpha=2.0, beta=50.0, base=0.5, epsilon=0.1),
+    Method("multi_similarity_unmined", of_pairs(pairs.multi_similarity, alpha=2.0, beta=50.0, base=0.5, epsilon=None)),
     same("triplet", triplets.triplet, label="semihard", margin=0.2, mining="semihard"),
     same("triplet", triplets.triplet, label="tensorflow", margin=1.0, mining="tensorflow"),
     same("contrastive", pairs.contrastive, pos_margin=0.0, neg_margin=0.5),
@@ -220,4 +292,9 @@ METHODS = [
     same("clustering", clustering.clustering, gamma=20.0, rounds=5),
     Method("pa_niv", lambda *a: pa_niv(*a, weight=0.01, margin=0.1, scale=32.0, clamp=2.0),
            {"blocks": 2, "depth": 3, "width": 16}, bent),
+    Method("diva", diva_formula, DIVA | DIVA_WEIGHTS | {"memory": 12}, remembering, with_keys, triplets_of(diva)),
+    Method("drml_pa", lambda loss, x, y, drawn: heads.drml(loss, rows(loss, x), y, **DRML), DRML, run=of_rows),
+    of_reading("composites"),
+    of_reading("ensemble"),
+    Method("htl", lambda loss, x, y, drawn: heads.htl(x, y, loss.margins.double()), {}, margins_of_a_tree),
 ]  # fmt: skip

@@ -48,7 +48,8 @@ def multi_similarity(embeddings, labels, alpha, beta, base, epsilon, over="batch
     """Wang et al., CVPR 2019; s cosines.
 
     An anchor's positives are those below its largest negative + epsilon, its negatives those above its smallest
-    positive - epsilon: log(1 + sum of exp(-alpha (s - base))) / alpha + log(1 + sum of exp(beta (s - base))) / beta.
+    positive - epsilon, or with epsilon None all of them:
+    log(1 + sum of exp(-alpha (s - base))) / alpha + log(1 + sum of exp(beta (s - base))) / beta.
 
     over: "batch": the mean over all images, as in the paper; "anchors": over the anchors with pairs of both kinds, as
         in the code of DAS.
@@ -56,7 +57,10 @@ def multi_similarity(embeddings, labels, alpha, beta, base, epsilon, over="batch
     x, (same, other), terms = unit(embeddings), pair_masks(labels), []
     for i in range(len(x)):
         positive, negative = x[same[i]] @ x[i], x[other[i]] @ x[i]
-        if len(positive) and len(negative):
+        if epsilon is None:
+            attract = torch.log1p(torch.exp(-alpha * (positive - base)).sum()) / alpha
+            terms.append(attract + torch.log1p(torch.exp(beta * (negative - base)).sum()) / beta)
+        elif len(positive) and len(negative):
             farthest, nearest = positive.min(), negative.max()
             positive, negative = positive[positive < nearest + epsilon], negative[negative > farthest - epsilon]
             if len(positive):  # then there is a negative too

@@ -7,7 +7,7 @@ from unittest import mock
 import torch
 
 from pfml.losses import LOSSES
-from tests.losses.baseline_cases import CLASSES, DIM, make, random_batch
+from tests.losses.baseline_cases import CLASSES, DIM, make, random_batch, rows
 from tests.other_device.device import NAME, Generator
 
 OPTIONS = {
@@ -30,7 +30,7 @@ def steps(loss, device: str) -> list[torch.Tensor]:
         embeddings, labels = (part.to(device) for part in random_batch(seed))
         embeddings.requires_grad_()
         torch.manual_seed(seed)
-        value = loss(embeddings, labels)
+        value = loss(rows(loss, embeddings), labels)
         value.backward()
         found += [value, embeddings.grad]
     found += [parameter.grad for parameter in loss.parameters() if parameter.grad is not None]

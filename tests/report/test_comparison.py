@@ -36,7 +36,7 @@ def test_reproduced_is_within_two_combined_deviations_or_half_a_point(theirs, me
 def test_what_was_not_run_says_why():
     nothing = Summary(None, None, 0, 5)
     assert verdict(HIST, nothing).text == "not run" and verdict(HIST, None).text == "not run: in no study"
-    unknown = paper.published(1, method="DiVA", dataset="cub200", backbone="resnet50", metric="recall@1")[0]
+    unknown = paper.published(1, method="HSE-PA", dataset="cub200", backbone="resnet50", metric="recall@1")[0]
     assert verdict(unknown, None).text == "not run: no such method here"
 
 

@@ -51,6 +51,15 @@ SETTINGS = {
     "n_pair": {"normalize": False, "l2": 0.01},
     "clustering": {"gamma": 1.0, "rounds": 5},
     "pa_niv": {"margin": 0.1, "scale": 32.0, "blocks": 5, "depth": 8, "width": 128, "clamp": 2.0},
+    "diva": {
+        "margin": 0.2, "beta": 1.2, "cutoff": 0.5, "upper_cutoff": 1.4, "temperature": 0.01, "average": 0.9,
+        "average_buffers": False, "per_query": False, "boundary_rate": 0.5,
+    },
+    "dcml_mdw": {
+        "reading": "composites", "margin": 0.2, "beta": 1.2, "cutoff": 0.5, "reinforce": 1.0, "boundary_rate": 0.5,
+    },
+    "drml_pa": {"margin": 0.2, "scale": 64.0, "whole": 10.0, "rebuild": 1.0, "paper": False},
+    "htl": {"margin": 0.1, "levels": 16, "together": 5, "first_margin": 0.2, "warmup": 1},
 }  # fmt: skip
 # What differs by dataset, and the rates in units of the network's (hypergraph network, proxies without class, flow).
 FINE = {"scale_low": 0.99, "scale_high": 1.01, "shift_scale": 0.01, "detach": True}
@@ -68,20 +77,44 @@ BY_DATASET = {
         "sop": {"proxies_per_class": 1, "weight": 0.0},
     },
     "pa_niv": {"cub200": {"weight": 0.0075}, "cars196": {"weight": 0.01}, "sop": {"weight": 0.3}},
+    "diva": {
+        "cub200": {"memory": 3360, "test_weight": 0.5}, "cars196": {"memory": 3360, "test_weight": 0.25},
+        "sop": {"memory": 7840, "test_weight": 1.0},
+    },
 }  # fmt: skip
 RATES = {
     "hist": ("hgnn_rate", {"cub200": 5, "cars196": 10, "sop": 10}),
     "hier": ("hierarchy_rate", {"cub200": 50, "cars196": 50, "sop": 50}),
     "pa_niv": ("flow_rate", {"cub200": 50, "cars196": 50, "sop": 1}),
+    "diva": ("regressor_rate", {"cub200": 1, "cars196": 1, "sop": 1}),
 }
-IMAGES_PER_CLASS = {"n_pair": 2, "ms_das": 2, "esphn": 20}  # of the others that learn from pairs 5
+DIVA = {  # weight of its three further losses, and of the separation; by dataset and network
+    ("cub200", "resnet50"): (0.3, 1500.0), ("cub200", "bninception"): (0.1, 300.0),
+    ("cars196", "resnet50"): (0.15, 100.0), ("cars196", "bninception"): (0.15, 100.0),
+    ("sop", "resnet50"): (0.2, 150.0), ("sop", "bninception"): (0.1, 150.0),
+}  # fmt: skip
+IMAGES_PER_CLASS = {
+    "n_pair": 2,
+    "ms_das": 2,
+    "esphn": 20,
+    "diva": 2,
+    "dcml_mdw": 2,
+    "htl": 4,
+}  # of the others that learn from pairs 5
 ADAM_EPS = {"soft_triple": 0.01, "proxy_gml": 0.01}  # of their code
 # Settings of `train` in params.yaml that presets leave as they are: off, or the default of every library.
 LEFT = {
     "adam_eps": 1e-8, "momentum": 0.0, "decay_norms": True, "ema": 0.0, "compile": False, "sync_bn": False,
-    "hold_out": False, "patience": 0, "deterministic": True, "portable": True,
+    "hold_out": False, "patience": 0, "deterministic": True, "portable": True, "head_lr": None,
 }  # fmt: skip
-UNREAD = {"step_epochs", "step_factor", "crop_padding", "threads", "images_per_class"}  # here, or without effect
+UNREAD = {
+    "step_epochs",
+    "step_factor",
+    "step_times",
+    "crop_padding",
+    "threads",
+    "images_per_class",
+}  # here, or without effect
 # Another study's tuning, all over params.yaml.
 TUNED = {
     "model": {"backbone": "resnet18", "weights": None, "embedding_dim": 3},
@@ -94,7 +127,14 @@ TUNED = {
     "loss": {"proxies_per_class": 3, "alpha": 6.0, "delta": 0.5, "proxy_init": "kaiming"},
 }  # fmt: skip
 
-ODD = {"mining": "semihard", "hierarchy": 2, "depth": 2, "normalize": True, "detach": True}  # where 1 is no valid value
+ODD = {
+    "reading": "composites",
+    "mining": "semihard",
+    "hierarchy": 2,
+    "depth": 2,
+    "normalize": True,
+    "detach": True,
+}  # where 1 is no valid value
 
 
 def tuned_elsewhere(raw: dict) -> dict:

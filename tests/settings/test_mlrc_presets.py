@@ -83,7 +83,7 @@ def test_a_preset_resolves_to_the_protocol(name, raw):
     params = params_of(name, raw)
     runs = fold_runs(params)
     assert not grid_runs(params) + ablation_runs(params)
-    assert len(runs) == 640 and {(run.seed, run.fold) for run in runs} == {(s, k) for s in range(10) for k in range(4)}
+    assert len(runs) == 680 and {(run.seed, run.fold) for run in runs} == {(s, k) for s in range(10) for k in range(4)}
     for run in runs:
         assert (run.backbone, run.model["weights"], run.dim, run.folds) == ("bn_inception", "pretrained", 128, 4)
         every, patience = (2, 5) if dataset == "cub200" else (5, 3)
@@ -95,7 +95,7 @@ def test_a_preset_resolves_to_the_protocol(name, raw):
             "images_per_class": 1 if run.method in SINGLE else 4, "clip_norm": 1.0 if run.method == "pfml" else 0.0,
             "clip_proxies": run.method == "pfml",
         }  # fmt: skip
-        left = {"proxy_lr", "step_epochs", "step_factor", "crop_padding", "threads"}
+        left = {"proxy_lr", "step_epochs", "step_factor", "step_times", "crop_padding", "threads"}
         assert {key: run.train[key] for key in run.train if key not in left} == shared, run.method
         assert run.method not in SINGLE or run.method not in NEEDS_POSITIVES
         known = {"lr": run.train["proxy_lr"], **run.loss}

@@ -16,6 +16,7 @@ from tests.settings.preset_settings import (
     ADAM_EPS,
     BY_DATASET,
     DATASETS,
+    DIVA,
     IMAGES_PER_CLASS,
     LEFT,
     NAMES,
@@ -143,8 +144,8 @@ def test_every_row_that_exists_is_in_the_grid(name):
 
 
 @pytest.mark.parametrize("new, name, rows", [
-    ("diva", "cub200-resnet50", {"DiVA"}), ("hse_pa", "sop-resnet50", {"HSE-PA"}),
-    ("htl", "sop-bninception", {"HTL"}), ("diva", "cub200-64d", set()),
+    ("dfml_pa", "cub200-bninception", {"DFML-PA"}), ("hse_pa", "sop-resnet50", {"HSE-PA"}),
+    ("hse_pa", "cub200-64d", set()),
 ])  # fmt: skip
 def test_a_further_loss_is_missed_where_a_table_has_it(new, name, rows):
     assert not_in_the_grid(name, {*LOSSES, new}) == rows
@@ -210,6 +211,9 @@ def test_a_preset_resolves_to_the_papers_setting(name, raw):
         if run.method in RATES:
             key, times = RATES[run.method]
             loss[key] = pytest.approx(times[dataset] * lr / proxy_lr)
+        if run.method == "diva":
+            weight, loss["separation"] = DIVA[dataset, family]
+            loss |= dict.fromkeys(("self_weight", "shared_weight", "intra_weight"), weight)
         if run.method in ("pfml", "cpml"):
             loss["proxies_per_class"] = 2 if sop else 15
         if run.method == "soft_triple":  # for Table 3 as many as PFML, which our CUB study is about

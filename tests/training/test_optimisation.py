@@ -34,7 +34,7 @@ def recipe(**changes):
     return RECIPE | changes
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].trains and not LOSSES[name].head])
 def test_every_parameter_of_every_loss_is_in_one_group_and_receives_gradient(model, name):
     params = load_params(ROOT / "params.yaml")
     given = (
@@ -57,6 +57,16 @@ def test_rates_and_decay_of_the_groups(model, loss):
     assert rows == [(2, 0.1, 0.5), (4, 0.1, 0.0), (1, 2.0, 0.0)]  # two matrices; biases and normalisation; proxies
     set_rates(optimizer, 0.5)
     assert [g["lr"] for g in optimizer.param_groups] == [0.05, 0.05, 1.0]
+
+
+def test_a_head_has_a_rate_of_its_own_where_it_is_set(loss):
+    network = torch.nn.Sequential()
+    network.add_module("backbone", torch.nn.Linear(3, 4))
+    network.add_module("head", torch.nn.Linear(4, 2))
+    optimizer = build_optimizer(network, loss, recipe(head_lr=0.7, decay_norms=False))
+    rows = [(len(g["params"]), g["peak_lr"], g["weight_decay"]) for g in optimizer.param_groups]
+    assert rows == [(1, 0.1, 0.5), (1, 0.7, 0.5), (1, 0.1, 0.0), (1, 0.7, 0.0), (1, 2.0, 0.0)]
+    assert optimizer.param_groups[1]["params"][0] is network.head.weight
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "rmsprop"])
@@ -103,6 +113,8 @@ def test_learning_rate_rises_then_falls_to_zero():
 
 
 def test_the_step_schedule_drops_every_so_many_steps():
+    rates = [learning_rate(step, 100, 0.0, "step", drop_every=40, drop_to=0.25, drops=1) for step in range(100)]
+    assert rates == [1.0] * 40 + [0.25] * 60, "once"
     rates = [learning_rate(step, 100, 0.0, "step", drop_every=40, drop_to=0.25) for step in range(100)]
     assert rates == [1.0] * 40 + [0.25] * 40 + [0.0625] * 20
 

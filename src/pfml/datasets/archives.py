@@ -152,8 +152,10 @@ def _zip_members(path: Path, max_ratio: float) -> Iterable[tuple[str, Member]]:
             continue
         if kind not in (0, stat.S_IFREG):
             raise ValueError(f"{path}: {name}: a link or device, expected only files")
-        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{path}: {name}: encrypted or compressed in an unknown way")
+        if info.flag_bits & 1:
+            raise ValueError(f"{path}: {name}: encrypted; unpack it with its password and pack it again without one")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{path}: {name}: compressed in an unknown way")
         if info.file_size > max(SMALL, max_ratio * info.compress_size):
             raise ValueError(f"{path}: {name}: {info.file_size:,} bytes out of {info.compress_size:,}; a zip bomb?")
         yield name, Member(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)

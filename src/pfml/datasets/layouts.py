@@ -1,4 +1,4 @@
-"""Parsers of the official archives: CUB-200-2011, Cars-196, Stanford Online Products, Omniglot.
+"""Parsers of the official archives: CUB-200-2011, Cars-196, Stanford Online Products, Omniglot, In-shop Clothes.
 
 Class ids are 0-based in the official order, whose first half is the training half. Every parser returns a listing, or
 raises a ValueError that names the file, the line and the expected content. No parser decodes an image.
@@ -114,6 +114,42 @@ def omniglot(background: Archive, evaluation: Archive) -> Listing:
         if split not in splits:
             raise ValueError(f"{archive.path}: holds no {root}/<alphabet>/<character>/<image>.png")
     return listing(rows, None, partial(_read_from, (background, evaluation)), splits)
+
+
+def in_shop(archive: Archive, partition: Path) -> Listing:
+    """img.zip with list_eval_partition.txt: the number of images, a header, and image, item and status of every image.
+
+    A class is one item. Items of status train are the training half and get the lower class ids; of the others each
+    image is a query or is in the gallery (column role).
+    """
+    header, roles = ["image_name", "item_id", "evaluation_status"], ("train", "query", "gallery")
+    try:
+        first, *lines = Path(partition).read_text(encoding="utf-8-sig").splitlines() or [""]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{partition}: not a text file ({error})") from None
+    images = _number(first.strip(), f"{partition}:1", "the number of images,")
+    found = [(f"{partition}:{number}", line.split()) for number, line in enumerate(lines, 2)]
+    if not found or found[0][1] != header:
+        line = lines[0] if lines else ""
+        raise ValueError(f"{partition}:2: expected the header {' '.join(header)!r}, found {line!r}")
+    entries = found[1:]
+    if len(entries) != images:
+        raise ValueError(f"{partition}: says {images:,} images in line 1, lists {len(entries):,}")
+    half_of: dict[str, str] = {}
+    for where, fields in entries:
+        if len(fields) != 3 or fields[2] not in roles:
+            raise ValueError(
+                f"{where}: expected image_name, item_id and {', '.join(roles)}, found {' '.join(fields)!r}"
+            )
+        half = "train" if fields[2] == "train" else "test"
+        if half_of.setdefault(fields[1], half) != half:
+            raise ValueError(f"{where}: item {fields[1]} is in both halves, expected it in one")
+    items = sorted(half_of, key=lambda item: (half_of[item] == "test", item))
+    class_of = {item: class_id for class_id, item in enumerate(items)}
+    rows = [(where, name, class_of[item], item) for where, (name, item, _) in entries]
+    made = listing(rows, archive, archive.read, [half_of[item] for _, (_, item, _) in entries])
+    made.table["role"] = [role for _, (_, _, role) in entries]
+    return made
 
 
 def listing(

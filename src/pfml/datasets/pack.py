@@ -5,8 +5,8 @@ A pack is a folder with
 - `images.bin` (mode exact): the original files one after the other, which RandomResizedCrop from the full image needs;
   or `pixels.bin` (mode fast): uint8 RGB, rows x columns x 3, at a fixed short side, for cropping on the GPU;
 - `index.npy`: (n, 2) int64 offset and length in bytes, or (n, 3) offset, height and width;
-- `items.csv`: item, class_id, class_name, name, width, height, sha256 (and split where the source fixes it). Size and
-  digest are those of the upright full image in both modes, so that checks and splits do not depend on the mode;
+- `items.csv`: item, class_id, class_name, name, width, height, sha256 (and split and role where the source fixes them).
+  Size and digest are those of the upright full image in both modes: checks and splits do not depend on the mode;
 - `meta.json`: name, images, classes, digest, source, licence, mode, short_side (null if exact), bytes, skipped.
 
 The embedded dataset has `images.npy` in place of the first two; `pfml.images.packed.open_images` reads either.
@@ -130,7 +130,7 @@ def _contents(names: Iterable[str], read: Callable[[str], bytes]) -> Iterator[tu
 
 def _write(table, read, encode, folder: Path, bin_name: str, skip_unreadable: bool, threads: int | None) -> dict:
     """Write the large file, index.npy and items.csv; return their part of meta.json."""
-    columns = [column for column in ("class_id", "class_name", "name", "split") if column in table]
+    columns = [column for column in ("class_id", "class_name", "name", "split", "role") if column in table]
     index, skipped, kept, total, digest = [], {}, set(), 0, hashlib.sha256()
     with open(folder / bin_name, "wb") as large, open(folder / "items.csv", "w", newline="", encoding="utf-8") as lines:
         items = csv.writer(lines, lineterminator="\n")

@@ -6,51 +6,17 @@ in docs/datasets.md; the addresses change, the checksums do not.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from pfml.datasets import copies, layouts
-from pfml.datasets.archives import Archive, open_archive
-from pfml.datasets.download import DownloadError, Source, download, find
+from pfml.datasets.archives import open_archive
+from pfml.datasets.download import DownloadError, download, find
+from pfml.datasets.forms import Entry, Form, hugging_face, mirrors_of, one_archive
 from pfml.datasets.listing import Listing
 
 log = logging.getLogger(__name__)
-
-Open = Callable[[Path], Archive]  # path of an archive -> its index; refuses sizes beyond the dataset's limits
-
-
-@dataclass(frozen=True)
-class Form:
-    """One set of files that make a dataset. `parse(paths of the files in order, function that opens an archive)`."""
-
-    name: str
-    files: tuple[tuple[Source, ...], ...]
-    parse: Callable[[list[Path], Open], Listing]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A dataset of the catalogue and its expected contents.
-
-    The first `train_classes` classes of the official order are the training half, the others the test half (zero-shot
-    split). `bytes` is the rough size of a form's files; its archives may inflate to four times as much.
-    """
-
-    name: str
-    forms: tuple[Form, ...]
-    classes: int
-    train_classes: int
-    train_images: int
-    test_images: int
-    bytes: int
-    licence: str
-    citation: str
-
-    @property
-    def images(self) -> int:
-        return self.train_images + self.test_images
 
 
 def open_dataset(name: str, folder: Path, manual: Path | None = None, entry: Entry | None = None, **options) -> Listing:
@@ -85,17 +51,30 @@ def open_dataset(name: str, folder: Path, manual: Path | None = None, entry: Ent
 
 
 def check_counts(listing: Listing, entry: Entry, where: str) -> None:
-    """Raises ValueError, beginning with `where`, unless both halves have the expected numbers of images and classes."""
+    """Raises ValueError, beginning with `where`, unless both halves have the expected numbers of images and classes; so
+    must queries and gallery, where the source separates them.
+    """
     ids = listing.table["class_id"]
-    train = ids < entry.train_classes
-    found = (int(train.sum()), int((~train).sum()), ids[train].nunique(), ids[~train].nunique())
-    expected = (entry.train_images, entry.test_images, entry.train_classes, entry.classes - entry.train_classes)
-    if found != expected:
-        say = "{:,} + {:,} images of {:,} + {:,} classes (training + test)".format
+    train, test_classes = ids < entry.train_classes, entry.classes - entry.train_classes
+    parts = [("training", train, entry.train_images, entry.train_classes)]
+    parts += [("test", ~train, entry.test_images, test_classes)]
+    if entry.query_images is not None:
+        role, gallery_images = listing.table["role"], entry.test_images - entry.query_images
+        parts += [("query", role == "query", entry.query_images, test_classes)]
+        parts += [("gallery", role == "gallery", gallery_images, test_classes)]
+    names, rows, images, classes = zip(*parts)
+    found = tuple(int(part.sum()) for part in rows), tuple(ids[part].nunique() for part in rows)
+    if found != (images, classes):
         raise ValueError(
-            f"{where}: found {say(*found)}, expected {say(*expected)}; "
+            f"{where}: found {_say(*found, names)}, expected {_say(images, classes, names)}; "
             "these are not the expected files: remove them, or put the official ones into their place"
         )
+
+
+def _say(images: Sequence[int], classes: Sequence[int], names: Sequence[str]) -> str:
+    """`5,864 + 5,924 images of 100 + 100 classes (training + test)`."""
+    images, classes = (" + ".join(f"{number:,}" for number in numbers) for numbers in (images, classes))
+    return f"{images} images of {classes} classes ({' + '.join(names)})"
 
 
 def _paths(entry: Entry, folder: Path, manual: Path | None, options: dict) -> tuple[Form, list[Path]]:
@@ -119,36 +98,10 @@ def _paths(entry: Entry, folder: Path, manual: Path | None, options: dict) -> tu
     raise DownloadError(f"{entry.name} could not be fetched in any form.\n" + "\n".join(problems))
 
 
-def _mirrors(file: str, *urls: str, by_hand: tuple[str, str] | None = None, **common) -> tuple[Source, ...]:
-    """The sources of one file. `by_hand`: a page to visit, and what to do there."""
-    mirrors = [Source(url, file, **common) for url in urls]
-    if by_hand:
-        mirrors.append(Source(by_hand[0], file, by_hand=by_hand[1], **common))
-    return tuple(mirrors)
-
-
-def _one_archive(name: str, parse: Callable[[Archive], Listing], file: str, *urls: str, **options) -> Form:
-    """A form of one archive. `parse` gets the archive's index; `options` as in `_mirrors`."""
-    return Form(name, (_mirrors(file, *urls, **options),), lambda paths, archive: parse(archive(paths[0])))
-
-
-def _hugging_face(
-    repository: str, revision: str, files: list[tuple[str, str, int]], parse: Callable[[list[Path]], Listing]
-) -> Form:
-    """A form of Parquet files of one revision. `files`: path in the repository, sha256 or empty, bytes."""
-    base = f"https://huggingface.co/datasets/{repository}/resolve/{revision}"
-    label = repository.replace("/", "--")
-    sources = tuple(
-        (Source(f"{base}/{path}", f"{label}--{Path(path).name}", sha256=digest, bytes=size),)
-        for path, digest, size in files
-    )
-    return Form(f"Hugging Face copy {repository}", sources, lambda paths, _: parse(paths))
-
-
 CUB200 = Entry(
     name="cub200",
     forms=(
-        _one_archive(
+        one_archive(
             "official archive",
             layouts.cub200,
             "CUB_200_2011.tgz",
@@ -171,13 +124,13 @@ CARS196 = Entry(
             "official archive",
             (
                 # The small file first: if it cannot be fetched, two gigabytes of images are not fetched in vain.
-                _mirrors(
+                mirrors_of(
                     "cars_annos.mat",
                     "https://ai.stanford.edu/~jkrause/car196/cars_annos.mat",
                     "http://imagenet.stanford.edu/internal/car196/cars_annos.mat",
                     md5="b407c6086d669747186bd1d764ff9dbc", note=_OFFLINE,
                 ),
-                _mirrors(
+                mirrors_of(
                     "car_ims.tgz",
                     "https://ai.stanford.edu/~jkrause/car196/car_ims.tgz",
                     "http://imagenet.stanford.edu/internal/car196/car_ims.tgz",
@@ -187,14 +140,14 @@ CARS196 = Entry(
             lambda paths, archive: layouts.cars196(archive(paths[1]), paths[0]),
         ),
         # No checksum of these four files is public: their revision is fixed, and their counts are checked.
-        _hugging_face(
+        hugging_face(
             "tanganke/stanford_cars",
             "9abf6cf7d6dfa7b95152a0d6e791ea9435b47a40",
             [(f"data/{part}-of-00002.parquet", "", 500_000_000)
              for part in ("train-00000", "train-00001", "test-00000", "test-00001")],
             copies.cars196_parquet,
         ),
-        _one_archive(
+        one_archive(
             "Kaggle copy jutrera/stanford-car-dataset-by-classes-folder",
             copies.cars196_folders,
             "stanford-car-dataset-by-classes-folder.zip",
@@ -228,7 +181,7 @@ _SOP_DIGESTS = {  # of nyris/stanford-online-products-v1 at the revision below, 
 SOP = Entry(
     name="sop",
     forms=(
-        _one_archive(
+        one_archive(
             "official archive",
             layouts.sop,
             "Stanford_Online_Products.zip",
@@ -241,7 +194,7 @@ SOP = Entry(
             ),
             md5="7f73d41a2f44250d4779881525aea32e", bytes=3_085_000_000,
         ),
-        _hugging_face(
+        hugging_face(
             "nyris/stanford-online-products-v1",
             "24a1b9b8ec6c0b1fc4dd324f24b2d829413a6c69",
             [
@@ -263,7 +216,7 @@ OMNIGLOT = Entry(
         Form(
             "official archives",
             tuple(
-                _mirrors(
+                mirrors_of(
                     file,
                     f"https://raw.githubusercontent.com/brendenlake/omniglot/master/python/{file}",
                     f"https://github.com/brendenlake/omniglot/raw/master/python/{file}",
@@ -280,7 +233,7 @@ OMNIGLOT = Entry(
         Form(  # without a checksum: the bytes of a PNG depend on the library that wrote it
             "archives made from arrays of the drawings, not the official files",
             tuple(
-                _mirrors(
+                mirrors_of(
                     f"omniglot_{half}.zip",
                     by_hand=("https://github.com/brendenlake/omniglot", "benchmarks/partial_data.py makes the file"),
                 )
@@ -294,4 +247,28 @@ OMNIGLOT = Entry(
     citation="Lake et al., Human-level concept learning through probabilistic program induction, Science 350, 2015",
 )  # fmt: skip
 
-DATASETS = {dataset.name: dataset for dataset in (CUB200, CARS196, SOP, OMNIGLOT)}
+IN_SHOP = Entry(
+    name="in_shop",
+    forms=(
+        Form(  # no checksum of them is public: their counts are checked
+            "official files",
+            tuple(
+                mirrors_of(
+                    file,
+                    by_hand=(
+                        "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
+                        "the page leads to the folder of the In-shop benchmark; of it take Img/img.zip and "
+                        "Eval/list_eval_partition.txt, both without their folders",
+                    ),
+                )
+                for file in ("list_eval_partition.txt", "img.zip")
+            ),
+            lambda paths, archive: layouts.in_shop(archive(paths[1]), paths[0]),
+        ),
+    ),
+    classes=7982, train_classes=3997, train_images=25_882, test_images=26_830, query_images=14_218, bytes=400_000_000,
+    licence="for non-commercial research and education; the images belong to their owners",
+    citation="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval, CVPR, 2016",
+)  # fmt: skip
+
+DATASETS = {dataset.name: dataset for dataset in (CUB200, CARS196, SOP, OMNIGLOT, IN_SHOP)}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pfml.evaluation.result_file import MEASURES, FoldsResult, write_result
-from pfml.evaluation.run_record import read_run
+from pfml.evaluation.run_record import read_run, sides_of
 from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
@@ -42,15 +42,15 @@ def evaluate_folds(runs: Sequence[Run]) -> dict:
     labels = saved[0]["test_labels"]
     if any(not np.array_equal(labels, other["test_labels"]) for other in saved[1:]):
         raise ValueError(f"{runs[0].repeat}: its folds were measured on different test halves; run dvc repro")
-    parts = [arrays["test"] for arrays in saved]
-    separated, joined = [_measured(part, labels) for part in parts], concatenated(parts)
+    parts, sides = [arrays["test"] for arrays in saved], sides_of(saved[0])
+    separated, joined = [_measured(part, labels, sides) for part in parts], concatenated(parts)
     histories = [list(csv.DictReader((run.paths().model / "history.csv").open(encoding="utf-8"))) for run in runs]
     run, record = runs[0], records[0]
     result = {
         "study": run.study, "dataset": run.dataset, "backbone": run.backbone, "dim": run.dim,
         "concatenated_dim": joined.shape[1], "method": run.method, "seed": run.seed, "folds": len(runs),
         **{f"separated_{name}": round(float(np.mean([m[name] for m in separated])), 6) for name in MEASURES},
-        **{f"concatenated_{name}": value for name, value in _measured(joined, labels).items()},
+        **{f"concatenated_{name}": value for name, value in _measured(joined, labels, sides).items()},
         "epochs": sum(r["epochs"] for r in records), "dataset_digest": record["dataset_digest"],
     }  # fmt: skip
     for run, record, measures, history in zip(runs, records, separated, histories, strict=True):
@@ -63,10 +63,10 @@ def evaluate_folds(runs: Sequence[Run]) -> dict:
     return result
 
 
-def _measured(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _measured(embeddings: np.ndarray, labels: np.ndarray, sides: dict) -> dict[str, float]:
     from pfml.retrieval import retrieval_metrics
 
-    metrics = retrieval_metrics(embeddings, labels, ks=(1,))
+    metrics = retrieval_metrics(embeddings, labels, ks=(1,), **sides)
     return {name: round(metrics[name], 6) for name in MEASURES}
 
 

@@ -1,6 +1,7 @@
 """Read run.json, the record that a training run writes. Everything that measures or shows a run reads it."""
 
 import json
+from collections.abc import Mapping
 
 from pfml.settings.run import Run, inputs_digest
 
@@ -19,6 +20,13 @@ def read_run(run: Run) -> dict:
             f"now ask for {run.digest}; run dvc repro"
         )
     return record
+
+
+def sides_of(saved: Mapping) -> dict:
+    """Arguments `queries` and `gallery` of retrieval_metrics for the array `test` of a run's embeddings.npz: None, each
+    image in all others, unless the dataset separates them.
+    """
+    return {side: saved.get(f"test_{side}") for side in ("queries", "gallery")}
 
 
 def _training(config: dict, inputs: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from pfml.evaluation.few_shot import few_shot_accuracy
 from pfml.evaluation.proxies import measure_wasserstein
 from pfml.evaluation.result_file import RunResult, write_result
-from pfml.evaluation.run_record import read_run
+from pfml.evaluation.run_record import read_run, sides_of
 from pfml.settings.files import write_whole
 from pfml.settings.run import Run
 from pfml.settings.study import Wasserstein
@@ -58,7 +58,7 @@ def evaluate_run(run: Run, settings: Mapping, wasserstein: Wasserstein) -> dict:
 
     record, paths = read_run(run), run.paths()
     saved = np.load(paths.model / "embeddings.npz")
-    measures = retrieval_metrics(saved["test"], saved["test_labels"], settings["recall_at"])
+    measures = retrieval_metrics(saved["test"], saved["test_labels"], settings["recall_at"], **sides_of(saved))
     measures["nmi"] = clustering_nmi(saved["test"], saved["test_labels"]) if settings["nmi"] else None
     measures |= seen_and_few_shot(run, settings)
     history = list(csv.DictReader((paths.model / "history.csv").open(encoding="utf-8")))

@@ -1,12 +1,12 @@
 """Read the embeddings and proxies of trained runs, for measures and figures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from pfml.evaluation.run_record import read_run
+from pfml.evaluation.run_record import read_run, sides_of
 from pfml.settings.run import Run
 from pfml.wasserstein import unit
 
@@ -17,7 +17,7 @@ class Trained:
 
     test_items, train_items: (n,) numbers of the images in the dataset. test_labels: (n,). true_labels: (n,) of the
     training images. labels: (n,) of the training images, as training saw them. proxies: (classes, M, D) as the loss
-    uses them, or (0, 0, 0).
+    uses them, or (0, 0, 0). sides: `queries` and `gallery` of the test images for retrieval_metrics.
     """
 
     run: Run
@@ -29,6 +29,7 @@ class Trained:
     true_labels: np.ndarray
     train_items: np.ndarray
     proxies: np.ndarray
+    sides: Mapping[str, np.ndarray | None] = field(default_factory=dict)
 
 
 def read_trained(run: Run) -> Trained:
@@ -57,7 +58,7 @@ def read_trained(run: Run) -> Trained:
         proxies = unit(proxies)
     return Trained(
         run, unit(saved["test"]), saved["test_labels"], test["item"].to_numpy(), unit(saved["train"]),
-        saved["train_labels"], true, train["item"].to_numpy(), proxies,
+        saved["train_labels"], true, train["item"].to_numpy(), proxies, sides_of(saved),
     )  # fmt: skip
 
 

@@ -38,7 +38,8 @@ def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
     the lowest noise.
 
     The queries are the same for every method and chosen without a look at what is found: the first image of each of
-    QUERIES evenly spaced test classes. Without PFML in the grid the first method stands in its place.
+    QUERIES evenly spaced test classes (the first query, where the dataset separates queries and gallery). Without PFML
+    in the grid the first method stands in its place.
 
     Returns:
         images (of the whole dataset), query numbers (q,), a Found per method, label of every image (-1: not a test
@@ -52,14 +53,16 @@ def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
         return [], [], [], []
     first = "pfml" if "pfml" in networks else next(iter(networks))
     recalls = {
-        method: retrieval_metrics(trained.test, trained.test_labels, (1,))["recall@1"]
+        method: retrieval_metrics(trained.test, trained.test_labels, (1,), **trained.sides)["recall@1"]
         for method, trained in networks.items()
         if method == first or trained.run.loss_name not in ("pfml", "cpml")
     }
     shown = [first, *sorted(recalls.keys() - {first}, key=lambda method: -recalls[method])[:1]]
     trained = networks[first]
-    chosen = evenly_spaced(trained.test_labels, QUERIES)
-    asked = np.array([int(np.flatnonzero(trained.test_labels == c)[0]) for c in chosen])
+    queries = trained.sides.get("queries")
+    queries = np.arange(len(trained.test)) if queries is None else queries
+    chosen = evenly_spaced(trained.test_labels[queries], QUERIES)
+    asked = np.array([int(queries[trained.test_labels[queries] == c][0]) for c in chosen])
     labels = np.full(trained.test_items.max() + 1, -1)
     labels[trained.test_items] = trained.test_labels
     blocks = [Found(method, _neighbours(networks[method], asked), recalls[method]) for method in shown]
@@ -67,7 +70,8 @@ def gallery_view(grid: Sequence[Run], dataset: str) -> tuple:
 
 
 def _neighbours(trained: Trained, asked: np.ndarray) -> np.ndarray:
-    found = [rows for _, rows in nearest_neighbors(torch.from_numpy(trained.test), torch.from_numpy(asked), NEIGHBOURS)]
+    points, gallery = torch.from_numpy(trained.test), trained.sides.get("gallery")
+    found = [rows for _, rows in nearest_neighbors(points, torch.from_numpy(asked), NEIGHBOURS, gallery=gallery)]
     return trained.test_items[torch.cat(found).numpy()]
 
 

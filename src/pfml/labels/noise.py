@@ -63,9 +63,9 @@ def noise_manifest(split: pd.DataFrame, fraction: float, seed: int) -> pd.DataFr
     the training half move.
 
     Returns:
-        columns item, split, validation, true_label, noisy_label, corrupted.
+        columns item, split, role where the split has it, validation, true_label, noisy_label, corrupted.
     """
-    table = split[["item", "split", "validation"]].copy()
+    table = split[[column for column in ("item", "split", "role", "validation") if column in split]].copy()
     table["true_label"] = split.groupby("split")["class_id"].transform(lambda ids: ids.rank(method="dense") - 1)
     table["true_label"] = table["true_label"].astype("int64")
     table["noisy_label"], table["corrupted"] = table["true_label"], False

@@ -50,7 +50,8 @@ def zero_shot_split(
 
     Args:
         items: columns item, class_id (0-based, in the dataset's official order), class_name; optionally name, for
-            messages, and split ("train" or "test") where the source fixes the halves.
+            messages, split ("train" or "test") where the source fixes the halves, and role ("train", "query" or
+            "gallery") where it separates the queries of its test half from their gallery.
         digests: (n,) digests of the images' content, equal for equal images (see `content`).
         train_classes: number of training classes; these have the lowest class numbers. With a column split: None, or
             the number of training classes that it must have.
@@ -58,18 +59,21 @@ def zero_shot_split(
         folds: of a cross validation over the training classes (4 in "A Metric Learning Reality Check"); 0 for none.
 
     Returns:
-        columns item, class_id, class_name, split ("train" or "test"), validation (True for images of held-out training
-        classes), sha256 (first 16 digits of the digest) and, with folds, fold: the fold in which the image's class is a
-        validation class (pfml.labels.folds); -1 for test classes and for classes that validate in no fold.
+        columns item, class_id, class_name, split ("train" or "test"), role where the items have it, validation (True
+        for images of held-out training classes), sha256 (first 16 digits of the digest) and, with folds, fold: the fold
+        in which the image's class is a validation class (pfml.labels.folds); -1 for test classes and for classes that
+        validate in no fold.
 
     Raises:
         ValueError: too few classes, another number of digests than items, a column split with other words than train
-            and test, or a class or an image in both halves.
+            and test, a column role that does not fit it, or a class or an image in both halves.
     """
     if len(items) != len(digests):
         raise ValueError(f"digests: expected one for each of {len(items)} items, found {len(digests)}")
     table = items[["item", "class_id", "class_name"]].copy()
     table["split"] = _halves(items, train_classes)
+    if "role" in items:
+        table["role"] = _roles(items["role"], table["split"])
     training = np.unique(table.loc[table["split"] == "train", "class_id"])
     if not 0 <= validation_classes < len(training):
         raise ValueError(
@@ -125,6 +129,15 @@ def _halves(items: pd.DataFrame, train_classes: int | None) -> np.ndarray:
             f"train_classes: the source's own split has {count} training classes, expected {train_classes}"
         )
     return items["split"].to_numpy()
+
+
+def _roles(roles: pd.Series, halves: pd.Series) -> pd.Series:
+    """`roles`, if training images have the role train and test images query or gallery, both of which must occur."""
+    for half, expected in (("train", {"train"}), ("test", {"query", "gallery"})):
+        if (found := set(roles[halves == half])) != expected:
+            wanted, has = (", ".join(sorted(map(str, words))) for words in (expected, found))
+            raise ValueError(f"items: column role: expected {wanted} in the {half} half, found {has}")
+    return roles
 
 
 def _describe(value, column: str, train: pd.DataFrame, test: pd.DataFrame) -> str:

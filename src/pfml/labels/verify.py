@@ -17,12 +17,14 @@ SHOWN = 5  # groups or classes that a text names before it only counts them
 
 
 def counts(items: pd.DataFrame) -> dict[str, int]:
-    """images, classes, and with a column split also train_images, train_classes, test_images, test_classes."""
+    """images, classes, and with a column split also train_images, train_classes, test_images, test_classes; with a
+    column role the same of query and gallery.
+    """
     numbers = {"images": len(items), "classes": items["class_id"].nunique()}
-    if "split" in items:
-        for half in ("train", "test"):
-            rows = items[items["split"] == half]
-            numbers |= {f"{half}_images": len(rows), f"{half}_classes": rows["class_id"].nunique()}
+    for column, parts in (("split", ("train", "test")), ("role", ("query", "gallery"))):
+        for part in parts if column in items else ():
+            rows = items[items[column] == part]
+            numbers |= {f"{part}_images": len(rows), f"{part}_classes": rows["class_id"].nunique()}
     return numbers
 
 

@@ -53,6 +53,11 @@ PLACES = {
     "clustering": "baselines.clustering.Clustering",
     "pa_niv": "baselines.pa_niv.NonIsotropic",
     "zero_shot": "baselines.zero_shot.ZeroShot",
+    "diva": "baselines.diva.DiVA",
+    "drml_pa": "baselines.drml_pa.DRML",
+    "dcml_mdw": "baselines.dcml_mdw.DCML",
+    "htl": "baselines.htl.HTL",
+    "multi_similarity_unmined": "baselines.multi_similarity_unmined.multi_similarity_unmined",
 }
 FIELDS = tuple(name for name, place in PLACES.items() if place.startswith("field."))
 BASELINES = tuple(name for name in PLACES if name not in FIELDS)

@@ -58,6 +58,23 @@ def integers(name: str, values) -> Tensor:
     return values.long()
 
 
+def rows_of(name: str, rows, among: Tensor) -> Tensor:
+    """(q,) int64, numbers of rows of `among`, on its device.
+
+    Raises:
+        ValueError: no vector of integers, a mask of booleans, or a number that is no row.
+    """
+    if getattr(rows, "dtype", None) in (torch.bool, np.dtype(bool)):
+        raise ValueError(f"{name}: expected numbers of points, found a mask; give its nonzero()")
+    rows = integers(name, rows)
+    if rows.ndim != 1:
+        raise ValueError(f"{name}: expected shape (q,), found {tuple(rows.shape)}")
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(among):
+        found = f"{int(rows.min())} to {int(rows.max())}"
+        raise ValueError(f"{name}: expected numbers of points, 0 to {len(among) - 1}, found {found}")
+    return rows.to(among.device)
+
+
 def _tensor(name: str, values, what: str, kinds: str) -> Tensor:
     """A tensor as it is, else an array or a list of `what`, which are numpy's `kinds`, as a tensor."""
     if isinstance(values, Tensor):

@@ -1,4 +1,5 @@
-"""Exact ranks of the positives of each query in a gallery, at little more than the cost of X X^T.
+"""Exact ranks of the positives of each query in a gallery, at little more than the cost of X X^T. Queries and gallery
+are the same n points, or parts of them.
 
 Similarities are exact products of unit vectors rounded to 26 binary places. They and all their partial sums are
 multiples of 2^-52 up to 1, which float64 holds without rounding. The order of similarities, and which are equal,
@@ -8,8 +9,8 @@ An exact product takes twice the time of one in float32. A first pass therefore 
 of all points: the narrower the cone of points, the smaller the rounding error. Queries whose ranks depend on that error
 are computed again, exactly.
 
-A query needs only the ranks of its positives, the R others of its class. The rank of a positive is the number of better
-positives and of negatives above it. That takes the R highest negatives, not a sorted gallery.
+A query needs only the ranks of its positives, the R others of its class in the gallery. The rank of a positive is the
+number of better positives and of negatives above it. That takes the R highest negatives, not a sorted gallery.
 """
 
 import contextlib
@@ -41,24 +42,33 @@ def fixed_point(embeddings: Tensor) -> Tensor:
 
 
 class Gallery:
-    """Points, their classes, and the queries among them."""
+    """Points, their classes, the queries among them, and those that are searched (the gallery)."""
 
-    def __init__(self, points: Tensor, labels: Tensor):
-        """`points`: (n, D) of fixed_point. `labels`: (n,) integers."""
+    def __init__(self, points: Tensor, labels: Tensor, asked: Tensor | None = None, searched: Tensor | None = None):
+        """`points`: (n, D) of fixed_point. `labels`: (n,) integers. `asked`, `searched`: (n,) booleans, the points that
+        are queries and those in the gallery; None: all.
+        """
         self.points = points
-        _, self.classes, sizes = labels.unique(return_inverse=True, return_counts=True)
-        self.relevant = sizes[self.classes] - 1  # R of every point
-        self.by_class = self.classes.argsort(stable=True)
+        _, self.classes = labels.unique(return_inverse=True)
+        self.searched = torch.ones_like(labels, dtype=torch.bool) if searched is None else searched
+        self.outside = None if self.searched.all() else ~self.searched  # points that no query may find
+        sizes = self.classes[self.searched].bincount(minlength=int(self.classes.max()) + 1)
+        self.sizes = sizes[self.classes]  # gallery points of every point's class
+        self.relevant = self.sizes - self.searched.long()  # R of every point: it is no answer to itself
+        order = self.classes.argsort(stable=True)
+        self.by_class = order[self.searched[order]]
         self.first = (sizes.cumsum(0) - sizes)[self.classes]  # where a point's class starts in by_class
         # Small classes first, since a strip's table of positives is as wide as the largest class in it.
         self.queries = self.relevant.argsort(stable=True)[(self.relevant == 0).sum() :]
+        if asked is not None:
+            self.queries = self.queries[asked[self.queries]]
         self.rows = min(max(STRIP // len(labels), 1), len(labels))  # of a strip of similarities
 
     def members(self, queries: Tensor) -> Tensor:
-        """(q, R + 1) points of each query's class, itself included. Short rows are padded with the query."""
+        """(q, R + 1) gallery points of each query's class, and the query, which also pads short rows."""
         place = torch.arange(int(self.relevant[queries].max()) + 1, device=queries.device)
-        points = self.by_class[(self.first[queries, None] + place).clamp(max=len(self.points) - 1)]
-        return torch.where(place <= self.relevant[queries, None], points, queries[:, None])
+        points = self.by_class[(self.first[queries, None] + place).clamp(max=len(self.by_class) - 1)]
+        return torch.where(place < self.sizes[queries, None], points, queries[:, None])
 
 
 def positive_ranks(gallery: Gallery, ks: Sequence[int], backend: str = "torch") -> Iterator[tuple[Tensor, Tensor]]:
@@ -85,7 +95,8 @@ def positive_ranks(gallery: Gallery, ks: Sequence[int], backend: str = "torch") 
                 left.append(unsure[start + gallery.rows :])
                 break
         unsure = torch.cat(left)
-    for queries, order in sorted_others(gallery.points, unsure, gallery.rows // 4 + 1):  # a positive ties a negative
+    # Those left have a positive that ties a negative.
+    for queries, order in sorted_others(gallery.points, unsure, gallery.rows // 4 + 1, gallery.outside):
         same = gallery.classes[order] == gallery.classes[queries, None]
         ranks = torch.where(same, torch.arange(order.shape[1], device=order.device), order.shape[1])
         yield queries, ranks.topk(int(gallery.relevant[queries].max()), dim=1, largest=False).values
@@ -106,6 +117,8 @@ def strip_bounds(gallery: Gallery, ks: Sequence[int], exact: bool = False) -> Bo
         some, out = points[queries], strip[: len(queries)]
         similarity = torch.mm(some, points.T, out=out) if exact else torch.addmm(offsets, some, points.T, out=out)
         similarity.scatter_(1, queries[:, None], -math.inf)
+        if gallery.outside is not None:
+            similarity.masked_fill_(gallery.outside, -math.inf)
         members = gallery.members(queries)
         positives = similarity.gather(1, members).sort(dim=1, descending=True).values[:, :-1]
         similarity.scatter_(1, members, -math.inf)  # leaves the negatives
@@ -136,14 +149,16 @@ def faiss_bounds(gallery: Gallery, ks: Sequence[int]) -> Bounds:
         ) from error
     points, offsets, band = _centered(gallery.points.cpu())
     index = faiss.IndexFlatIP(points.shape[1] + 1)  # one more coordinate: the offset in a point, 1 in a query
-    index.add(torch.cat([points, offsets[:, None]], 1).numpy())
+    searched = gallery.searched.nonzero()[:, 0]
+    index.add(torch.cat([points, offsets[:, None]], 1)[searched.cpu()].numpy())
 
     def bounds(queries: Tensor) -> tuple[Tensor, Tensor]:
         relevant, device = int(gallery.relevant[queries].max()), queries.device
-        depth = min(max(relevant, *ks) + FAISS_SPARE, len(points))
+        depth = min(max(relevant, *ks) + FAISS_SPARE, len(searched))
         vectors = torch.nn.functional.pad(points[queries.cpu()], (0, 1), value=1.0)
         similarity, near = (torch.from_numpy(part).to(device) for part in index.search(vectors.numpy(), depth))
-        last = similarity[:, -1:] if depth < len(points) else torch.full_like(similarity[:, :1], -math.inf)
+        near = searched[near]
+        last = similarity[:, -1:] if depth < len(searched) else torch.full_like(similarity[:, :1], -math.inf)
         same, other = gallery.classes[near] == gallery.classes[queries, None], near != queries[:, None]
         positives, negatives = (
             similarity.where(mask, -math.inf).sort(dim=1, descending=True).values for mask in (same & other, ~same)
@@ -196,9 +211,15 @@ def plain_float32(device: torch.device):
             backend.fp32_precision = precision
 
 
-def sorted_others(points: Tensor, queries: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield queries (q,) and all other points (q, n - 1), sorted by similarity, equal ones by index."""
+def sorted_others(
+    points: Tensor, queries: Tensor, rows: int, outside: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield queries (q,) and all other points (q, n - 1), sorted by similarity, equal ones by index. After those of the
+    gallery come points `outside` (n,) of it.
+    """
     for start in range(0, len(queries), rows):
         some = queries[start : start + rows]
         similarity = (points[some] @ points.T).scatter_(1, some[:, None], -math.inf)
+        if outside is not None:
+            similarity.masked_fill_(outside, -math.inf)
         yield some, similarity.sort(dim=1, descending=True, stable=True).indices[:, :-1]

@@ -38,6 +38,7 @@ def _rehearse(run: Run, batch: dict) -> None:
     import torch
 
     from pfml.losses import build_loss
+    from pfml.losses.common.method import row_width
     from pfml.losses.common.sampling import check_sampler
 
     check_sampler(run.loss_name, LOSSES[run.loss_name], **batch)
@@ -45,7 +46,7 @@ def _rehearse(run: Run, batch: dict) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         loss = build_loss(run.loss_name, int(labels.max()) + 1, run.dim, **without_auto(run.loss))
-        embeddings = torch.randn(len(labels), run.dim)
+        embeddings = torch.randn(len(labels), row_width(LOSSES[run.loss_name], run.dim))
         if run.loss.get("proxy_init") == "data":
             loss.initialize_proxies(embeddings, labels)
         loss(embeddings, labels)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 # Settings of `train` that are newer than the first digests, each with the value that trains as before. `config` leaves
 # out a setting with this value, so that older digests stay valid.
-LATER = {"momentum": 0.0, "deterministic": True, "portable": False}
+LATER = {"momentum": 0.0, "deterministic": True, "portable": False, "head_lr": None, "step_times": None}
 # Settings of `train` that decide nothing for a trunk. A run does not have them, so that they change no digest.
 WITHOUT_EFFECT = {"fine_tune": ("trunk", "trained_stages", "views"), "frozen": ("trained_stages",), "partial": ()}
 UNTRAINED = ("trunk", "trained_stages", "views", "transform", "crop_padding", "hold_out", "portable", "threads")

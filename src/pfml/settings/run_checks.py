@@ -20,11 +20,14 @@ def check_images(train: schema.Train, dataset: schema.Dataset, name: str, path) 
         )
 
 
-def check_trunk(train: schema.Train, model: schema.Model, trains: bool, name: str, path) -> None:
-    """Raises ConfigError for a frozen trunk with random weights, or for a head that only a frozen trunk can have.
+def check_trunk(
+    train: schema.Train, model: schema.Model, trains: bool, name: str, path, own_head: bool = False
+) -> None:
+    """Raises ConfigError for a frozen trunk with random weights, for a head that only a frozen trunk can have, or for
+    one in the place of which the method has its own.
 
     Args:
-        trains: whether the method's loss does.
+        trains: whether the method's loss does. own_head: whether it has a head of its own.
     """
     if train.trunk != "fine_tune" and model.weights is None:
         raise ConfigError(
@@ -34,6 +37,11 @@ def check_trunk(train: schema.Train, model: schema.Model, trains: bool, name: st
     if trains and model.head.startswith(("none", "standardize")) and train.trunk != "frozen":
         raise ConfigError(
             f"{path}: recipe.{name}.model.head: {model.head} goes with train.trunk frozen, found {train.trunk}"
+        )
+    if own_head and model.head not in ("linear", "standardize+linear"):
+        raise ConfigError(
+            f"{path}: recipe.{name}.model.head: expected linear or standardize+linear with a method that has a head of "
+            f"its own, in the place of the linear layer; found {model.head}"
         )
 
 

@@ -41,7 +41,7 @@ def resolve(params: schema.Params, path, method: str, **point) -> Run:
     fixed = validation_classes(params, name)
     check_classes(train, held_out_classes(train, fixed, name, point.get("folds", 0), path), name, path)
     check_images(train, params.dataset[name], name, path)
-    check_trunk(train, model, trains, name, path)
+    check_trunk(train, model, trains, name, path, own_head=LOSSES[loss_name].head is not None)
     return Run(
         study=params.study, method=method, loss_name=loss_name, loss=loss.model_dump(),
         train=with_effect(train.model_dump(), trains), model=model.model_dump(), validation_classes=fixed,

@@ -18,7 +18,7 @@ from pfml.settings.tune import Tune
 from pfml.settings.values import Count, CountOrZero, Fraction, NonNegative, Number, Positive, Section, one_of_each
 
 # Name -> number of training classes, as in pfml.datasets.catalogue; other names are datasets of your own.
-DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964}
+DATASETS = {"glyphs": 100, "cub200": 100, "cars196": 98, "sop": 11_318, "omniglot": 964, "in_shop": 3997}
 
 # Presets of pfml.training.batches.transforms -> side of the network's input in pixels; None: the image's own.
 TRANSFORMS = {"shift": None, "small": 64, "small_characters": 64, **dict.fromkeys(
@@ -169,6 +169,7 @@ class Train(Section):
     adam_eps: Positive
     momentum: Fraction
     lr: Positive
+    head_lr: Positive | None = None
     proxy_lr: Positive
     weight_decay: NonNegative
     decay_norms: bool
@@ -178,6 +179,7 @@ class Train(Section):
     schedule: Literal["cosine", "step", "none"]
     step_epochs: Count
     step_factor: Annotated[float, Field(gt=0, le=1)]
+    step_times: Count | None = None
     clip_norm: NonNegative
     clip_value: NonNegative
     clip_proxies: bool

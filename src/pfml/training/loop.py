@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from pfml.losses import LOSSES, build_loss
+from pfml.losses.common.method import method_of
 from pfml.losses.common.sampling import check_sampler
 from pfml.settings.run import Run
 from pfml.training.batches.run_data import RunData
-from pfml.training.batches.samplers import epoch_batches
-from pfml.training.measure import measure, wrong_labels
+from pfml.training.measure import embed, measure, wrong_labels
+from pfml.training.method import epoch_images, fill_memory
 from pfml.training.networks.model import freeze_batchnorm
 from pfml.training.networks.trunk import build_trained_part
 from pfml.training.optimizer import Average, build_optimizer, clip_gradients, drop_gradients, learning_rate, set_rates
@@ -83,10 +84,11 @@ def train(
     # --- set up: device, network, loss, optimizer
     recipe = run.train
     ranks = ranks or Ranks(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    device, part = ranks.device, (ranks.rank, ranks.size)
+    device = ranks.device
     counts = torch.bincount(data.train.labels).tolist()
-    method = run.loss_name
-    check_sampler(method, LOSSES[method], recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts)
+    check_sampler(
+        run.loss_name, LOSSES[run.loss_name], recipe["sampler"], recipe["batch"], recipe["images_per_class"], counts
+    )
     torch.set_num_threads(recipe["threads"])
     if device.type == "cuda":  # the CPU needs only a fixed number of threads, and this call takes seconds of imports
         set_determinism(recipe["deterministic"])
@@ -94,12 +96,14 @@ def train(
     model = build_trained_part(run, data.train.pictures).to(device, memory_format=torch.channels_last)
     standardize(model, data.train)
     start = measure_start(run, model, data, ranks)
-    loss = build_loss(method, data.num_classes, run.dim, **start.loss).to(device)
+    loss = build_loss(run.loss_name, data.num_classes, run.dim, **start.loss).to(device)
     if hasattr(loss, "gather"):
         loss.gather = "off"  # this loop joins the embeddings of all ranks, for every loss
     if run.loss.get("proxy_init") == "data" and state is None:
         initialize_proxies(loss, run, model, data, ranks)
     freeze_batchnorm(model, recipe["freeze_bn"])
+    method = method_of(loss)  # what it asks for beyond batches, which of most losses is nothing
+    method.attach(model)
     optimizer = build_optimizer(model, loss, recipe)
     # The scale starts at 1 and grows fast. The default of 65,536 suits means; a sum would overflow in its first steps.
     scaler = torch.amp.GradScaler(
@@ -118,6 +122,8 @@ def train(
             average.weights = {name: weights.to(device) for name, weights in state["average"].items()}
         unfinished, passed = state["unfinished"], state["passed"]
         restore_random(state["random"], device)
+    elif method.remembered:
+        fill_memory(method, run, data, ranks)
     network = ranks.wrapped(model, recipe["sync_bn"])
     if recipe["compile"]:
         network = torch.compile(network)
@@ -137,29 +143,29 @@ def train(
         (first, total, seconds), unfinished = unfinished, (0, 0.0, 0.0)
         passed = passed if first else []
         started = time.perf_counter() - seconds
+        if method.looks(epoch) and not first:
+            method.look(epoch, embed(model, data.train.pictures, ranks).to(device), data.train.labels.to(device))
         network.train()
         freeze_batchnorm(model, recipe["freeze_bn"])
         ranks.broadcast(loss.parameters())
-        batches = epoch_batches(
-            data.train.labels, recipe["sampler"], recipe["batch"], steps, recipe["images_per_class"], run.seed, epoch,
-            start=first,
-        )  # fmt: skip
-        pictures = data.train.pictures.training(batches, run.seed, epoch, device, start=first, part=part)
-        for step, (batch, images) in enumerate(pictures, first):
+        pictures = epoch_images(method, run, data, ranks, epoch, steps, first)
+        for step, (batch, images, others) in enumerate(pictures, first):
             if ranks.any(stop()):
                 raise Interrupted(f"{run.name}: stopped in epoch {epoch + 1}")
             factor = learning_rate(
                 epoch * steps + step, recipe["epochs"] * steps, recipe["warmup"], recipe["schedule"],
-                recipe["step_epochs"] * steps, recipe["step_factor"],
+                recipe["step_epochs"] * steps, recipe["step_factor"], recipe["step_times"],
             )  # fmt: skip
             set_rates(optimizer, factor)
             with autocast(device, recipe["precision"]):
                 embeddings = network(images.contiguous(memory_format=torch.channels_last))
+                keys = () if others is None else (method.keys(others),)
             embeddings = ranks.joined(embeddings.float(), len(batch))
+            keys = [ranks.joined(one.float(), len(batch)) for one in keys]
             if not embeddings.isfinite().all():  # the loss would call them bad input
                 raise FloatingPointError(_diverged(run, epoch, step, "the embeddings became NaN or infinite", history))
-            passed.append((embeddings.detach().cpu(), data.train.labels[batch]))
-            energy = loss(embeddings, data.train.labels[batch].to(device, non_blocking=True))
+            passed.append((method.embedding(embeddings.detach()).cpu(), data.train.labels[batch]))
+            energy = loss(embeddings, data.train.labels[batch].to(device, non_blocking=True), *keys)
             if not energy.isfinite():
                 raise FloatingPointError(_diverged(run, epoch, step, f"the loss became {energy.item()}", history))
             optimizer.zero_grad()
@@ -170,6 +176,7 @@ def train(
             clip_gradients(model, loss, recipe)
             scaler.step(optimizer)
             scaler.update()
+            method.after_step(model)
             if average:
                 average.update(model)
             total += energy.detach().double()  # stays on the device, which then need not wait for the host

@@ -52,7 +52,8 @@ def measure(model: torch.nn.Module, data: RunData, ranks: Ranks | None = None) -
     def metrics(half: Half, prefix: str) -> dict[str, float]:
         embeddings = embed(model, half.pictures, ranks).to(device)  # a GPU ranks a large half in seconds
         check_finite(embeddings)
-        scores = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch")
+        sides = {"queries": half.queries, "gallery": half.gallery}
+        scores = retrieval_metrics(embeddings, half.labels, ks=(1,), backend="torch", **sides)
         return {prefix + name: scores[name] for name in ("recall@1", "map@r")}
 
     # With held-out validation classes, settings are chosen on them, and the test half stays unseen.

@@ -12,19 +12,27 @@ KINDS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "rmsprop": torch.
 def build_optimizer(model: nn.Module, loss: nn.Module, recipe: dict) -> torch.optim.Optimizer:
     """An optimizer in which every trainable parameter is in one group.
 
-    The network has rate lr and weight decay; without decay_norms, its biases and normalisation layers have no decay.
+    The network has rate lr, its head head_lr unless that is None, and weight decay; without decay_norms, its biases and
+    normalisation layers have no decay.
     Parameters of the loss (proxies) have rate proxy_lr and no decay. adam and rmsprop add the decay to the gradient
     (coupled), adamw subtracts it from the weights. Only rmsprop has a momentum.
     """
-    decayed, free = [], []
+    rates = {"lr": recipe["lr"]}
+    own = set()  # of the head, where it has a rate of its own
+    if recipe.get("head_lr"):
+        rates, own = rates | {"head_lr": recipe["head_lr"]}, {id(p) for p in model.head.parameters()}
+    placed: dict[tuple[bool, str], list] = {(decays, key): [] for decays in (True, False) for key in rates}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            (decayed if recipe["decay_norms"] or parameter.ndim > 1 else free).append(parameter)
-    groups = [{"params": decayed, "peak_lr": recipe["lr"], "weight_decay": recipe["weight_decay"]}]
-    proxies = [p for p in loss.parameters() if p.requires_grad and p.numel()]
-    for parameters, rate in ((free, recipe["lr"]), (proxies, recipe["proxy_lr"])):
-        if parameters:
-            groups.append({"params": parameters, "peak_lr": rate, "weight_decay": 0.0})
+            decays = recipe["decay_norms"] or parameter.ndim > 1
+            placed[decays, "head_lr" if id(parameter) in own else "lr"].append(parameter)
+    groups = [
+        {"params": parameters, "peak_lr": rates[key], "weight_decay": recipe["weight_decay"] if decays else 0.0}
+        for (decays, key), parameters in placed.items()
+        if parameters or (decays, key) == (True, "lr")
+    ]
+    if proxies := [p for p in loss.parameters() if p.requires_grad and p.numel()]:
+        groups.append({"params": proxies, "peak_lr": recipe["proxy_lr"], "weight_decay": 0.0})
     extra = {"momentum": recipe["momentum"]} if recipe["optimizer"] == "rmsprop" else {}
     return KINDS[recipe["optimizer"]](groups, lr=recipe["lr"], eps=recipe["adam_eps"], **extra)
 
@@ -35,18 +43,21 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def learning_rate(
-    step: int, steps: int, warmup: float, schedule: str, drop_every: int = 1, drop_to: float = 0.5
-) -> float:
+    step: int, steps: int, warmup: float, schedule: str, drop_every: int = 1, drop_to: float = 0.5,
+    drops: int | None = None,
+) -> float:  # fmt: skip
     """Factor in (0, 1] on the peak rates: rises linearly over the first warmup * steps, then follows the schedule.
 
-    cosine: falls to zero. step: times drop_to after every drop_every steps, counted from the start. none: constant.
+    cosine: falls to zero. step: times drop_to after every drop_every steps, counted from the start, `drops` times at
+    most. none: constant.
     """
     rising = warmup * steps
     if step < rising:
         return (step + 1) / (math.floor(rising) + 1)
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
-    return drop_to ** (step // drop_every) if schedule == "step" else 1.0
+    done = step // drop_every if drops is None else min(step // drop_every, drops)
+    return drop_to**done if schedule == "step" else 1.0
 
 
 def clip_gradients(model: nn.Module, loss: nn.Module, recipe: dict) -> None:

@@ -98,6 +98,8 @@ def _train_and_write(run: Run, tracking: Mapping, folder: Path, stop, ranks) -> 
             "train": embed(trained.model, data.train.pictures, ranks), "train_labels": data.train.labels,
             "passed": trained.passed, "passed_labels": trained.passed_labels,
         }  # fmt: skip
+        if measured.queries is not None:
+            embeddings |= {"test_queries": measured.queries, "test_gallery": measured.gallery}
         if not ranks.first:
             return
         facts = {
@@ -130,7 +132,8 @@ def write_outputs(folder: Path, trained, embeddings: dict, prefix: str, record: 
 
     Args:
         embeddings: arrays of embeddings.npz; float32, not normalised. `train` and `test` come from evaluation mode;
-            `test` are the images that the run is measured on, the validation classes if it never sees the test half.
+            `test` are the images that the run is measured on, the validation classes if it never sees the test half;
+            `test_queries` and `test_gallery` number its queries and gallery, where the dataset separates them.
             `passed` are the selected epoch's batches in training.
         prefix: dropped from the names of the history's columns.
         record: content of run.json.

@@ -14,8 +14,10 @@ from torch.nn.functional import normalize as unit
 
 from pfml.images.decode import resized
 from pfml.images.threads import ordered
+from pfml.losses import LOSSES
 from pfml.training.batches.pictures import RESAMPLE
 from pfml.training.batches.transforms import TRANSFORMS, Transform, center_boxes, normalize
+from pfml.training.networks.heads import in_place_of_linear
 from pfml.training.networks.model import build_model
 from pfml.use.pictures import Picture, listed, opened
 
@@ -152,6 +154,8 @@ def load_folder(folder: Path, device: str | torch.device | None = None) -> Embed
     config = record["config"]
     trained_alone = config["train"].get("trunk", "fine_tune") != "fine_tune"  # the others stay as the weights have them
     network = build_model(**config["model"] | ({} if trained_alone else {"weights": None}))
+    if own := LOSSES[config["loss_name"]].head:
+        network.head = in_place_of_linear(network.head, own, config["model"]["embedding_dim"], config["loss"])
     try:
         state = load_file(folder / "model.safetensors")
         network.load_state_dict(network.state_dict() | state if trained_alone else state)

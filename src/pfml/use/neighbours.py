@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pfml.evaluation.run_record import read_run
+from pfml.evaluation.run_record import read_run, sides_of
 from pfml.evaluation.trained import evenly_spaced
 from pfml.figures.thumbnails import thumbnail
 from pfml.images.packed import open_images
@@ -21,7 +21,8 @@ ASKED, RIGHT, WRONG = (0, 0, 0), (0, 114, 178), (230, 159, 0)  # frames: colours
 
 def neighbours_picture(run: Run) -> Image.Image:
     """A row for each of QUERIES test images, the first of evenly spaced classes: the query, black, then the images
-    nearest to it among all test images by faiss, exact; blue of its class, orange of another.
+    nearest to it among all test images by faiss, exact; blue of its class, orange of another. Where the dataset
+    separates queries and gallery, the first query of a class and the nearest of the gallery.
 
     Raises:
         OSError: the embeddings or the images are not here.
@@ -35,12 +36,14 @@ def neighbours_picture(run: Run) -> Image.Image:
     if len(items) != len(points):
         raise ValueError(f"{run.name}: expected {len(items)} embeddings, found {len(points)}; run dvc repro")
     images = open_images(Path("data/raw", run.dataset))
-    asked = [int(np.flatnonzero(labels == c)[0]) for c in evenly_spaced(labels, QUERIES)]
-    _, found = nearest(points, points[asked], min(NEIGHBOURS + 1, len(points)), "exact")
+    every = np.arange(len(points))
+    queries, gallery = (every if rows is None else rows for rows in sides_of(saved).values())
+    asked = [int(queries[labels[queries] == c][0]) for c in evenly_spaced(labels[queries], QUERIES)]
+    _, found = nearest(points[gallery], points[asked], min(NEIGHBOURS + 1, len(gallery)), "exact")
     place, gap = SIDE + 2 * EDGE, SIDE // 2
     sheet = Image.new("RGB", ((NEIGHBOURS + 1) * place + gap, len(asked) * place), "white")
     for row, (query, near) in enumerate(zip(asked, found)):
-        others = [one for one in near.tolist() if one != query][:NEIGHBOURS]  # twins may push the query out
+        others = [one for one in gallery[near].tolist() if one != query][:NEIGHBOURS]  # twins may push the query out
         for column, one in enumerate([query, *others]):
             right = labels[one] == labels[query]
             frame = ASKED if column == 0 else RIGHT if right else WRONG

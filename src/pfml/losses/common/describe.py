@@ -20,7 +20,7 @@ ACTS = ("pair", "proxy", "field")
 
 def baseline(
     title: str, *, acts: str | None = None, pairs: bool = False, least: int = 1, guarded: bool = True, version: int = 1,
-    trains: bool = True,
+    trains: bool = True, head: type | None = None,
 ) -> Callable:  # fmt: skip
     """Decorator of a class or of a function that builds a loss.
 
@@ -34,6 +34,7 @@ def baseline(
         version: one more after each change of the formula or of what is drawn. From 2 on it is part of a run's digest,
             so that results of the earlier formula are not taken for those of this one.
         trains: False: a run with it measures the network as it starts.
+        head: class of its own head (pfml.losses.common.method), in the place of model.head.
 
     Raises:
         ValueError: another value of acts.
@@ -50,7 +51,7 @@ def baseline(
         else:
             build = checked(build)
         build.title, build.acts, build.pairs, build.least = title, acts, pairs, least
-        build.version, build.trains = version, trains
+        build.version, build.trains, build.head = version, trains, head
         return build
 
     return describe

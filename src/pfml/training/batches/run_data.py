@@ -16,10 +16,14 @@ from pfml.training.batches.transforms import TRANSFORMS
 
 @dataclass(frozen=True)
 class Half:
-    """n pictures and their labels (n,) int64, numbered from 0."""
+    """n pictures and their labels (n,) int64, numbered from 0. `queries`, `gallery`: numbers of the pictures that are
+    searched for and of those that are searched, int64; None where each picture is searched in all others.
+    """
 
     pictures: Pictures | Features
     labels: torch.Tensor
+    queries: torch.Tensor | None = None
+    gallery: torch.Tensor | None = None
 
     @property
     def num_classes(self) -> int:
@@ -55,30 +59,37 @@ def load_run_data(run: Run, root: Path = Path()) -> RunData:
     train = rows[rows["train_label"] >= 0]
     validation = rows[(rows["split"] == "train") & (rows["train_label"] < 0)]
 
-    def half(rows: pd.DataFrame, labels) -> Half:
+    def half(rows: pd.DataFrame, labels, **sides) -> Half:
         items = rows["item"].to_numpy()
         if run.trunk == "fine_tune":
             pictures = pictures_of(images, items, run.train)
         else:
             pictures = Features(root / "data/features" / run.dataset, items)
-        return Half(pictures, torch.as_tensor(np.array(labels)))
+        return Half(pictures, torch.as_tensor(np.array(labels)), **sides)
 
     truth = torch.as_tensor(train["train_truth"].to_numpy(copy=True))
     return RunData(
         half(train, train["train_label"]),
-        half(test, test["true_label"]),
+        half(test, test["true_label"], **_sides(test)),
         half(validation, np.unique(validation["true_label"], return_inverse=True)[1]) if len(validation) else None,
         int(truth.max()) + 1,
         truth,
     )
 
 
+def _sides(test: pd.DataFrame) -> dict[str, torch.Tensor]:
+    """`queries` and `gallery` of the test half, where the dataset separates them."""
+    sides = {"queries": "query", "gallery": "gallery"} if "role" in test else {}
+    return {side: torch.from_numpy(np.flatnonzero(test["role"] == role)) for side, role in sides.items()}
+
+
 def read_labels(run: Run, root: Path = Path()) -> pd.DataFrame:
     """The labels of all images of the dataset, one line an image.
 
     Returns:
-        columns item, split, true_label (classes of a half numbered from 0), train_truth and train_label (true and noisy
-        label of the images that the run trains on, numbered from 0; -1 for all other images).
+        columns item, split, role where the dataset has it, true_label (classes of a half numbered from 0), train_truth
+        and train_label (true and noisy label of the images that the run trains on, numbered from 0; -1 for all other
+        images).
 
     Raises:
         ValueError: as load_run_data.

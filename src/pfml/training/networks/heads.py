@@ -1,5 +1,7 @@
 """From a backbone's features to the embedding: pooling over positions, and a new linear layer."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -116,6 +118,18 @@ def build_head(features: int, embedding_dim: int, head: str = "linear", init: st
     if head == "linear+layernorm":
         return nn.Sequential(linear, nn.LayerNorm(embedding_dim, elementwise_affine=False))
     return nn.Sequential(linear, nn.BatchNorm1d(embedding_dim))
+
+
+def in_place_of_linear(head: nn.Module, own: type[nn.Module], embedding_dim: int, settings: Mapping) -> nn.Module:
+    """A head of `build_head`, "linear" or "standardize+linear", with a method's own in the place of its linear layer.
+
+    Args:
+        own: pfml.losses.common.method says what it is. settings: of the method's loss.
+    """
+    if isinstance(head, nn.Sequential):
+        standardize, linear = head
+        return nn.Sequential(standardize, own(linear.in_features, embedding_dim, settings))
+    return own(head.in_features, embedding_dim, settings)
 
 
 def _known(key: str, value: str, expected: tuple[str, ...]) -> None:

@@ -12,10 +12,11 @@ import re
 import torch
 from torch import nn
 
+from pfml.losses import LOSSES
 from pfml.settings.run import Run
 from pfml.training.batches.features import Features
 from pfml.training.batches.pictures import Pictures
-from pfml.training.networks.heads import build_head
+from pfml.training.networks.heads import build_head, in_place_of_linear
 from pfml.training.networks.model import Embedder, build_model
 
 TRUNKS = ("fine_tune", "frozen", "partial")
@@ -85,9 +86,12 @@ def build_trained_part(run: Run, pictures: Pictures | Features, empty: bool = Fa
         ValueError: as pfml.training.networks.model.build_model and `split_network`.
     """
     if run.trunk == "frozen":
-        return _head_alone(build_head(pictures.channels, run.dim, run.model["head"], run.model["head_init"]))
-    model = build_model(**dict(run.model) | ({"weights": None} if empty else {}))
-    return model if run.trunk == "fine_tune" else split_network(model, run.trunk, run.train["trained_stages"])[1]
+        model = _head_alone(build_head(pictures.channels, run.dim, run.model["head"], run.model["head_init"]))
+    else:
+        model = build_model(**dict(run.model) | ({"weights": None} if empty else {}))
+    if own := LOSSES[run.loss_name].head:
+        model.head = in_place_of_linear(model.head, own, run.dim, run.loss)
+    return split_network(model, run.trunk, run.train["trained_stages"])[1] if run.trunk == "partial" else model
 
 
 def stages_of(backbone: nn.Module) -> list[str]:
