@@ -103,13 +103,20 @@ def test_held_out_classes_are_what_is_measured(workspace, tiny, write):
     assert "recall@1" in pd.read_csv(model / "history.csv").columns
 
 
+METHODS = {"diva": {"memory": 60, "separation": 20.0}, "drml_pa": {}, "htl": {"together": 2}}  # more than a loss
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("loss", ["pfml", "proxy_nca"])
+@pytest.mark.parametrize("loss", ["pfml", "proxy_nca", "diva", "drml_pa", "htl"])
 def test_two_processes_end_like_one(workspace, tiny, write, loss):
     """torchrun and gloo: half of every batch each, one loss over both; equal but for the order of sums."""
     calm = {"lr": 1e-3, "proxy_lr": 0.03}  # rates at which the rounding of another order of sums does not grow
     tiny["field"]["pfml"]["train"] |= {"freeze_bn": "statistics", "frozen_epochs": 1, "ema": 0.5} | calm
     tiny["baseline"]["proxy_nca"]["train"] |= {"freeze_bn": "statistics", "lr": 1e-3}
+    if loss in METHODS:
+        tiny["grid"]["baseline"] = [loss]
+        tiny["baseline"][loss]["loss"] |= METHODS[loss]
+        tiny["baseline"][loss]["train"] = {"freeze_bn": "statistics", "lr": 2e-4, "proxy_lr": 0.003}
     one, two = workspace("one"), workspace("two")
     outs = [finish(start(one, loss)), finish(start(two, loss, PFML_PROCESSES="2"))]
     assert [out.count("epoch   8/8") for out in outs] == [1, 1]
@@ -119,9 +126,10 @@ def test_two_processes_end_like_one(workspace, tiny, write, loss):
     single, joint = (dict(np.load(model / "embeddings.npz")) for model in models)
     assert (single["train_labels"] == joint["train_labels"]).all() and single["test"].shape == joint["test"].shape
     assert (single["passed_labels"] == joint["passed_labels"]).all()
+    bound = 0.02 if loss == "diva" else 3e-3  # a draw beside a bound may fall on the other side
     for name in ("test", "train", "passed", "proxies"):
-        scale = np.abs(single[name]).max()
-        assert np.abs(single[name] - joint[name]).max() < 3e-3 * scale, name
+        scale = np.abs(single[name]).max(initial=1e-9)
+        assert np.abs(single[name] - joint[name]).max(initial=0) < bound * scale, name
     first, second = (pd.read_csv(model / "history.csv") for model in models)
     assert np.allclose(first["loss"], second["loss"], rtol=1e-3)
     assert np.allclose(first["map@r"], second["map@r"], atol=0.01, equal_nan=True)
