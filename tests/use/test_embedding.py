@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import pfml
@@ -151,3 +152,24 @@ def test_a_run_that_studies_share_is_found_where_its_network_is(birds, tmp_path,
         assert find_folder(name) == Path(".studies/mine", NETWORK), name
     with pytest.raises(ConfigError, match="its network is not here"):
         find_folder(f"tiny/{RUN}")
+
+
+@pytest.mark.parametrize("method", ["diva", "drml_pa"])
+def test_a_network_with_the_head_of_its_method_embeds_as_it_was_measured(birds, tmp_path, method):
+    project = tmp_path / "project"
+    shutil.copytree(birds, project, symlinks=True, ignore=shutil.ignore_patterns("models"))
+    params = project / "params.yaml"
+    raw = yaml.safe_load(params.read_text())
+    raw["grid"] |= {"field": [], "baseline": [method]}
+    raw["baseline"]["diva"]["loss"]["memory"] = 16
+    params.write_text(yaml.safe_dump(raw, sort_keys=False))
+    for stage in (["plan"], ["train", f"birds-{method}-0.0-0"]):
+        done = subprocess.run(
+            [sys.executable, f"stages/{stage[0]}.py", *stage[1:]], cwd=project, capture_output=True, text=True,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": "src"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    network = project / f"models/grid/birds/{method}-0.0-0"
+    saved = np.load(network / "embeddings.npz")["test"]
+    found = pfml.load(network).embed(measured(birds)[0])
+    np.testing.assert_allclose(found, saved / np.linalg.norm(saved, axis=1, keepdims=True), atol=2e-6)
