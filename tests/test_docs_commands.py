@@ -56,6 +56,8 @@ EXEMPT = {  # line without its comment: why no test runs it as it stands
     "dvc remote add --default --local store s3://bucket/pfml": CLUSTER,
     "dvc cache dir --local /shared/pfml": CLUSTER,
     "dvc remote modify --local store endpointurl https://s3.example.org": CLUSTER,
+    "dvc remote modify --local store read_timeout 10": CLUSTER,
+    "export AWS_MAX_ATTEMPTS=1": CLUSTER,
     "mlflow server --backend-store-uri postgresql://user:password@db.example.org/mlflow "
     "--artifacts-destination s3://bucket/mlflow": CLUSTER,
     "export MLFLOW_TRACKING_URI=http://mlflow.example.org:5000": CLUSTER,

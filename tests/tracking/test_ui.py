@@ -136,7 +136,7 @@ def test_a_browser_shows_the_rows_of_the_default_study(tmp_path, monkeypatch):
         for column in ("final/recall_at_1", "final/map_at_r", "final/w2", "method", "noise"):
             assert column in text, column
         best = max(float(row["recall@1"]) for row in rows)
-        assert f"{best:.3f}"[:-1] in text, "the best R@1 is first"
+        assert str(best)[:5] in text, "the best R@1 is first"
         assert "matching run" in text and "No traces" not in text
         if picture := os.environ.get("PFML_SCREENSHOT"):
             subprocess.run([*command, f"--screenshot={picture}", link], capture_output=True, check=True)
