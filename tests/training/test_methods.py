@@ -7,13 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pfml.losses.baselines.diva import Heads
 from pfml.losses.common.method import Method, method_of
 from pfml.losses.common.triplets import distance_weighted
+from pfml.settings import ConfigError
 from pfml.settings.load import load_params
 from pfml.settings.runs import find_run, grid_runs
 from pfml.training import loop
 from pfml.training.batches.run_data import RunData
 from pfml.training.loop import Interrupted, train
+from pfml.training.networks.heads import Standardize, build_head, in_place_of_linear
 from pfml.training.networks.trunk import build_trained_part
 from tests.training.scenes import bits, half, same
 
@@ -182,6 +185,17 @@ def test_batches_of_htl_have_the_nearest_classes(run, data):
     assert all(torch.equal(one, other) for one, other in zip(drawn[1:], again)), "from any step on"
     with pytest.raises(ValueError, match=r"train\.batch: expected a multiple of 4"):
         loss.batches(labels, 22, 2, 3, 0, 5, 0)
+
+
+def test_a_head_of_a_method_takes_the_place_of_the_linear_layer_alone(tiny, write):
+    replaced = in_place_of_linear(build_head(12, 8, "standardize+linear"), Heads, 8, {"test_weight": 1.0})
+    assert isinstance(replaced[0], Standardize) and isinstance(replaced[1], Heads)
+    assert replaced(torch.randn(3, 12)).shape == (3, 8)
+    assert isinstance(in_place_of_linear(build_head(12, 8), Heads, 8, {"test_weight": 1.0}), Heads)
+    tiny["grid"] |= {"baseline": ["diva"]}
+    tiny["model"]["head"] = "mlp"
+    with pytest.raises(ConfigError, match=r"model\.head: expected linear or standardize\+linear .* found mlp"):
+        grid_runs(load_params(write(tiny)))
 
 
 def test_an_embedding_that_the_heads_cannot_share_is_refused(run, data):
