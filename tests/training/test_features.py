@@ -114,6 +114,28 @@ def test_a_head_alone_trains_without_its_backbone(tmp_path):
     assert not (folder / ".checkpoints/features-birds/progress.json").exists()
 
 
+@pytest.mark.parametrize("method", ["diva", "drml_pa"])
+def test_a_method_with_a_head_of_its_own_trains_on_features(trained, tmp_path, method, monkeypatch):
+    trunk, folder = trained
+    shutil.copytree(folder, tmp_path / "copy", symlinks=True)
+    raw = yaml.safe_load((tmp_path / "copy/params.yaml").read_text())
+    raw["grid"] |= {"field": [], "baseline": [method]}
+    raw["baseline"]["diva"]["loss"]["memory"] = 16
+    (tmp_path / "copy/params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    stages(tmp_path / "copy", "plan")
+    for name in ("train", "evaluate"):
+        done = subprocess.run(
+            [sys.executable, f"stages/{name}.py", f"birds-{method}-0.0-0"], cwd=tmp_path / "copy", text=True,
+            capture_output=True, env={"PATH": os.environ["PATH"], "PYTHONPATH": "src"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / f"copy/reports/runs/tiny/birds-{method}-0.0-0.json").read_text())
+    assert result["backbone"] == f"{BACKBONE}+{trunk}" and 0 <= result["recall@1"] <= 1
+    monkeypatch.chdir(tmp_path / "copy")
+    model = pfml.load(f"models/grid/birds/{method}-0.0-0", "cpu")
+    assert model.embed(sorted((folder / "photos/bird 0").iterdir())).shape == (10, 8)
+
+
 def test_a_terminated_stage_ends_between_two_batches(tmp_path):
     folder = project(tmp_path, trunk="frozen")
     stages(folder, "plan", "fetch", "split")
