@@ -1,7 +1,5 @@
 """Queries and gallery as separate sets, as in In-shop Clothes Retrieval: a query is searched in the gallery alone."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,23 +10,17 @@ from pfml.retrieval import nearest_neighbors, retrieval_metrics
 from pfml.retrieval import ranks as retrieval_ranks
 from pfml.retrieval.ranks import fixed_point
 from tests.retrieval.test_retrieval import on_circle
-from tests.retrieval.test_retrieval_ranks import clustered, scenes
+from tests.retrieval.test_retrieval_ranks import clustered, scenes, scores
 
 
 def oracle(embeddings, labels, queries, gallery, ks) -> dict[str, float]:
     """From the definitions, query by query, with whole numbers as similarities: equal ones in index order."""
     points, labels = fixed_point(torch.as_tensor(embeddings)).long().numpy(), np.asarray(labels)
-    out = {f"recall@{k}": [] for k in ks} | {"r_precision": [], "map@r": []}
+    answers = []
     for i in queries:
         others = sorted((j for j in gallery if j != i), key=lambda j: (-int(points[i] @ points[j]), j))
-        hits = [bool(labels[j] == labels[i]) for j in others]
-        if not (r := sum(hits)):
-            continue
-        for k in ks:
-            out[f"recall@{k}"].append(float(any(hits[:k])))
-        out["r_precision"].append(sum(hits[:r]) / r)
-        out["map@r"].append(sum(sum(hits[: p + 1]) / (p + 1) for p in range(r) if hits[p]) / r)
-    return {name: math.fsum(values) / len(values) for name, values in out.items()}
+        answers.append([bool(labels[j] == labels[i]) for j in others])
+    return scores(answers, ks)
 
 
 def test_by_hand():

@@ -13,14 +13,10 @@ from pfml.retrieval import ranks as retrieval_ranks
 from pfml.retrieval.ranks import Gallery, _centered, fixed_point, positive_ranks
 
 
-def oracle(embeddings, labels, ks) -> dict[str, float]:
-    """From the definitions, with whole numbers as similarities: equal ones in index order."""
-    points = fixed_point(torch.as_tensor(embeddings)).long().numpy()
-    labels, index = np.asarray(labels), np.arange(len(points))
+def scores(answers, ks) -> dict[str, float]:
+    """The measures of whether each point found is of the query's class, a list for each query, the nearest first."""
     out = {f"recall@{k}": [] for k in ks} | {"r_precision": [], "map@r": []}
-    for i, similarity in enumerate(points @ points.T):
-        order = np.lexsort((index, -similarity))
-        hits = (labels[order[order != i]] == labels[i]).tolist()
+    for hits in answers:
         if not (r := sum(hits)):
             continue
         for k in ks:
@@ -28,6 +24,14 @@ def oracle(embeddings, labels, ks) -> dict[str, float]:
         out["r_precision"].append(sum(hits[:r]) / r)
         out["map@r"].append(sum(sum(hits[: p + 1]) / (p + 1) for p in range(r) if hits[p]) / r)
     return {name: math.fsum(values) / len(values) for name, values in out.items()}
+
+
+def oracle(embeddings, labels, ks) -> dict[str, float]:
+    """From the definitions, with whole numbers as similarities: equal ones in index order."""
+    points = fixed_point(torch.as_tensor(embeddings)).long().numpy()
+    labels, index = np.asarray(labels), np.arange(len(points))
+    orders = (np.lexsort((index, -similarity)) for similarity in points @ points.T)
+    return scores(((labels[order[order != i]] == labels[i]).tolist() for i, order in enumerate(orders)), ks)
 
 
 def clustered(n: int, dim: int, classes: int, seed: int = 0, spread: float = 1.5):
